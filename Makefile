@@ -1,0 +1,45 @@
+# `make demo` and `make test` set themselves up on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test test-slow lint results clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo "make setup      create .venv from the requirements"
+	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the tests that take minutes each"
+	@echo "make lint       check style"
+	@echo "make results    reproduce the README's table (about an hour; resumes)"
+	@echo "make clean      remove .venv"
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "isojax needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+demo: setup
+	$(BIN)/python train.py --workdir=runs/demo
+	$(BIN)/python eval_linear.py --workdir=runs/demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+results: setup
+	$(BIN)/python -m benchmarks.results
+
+clean:
+	rm -rf .venv

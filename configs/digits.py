@@ -1,0 +1,36 @@
+"""The digits that come with isojax: a run of minutes on a laptop, the default."""
+
+from configs import base
+from ml_collections import ConfigDict
+
+
+def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
+    """A narrow ResNet-18 on 28×28 digits."""
+    config = base.get_config(preset)
+    config.epochs = 20
+    config.batch_size = 128
+
+    config.method.target_decay = 0.99
+    config.method.correlation_decay = 0.9
+    config.method.normalize = True
+
+    config.model.width = 16
+    config.model.stride = 2
+    config.model.hidden_dim = 512
+    config.model.projection_dim = 64
+    config.model.predictor_hidden_dim = 512
+
+    config.optimizer.learning_rate = 0.1
+    config.optimizer.warmup_epochs = 2.0
+
+    # Each number is the largest deviation, either way.
+    config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
+    config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height
+    config.augment.rotation = 20.0  # degrees
+    config.augment.log_scale = 0.3  # logarithm of the size
+    config.augment.log_aspect = 0.3  # logarithm of width over height
+    config.augment.shear = 0.3
+    config.augment.shift = 0.125  # part of the side
+    config.augment.brightness = 0.3
+    config.augment.contrast = 0.3
+    return config.lock()

@@ -1,0 +1,28 @@
+"""Evaluates a run's encoder by a linear classifier and k-NN on its frozen features.
+
+    python eval_linear.py --workdir=DIR
+
+Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json.
+"""
+
+from absl import flags
+
+from isojax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
+)
+
+
+def main() -> None:
+    """Evaluates the run that the flags name."""
+    from isojax.evaluation import evaluate_run  # after the flags: JAX takes a second
+    from isojax.evaluation.protocol import RESULT_FILE, format_table
+
+    result = evaluate_run(_WORKDIR.value)
+    print(format_table(result))
+    print(f"Written to {_WORKDIR.value}/{RESULT_FILE}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,135 @@
+"""Command-line behaviour shared by the scripts: flags in, one clear line on a mistake.
+
+Imports neither JAX nor TensorFlow, so that `--help` and a mistyped flag answer at once.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from isojax.errors import UsageError
+
+_USAGE_EXIT_CODE = 2
+
+# Flags defined through this module are the calling script's in `--help`.
+flags.disclaim_key_flags()
+
+
+def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Yields the dotted name of every field of a config, sections included."""
+    for name, value in config.items():
+        yield prefix + name
+        if isinstance(value, ConfigDict):
+            yield from field_names(value, f"{prefix}{name}.")
+
+
+def define_config(default: str, description: str) -> flags.FlagHolder:
+    """Defines the flag `--config`, whose fields `--config.FIELD=VALUE` sets.
+
+    Args:
+      default: path of the config file that is used without the flag.
+      description: for `--help`.
+
+    Returns:
+      The flag; its `value` is the config once the flags are parsed.
+    """
+    return _or_exit(
+        _naming_unknown_fields,
+        lambda: config_flags.DEFINE_config_file("config", default, description),
+        default,
+    )
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the flags and checks every `--config.FIELD` against the config file.
+
+    Args:
+      argv: the program's name and its arguments.
+
+    Returns:
+      The program's name alone.
+
+    Raises:
+      UsageError: for an unknown flag or field, a value of the wrong type, a config file
+        or preset that does not exist, or an argument that is no flag.
+    """
+    config = _config_argument(argv)
+    path = config.split(":")[0]
+    if config and not os.path.isfile(path):
+        raise UsageError(
+            f"there is no config file {path}; the ones that come with isojax are in "
+            "configs/"
+        )
+    try:
+        rest = _naming_unknown_fields(lambda: flags.FLAGS(argv), config)
+    except flags.Error as error:
+        raise UsageError(_one_line(error)) from error
+    if len(rest) > 1:
+        raise UsageError(f"unexpected argument {rest[1]!r}; write it as --name=value")
+    return rest
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, calls `main`, and ends the process with its exit code.
+
+    A `UsageError` is printed as one line on standard error with exit code 2.
+    """
+
+    def parse_or_exit(argv: Sequence[str]) -> list[str]:
+        if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
+            print(flags.FLAGS.main_module_help())
+            sys.exit(0)
+        return _or_exit(parse_flags, argv)
+
+    logging.set_verbosity(logging.WARNING)  # orbax tells every file it writes
+    app.run(lambda _: _or_exit(main), flags_parser=parse_or_exit)
+
+
+def _or_exit(function: Callable, *args):
+    try:
+        return function(*args)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_USAGE_EXIT_CODE)
+
+
+def _config_argument(argv: Sequence[str]) -> str:
+    """The value of `--config`, or nothing."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        if argument.startswith("--config="):
+            return argument.removeprefix("--config=")
+        if argument == "--config":
+            return following
+    return ""
+
+
+def _naming_unknown_fields(parse: Callable, config_file: str) -> Any:
+    """Calls `parse`, which fails somewhere inside where a field does not exist."""
+    try:
+        return parse()
+    except (AttributeError, KeyError) as error:
+        without_overrides = flags.FlagValues()
+        config_flags.DEFINE_config_file(
+            "config", config_file, flag_values=without_overrides, sys_argv=[]
+        )
+        known = list(field_names(without_overrides["config"].value))
+        for argument in sys.argv[1:]:
+            name = argument.removeprefix("--config.").split("=")[0]
+            if argument.startswith("--config.") and name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise UsageError(
+                    f"there is no config field {name!r}; the nearest is {near!r}"
+                ) from error
+        raise
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # A config file that raises shows its traceback; its last line is the message.
+    line = lines[-1] if "Traceback" in str(error) else lines[0]
+    return line.removeprefix("isojax.errors.UsageError: ")

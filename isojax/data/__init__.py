@@ -1,0 +1,8 @@
+"""Images in memory, their batches, and augmentation on the device."""
+
+from isojax.data.batches import epoch_order as epoch_order
+from isojax.data.batches import training_batches as training_batches
+from isojax.data.sources import Dataset as Dataset
+from isojax.data.sources import Split as Split
+from isojax.data.sources import hold_out as hold_out
+from isojax.data.sources import load_dataset as load_dataset

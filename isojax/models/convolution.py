@@ -1,0 +1,91 @@
+"""Convolution of square kernels, padded as PyTorch pads."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Conv(nn.Module):
+    """Convolution without bias, padded by (kernel_size - 1) / 2 on every side.
+
+    Weights start He-normal over the fan-out: variance 2 / (kernel_size² · features).
+
+    Attributes:
+      features: output channels.
+      kernel_size: side of the kernel, odd.
+      stride: step in both directions.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps (n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), features)."""
+        kernel = self.param(
+            "kernel",
+            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
+        )
+        return convolve(x, kernel, stride=self.stride)
+
+
+def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
+    """Convolves with half the kernel's side of zeros around the image.
+
+    Args:
+      x: images, shape (n, h, w, c).
+      kernel: odd side k, shape (k, k, c, features).
+      stride: step in both directions.
+
+    Returns:
+      Shape (n, ceil(h / stride), ceil(w / stride), features).
+    """
+    strided = stride > 1
+    smaller_than_kernel = min(x.shape[1:3]) < kernel.shape[0]
+    if strided or smaller_than_kernel:
+        # There XLA's convolutions for CPU, or their gradients, fall to a naive loop.
+        return jax.lax.platform_dependent(
+            x,
+            kernel,
+            cpu=partial(_convolve_patches, stride=stride),
+            default=partial(_convolve_directly, stride=stride),
+        )
+    return _convolve_directly(x, kernel, stride=stride)
+
+
+def _convolve_directly(x: Array, kernel: Array, *, stride: int) -> Array:
+    pad = kernel.shape[0] // 2
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _convolve_patches(x: Array, kernel: Array, *, stride: int) -> Array:
+    """The same as one product of patches and kernel."""
+    side, _, _, features = kernel.shape
+    pad = side // 2
+    height, width = (-(-length // stride) for length in x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    patches = jnp.concatenate(
+        [
+            x[
+                :,
+                i : i + stride * (height - 1) + 1 : stride,
+                j : j + stride * (width - 1) + 1 : stride,
+            ]
+            for i in range(side)
+            for j in range(side)
+        ],
+        axis=-1,
+    )
+    product = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, features)
+    return product.reshape(len(x), height, width, features)

@@ -1,0 +1,105 @@
+"""Figures of a run, drawn without a display."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from isojax.reporting.history import History
+
+_DPI = 120
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
+
+
+def save_views(
+    path: Path, images: np.ndarray, view1: np.ndarray, view2: np.ndarray
+) -> None:
+    """A grid of images beside their two views.
+
+    Args:
+      path: of the picture.
+      images: originals, shape (n, h, w, c), in [0, 1] or 0..255.
+      view1: first views, same shape, any range; each is stretched to grey 0..1.
+      view2: second views.
+    """
+    columns = len(images)
+    figure = Figure(figsize=(columns * 0.8, 2.9), layout="constrained")
+    axes = figure.subplots(3, columns, squeeze=False)
+    rows = {"image": images, "view 1": view1, "view 2": view2}
+    for row, (name, row_images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(row, row_images, strict=True):
+            low, high = image.min(), image.max()
+            image = (image - low) / max(high - low, 1e-6)
+            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name)
+    figure.suptitle("What the network is asked to see as the same", fontsize=10)
+    figure.savefig(path, dpi=_DPI)
+
+
+def save_figures(folder: Path, history: History, *, evaluation_name: str) -> None:
+    """Draws a finished run: learning curves, eigenvalues, participation ratio.
+
+    Args:
+      folder: for the pictures, made where missing.
+      history: of the run.
+      evaluation_name: split that the online accuracy is measured on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / "learning.png", _draw_learning, history, evaluation_name)
+    _save(folder / "spectrum.png", _draw_spectrum, history)
+    _save(folder / "participation_ratio.png", _draw_participation_ratio, history)
+
+
+def _save(path: Path, draw, *args) -> None:
+    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+    axis = figure.subplots()
+    draw(axis, *args)
+    axis.set_xlabel("epoch")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=_DPI)
+
+
+def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
+    epoch = history.column("epoch")
+    axis.plot(epoch, history.column("train/loss"), color=_BLUE)
+    axis.set_ylabel("loss, both view orders", color=_BLUE)
+    accuracy = axis.twinx()
+    accuracy.plot(epoch, history.column("eval/online_accuracy"), color=_ORANGE)
+    accuracy.set_ylabel(f"online accuracy on the {evaluation_name} images", color=_ORANGE)
+    accuracy.set_ylim(top=1.0)
+    accuracy.spines["top"].set_visible(False)
+    axis.set_title("Loss, and what a linear classifier reads out meanwhile")
+
+
+def _draw_spectrum(axis: Axes, history: History) -> None:
+    epoch = history.column("epoch")
+    spectrum = np.stack(history.eigenvalues)
+    modes = spectrum.shape[1]
+    # Rounding leaves tiny negative numbers where an eigenvalue is zero.
+    floor = max(spectrum.max(), 1e-30) * 1e-9
+    colours = colormaps["viridis"](np.linspace(0, 0.95, modes))
+    for mode in range(modes):
+        values = np.maximum(spectrum[:, mode], floor)
+        axis.plot(epoch, values, color=colours[mode], linewidth=0.9)
+    axis.set_yscale("log")
+    axis.set_ylabel("eigenvalue of the correlation")
+    axis.set_title(f"All {modes} eigenvalues of the projections' correlation, sorted")
+
+
+def _draw_participation_ratio(axis: Axes, history: History) -> None:
+    epoch = history.column("epoch")
+    modes = len(history.eigenvalues[0])
+    axis.plot(
+        epoch, history.column("train/participation_ratio"), color=_GREEN, label="measured"
+    )
+    axis.axhline(modes, color="0.6", linestyle="--", linewidth=1)
+    axis.axhline(1, color="0.6", linestyle=":", linewidth=1)
+    axis.annotate("all modes equal", (epoch[0], modes), color="0.4", va="bottom")
+    axis.annotate("collapse to one mode", (epoch[0], 1), color="0.4", va="bottom")
+    axis.set_yscale("log")
+    axis.set_ylabel("participation ratio (Σs)² / Σs²")
+    axis.set_title("How many modes the projections use")

@@ -1,0 +1,69 @@
+"""What a config may hold, checked before anything is made."""
+
+from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
+from isojax.training.method import check_method
+
+_POSITIVE = (
+    "epochs",
+    "batch_size",
+    "checkpoint_every_epochs",
+    "model.width",
+    "model.kernel_size",
+    "model.stride",
+    "model.hidden_dim",
+    "model.projection_dim",
+    "model.predictor_hidden_dim",
+    "optimizer.learning_rate",
+    "method.alpha",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "optimizer.weight_decay",
+    "optimizer.warmup_epochs",
+    "method.epsilon",
+)
+_FRACTION = (
+    "method.correlation_decay",
+    "method.target_decay",
+    "optimizer.momentum",
+    "data.validation_fraction",
+)
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses a config that cannot be run.
+
+    Args:
+      config: of a run.
+
+    Raises:
+      UsageError: naming the field and the remedy.
+    """
+    for name in _POSITIVE:
+        _require(config, name, lambda value: value > 0, "set it above 0")
+    for name in _NOT_NEGATIVE:
+        _require(config, name, lambda value: value >= 0, "set it to 0 or more")
+    for name in _FRACTION:
+        _require(
+            config, name, lambda value: 0 <= value < 1, "set it to at least 0, below 1"
+        )
+    _require(
+        config,
+        "optimizer.warmup_epochs",
+        lambda value: value < config.epochs,
+        f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"
+    )
+    check_method(config.method)
+
+
+def _require(config: ConfigDict, name: str, holds, remedy: str) -> None:
+    value = config
+    for part in name.split("."):
+        value = value[part]
+    if not holds(value):
+        raise UsageError(f"config.{name}={value}: {remedy}")

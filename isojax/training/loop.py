@@ -1,0 +1,255 @@
+"""The loop around the training step."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from isojax import parallel, spectral
+from isojax.data import Dataset, Split, augment, load_dataset, training_batches
+from isojax.errors import UsageError
+from isojax.models import SiameseNetwork, build_network
+from isojax.reporting import History, save_figures, save_views
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.config import check_config
+from isojax.training.optimizer import make_optimizer
+from isojax.training.probe import probe_logits
+from isojax.training.state import TrainState, init_state
+from isojax.training.step import make_train_step, make_views
+from isojax.training.workdir import open_workdir
+
+_EVALUATION_BATCH = 250
+_SHOWN_VIEWS = 12
+_STEPS_PER_REPORT = 10
+
+
+def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
+    """Pretrains an encoder, or goes on with a run that was interrupted.
+
+    Args:
+      config: of the run, as `configs/base.py` describes it.
+      workdir: the run's folder.
+
+    Returns:
+      The folder, with config, metrics, spectrum, checkpoints and figures in it.
+
+    Raises:
+      UsageError: if the config cannot be run or the folder holds something else.
+    """
+    check_config(config)
+    dataset = load_dataset(
+        config.data.name, validation_fraction=config.data.validation_fraction
+    )
+    _check_data(config, dataset)
+    workdir = open_workdir(workdir, config)
+    run = _Run(config, dataset, workdir)
+    if run.first_epoch == config.epochs:
+        print(f"The run in {workdir} is finished; name another folder for a new one.")
+        return workdir
+    run.train()
+    return workdir
+
+
+def _check_data(config: ConfigDict, dataset: Dataset) -> None:
+    images = dataset.train.images
+    if config.batch_size > len(images):
+        raise UsageError(
+            f"config.batch_size={config.batch_size} is more than the {len(images)} "
+            f"training images; set it to {len(images)} or less"
+        )
+    if images.shape[-1] != len(config.data.mean):
+        raise UsageError(
+            f"the images of {config.data.name} have shape {images.shape[1:]}, but "
+            f"config.data.mean has {len(config.data.mean)} channels; give one value of "
+            "mean and std a channel"
+        )
+    parallel.check_batch_size(config.batch_size)
+
+
+class _Run:
+    """What the loop needs at hand; made once."""
+
+    def __init__(self, config: ConfigDict, dataset: Dataset, workdir: Path):
+        self.config = config
+        self.dataset = dataset
+        self.workdir = workdir
+        self.steps_per_epoch = len(dataset.train.images) // config.batch_size
+        network = build_network(
+            config.model,
+            predictor=config.method.predictor,
+            axis_name=parallel.AXIS,
+        )
+        optimizer, learning_rate = make_optimizer(
+            config.optimizer,
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=config.epochs,
+        )
+        self.step = parallel.map_step(
+            make_train_step(
+                network,
+                optimizer,
+                learning_rate,
+                config,
+                total_steps=self.steps_per_epoch * config.epochs,
+                axis_name=parallel.AXIS,
+            )
+        )
+        self.evaluate = jax.jit(_make_evaluation(network, config))
+        self.state = init_state(
+            network,
+            optimizer,
+            seed=config.seed,
+            image_shape=dataset.train.images.shape[1:],
+            num_classes=dataset.num_classes,
+            ema=config.method.target == "ema",
+        )
+        self.checkpoints = Checkpoints(workdir)
+        if self.checkpoints.latest_step() is not None:
+            self.state = self.checkpoints.restore(self.state)
+        self.first_epoch = int(self.state.step) // self.steps_per_epoch
+        self.history = History(workdir, epochs=self.first_epoch)
+
+    def train(self) -> None:
+        config, figures = self.config, self.workdir / "figures"
+        self._announce()
+        self._draw_views(figures)
+        bar = tqdm(
+            total=config.epochs * self.steps_per_epoch * config.batch_size,
+            initial=self.first_epoch * self.steps_per_epoch * config.batch_size,
+            unit=" images",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        with bar:
+            for epoch in range(self.first_epoch, config.epochs):
+                row = self._train_epoch(epoch, bar)
+                tqdm.write(_describe(row, config.epochs, self.dataset.evaluation_name))
+                last = epoch + 1 == config.epochs
+                if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
+                    self.checkpoints.save(self.state)
+        self.checkpoints.close()
+        save_figures(
+            figures, self.history, evaluation_name=self.dataset.evaluation_name
+        )
+        print(
+            f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
+            f"{self.workdir}/metrics.jsonl,\nthe pictures in {figures}. Next: "
+            f"python eval_linear.py --workdir={self.workdir}"
+        )
+
+    def _announce(self) -> None:
+        config = self.config
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        print(
+            f"Pretraining {config.preset} on {len(self.dataset.train.images):,} images of "
+            f"{config.data.name}, without labels: ResNet-18 of width "
+            f"{config.model.width} ({parameters / 1e6:.1f} M parameters with heads),\n"
+            f"{config.epochs} epochs of {self.steps_per_epoch} steps, batch "
+            f"{config.batch_size}, on {parallel.device_count()} "
+            f"{jax.default_backend()} device(s). Everything goes to {self.workdir}."
+        )
+        if self.first_epoch:
+            print(f"Going on after epoch {self.first_epoch}.")
+        print("Compiling the training step (once, up to a minute) ...", flush=True)
+
+    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+        start = time.perf_counter()
+        steps = []
+        for batch in training_batches(
+            self.dataset.train,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+        ):
+            self.state, metrics = self.step(self.state, parallel.split_batch(batch))
+            steps.append(metrics)
+            if len(steps) % _STEPS_PER_REPORT == 0:
+                # Waits for the step, so that the bar cannot run ahead of the device.
+                bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
+            bar.update(self.config.batch_size)
+        steps = jax.device_get(steps)
+        seconds = time.perf_counter() - start
+        row = {
+            "step": int(self.state.step),
+            "epoch": epoch + 1,
+            **{
+                f"train/{name}": float(np.mean([metrics[name] for metrics in steps]))
+                for name in steps[0]
+            },
+            "train/images_per_second": len(steps) * self.config.batch_size / seconds,
+        }
+        eigenvalues = np.linalg.eigvalsh(np.asarray(self.state.correlation, np.float64))
+        row |= _spectrum_metrics(eigenvalues) | self._evaluate_online()
+        self.history.append(row, eigenvalues)
+        return row
+
+    def _evaluate_online(self) -> dict[str, float]:
+        split: Split = self.dataset.evaluation
+        correct, representations = [], []
+        for first in range(0, len(split.images), _EVALUATION_BATCH):
+            part = slice(first, first + _EVALUATION_BATCH)
+            hits, representation = self.evaluate(
+                self.state, split.images[part], split.labels[part]
+            )
+            correct.append(hits)
+            representations.append(representation)
+        return {
+            "eval/online_accuracy": float(np.mean(np.concatenate(correct))),
+            "eval/effective_rank": float(
+                spectral.effective_rank(jnp.concatenate(representations))
+            ),
+        }
+
+    def _draw_views(self, figures: Path) -> None:
+        figures.mkdir(exist_ok=True)
+        batch = {
+            "images": self.dataset.train.images[:_SHOWN_VIEWS],
+            "indices": np.arange(_SHOWN_VIEWS),
+        }
+        views = make_views(self.state.key, batch, config=self.config)
+        save_views(figures / "views.png", batch["images"], *map(np.asarray, views))
+
+
+def _make_evaluation(network: SiameseNetwork, config: ConfigDict):
+    def evaluate(state: TrainState, images: np.ndarray, labels: np.ndarray):
+        images = augment.normalize(
+            images.astype(jnp.float32) / 255.0,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+        representation, _ = network.apply(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            images,
+            train=False,
+        )
+        logits = probe_logits(state.probe.weights, representation)
+        return logits.argmax(axis=-1) == labels, representation
+
+    return evaluate
+
+
+def _spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
+    return {
+        "train/participation_ratio": float(spectral.participation_ratio(eigenvalues)),
+        "train/eigenvalue_min": float(eigenvalues.min()),
+        "train/eigenvalue_max": float(eigenvalues.max()),
+        "train/eigenvalue_mean": float(eigenvalues.mean()),
+        "train/eigenvalue_std": float(eigenvalues.std()),
+    }
+
+
+def _describe(row: dict[str, float], epochs: int, evaluation_name: str) -> str:
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
+        f"{evaluation_name} accuracy of the online probe "
+        f"{row['eval/online_accuracy']:.3f}  "
+        f"participation ratio {row['train/participation_ratio']:.1f}  "
+        f"{row['train/images_per_second']:,.0f} images/s"
+    )

@@ -1,0 +1,126 @@
+"""A method is a combination: metric, form, predictor, target, stop-gradient."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax import losses
+from isojax.errors import UsageError
+from isojax.predictor import direct_predictor
+
+CHOICES = {
+    "metric": ("euclidean", "cosine"),
+    "form": ("standard", "iso", "iso_product"),
+    "predictor": ("directpred", "directcopy", "linear", "mlp", "none"),
+    "target": ("ema", "online"),
+}
+CLOSED_FORM = ("directpred", "directcopy")
+
+
+def check_method(method: ConfigDict) -> None:
+    """Refuses a combination that makes no sense.
+
+    Args:
+      method: the config's section of that name.
+
+    Raises:
+      UsageError: with the reason and the remedy.
+    """
+    for field, choices in CHOICES.items():
+        if method[field] not in choices:
+            raise UsageError(
+                f"config.method.{field}={method[field]!r} is not one of "
+                f"{', '.join(choices)}"
+            )
+    if method.form != "standard":
+        if method.predictor not in CLOSED_FORM:
+            raise UsageError(
+                f"config.method.form={method.form!r} stops the gradient through the "
+                f"predictor, so it needs a closed-form one, not {method.predictor!r}; set "
+                "config.method.predictor to directpred or directcopy"
+            )
+        if not method.stop_gradient:
+            raise UsageError(
+                f"config.method.form={method.form!r} is defined by its stop-gradients; set "
+                "config.method.stop_gradient=True or config.method.form=standard"
+            )
+    if method.form == "iso_product" and method.metric != "euclidean":
+        raise UsageError(
+            "config.method.form='iso_product' exists for the Euclidean metric only; set "
+            "config.method.metric=euclidean or config.method.form=iso"
+        )
+    if method.target == "ema" and not method.stop_gradient:
+        raise UsageError(
+            "config.method.stop_gradient=False changes nothing when the target is a "
+            "moving average; set config.method.target=online"
+        )
+
+
+class Prediction(NamedTuple):
+    """Prediction p and, for a closed-form predictor, root prediction r, both (n, dim)."""
+
+    prediction: Array
+    root_prediction: Array
+
+
+def closed_form_predictions(
+    method: ConfigDict, correlation: Array, projections: list[Array]
+) -> list[Prediction]:
+    """Predictions of DirectPred or DirectCopy for each view.
+
+    Args:
+      method: the config's section of that name.
+      correlation: uncentred correlation of the projections, shape (dim, dim).
+      projections: one array (n, dim) a view.
+
+    Returns:
+      One `Prediction` a view.
+    """
+    if method.predictor == "directcopy":
+        predictor = direct_predictor(
+            correlation, alpha=1.0, epsilon=0.25, normalize=True
+        )
+    else:
+        predictor = direct_predictor(
+            correlation,
+            alpha=method.alpha,
+            epsilon=method.epsilon,
+            normalize=method.normalize,
+        )
+    return [
+        Prediction(
+            jnp.matmul(z, predictor.matrix, precision="highest"),
+            jnp.matmul(z, predictor.root, precision="highest"),
+        )
+        for z in projections
+    ]
+
+
+def view_loss(
+    method: ConfigDict, projection: Array, prediction: Prediction, target: Array
+) -> Array:
+    """The method's loss of one view against the other's target, per sample.
+
+    Args:
+      method: the config's section of that name.
+      projection: z of the view, shape (n, dim).
+      prediction: p and r of the view.
+      target: projection of the other view, shape (n, dim).
+
+    Returns:
+      Losses, shape (n,).
+    """
+    p, r = prediction
+    if method.form == "iso" and method.metric == "cosine":
+        return losses.iso_cosine_loss(projection, p, r, target)
+    if method.form == "iso":
+        return losses.iso_euclidean_loss(projection, p, target)
+    if method.form == "iso_product":
+        return losses.iso_euclidean_product_loss(projection, p, target)
+    standard = {
+        "euclidean": losses.euclidean_loss,
+        "cosine": losses.cosine_loss,
+    }[method.metric]
+    return standard(p, target, stop_gradient=method.stop_gradient)

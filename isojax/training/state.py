@@ -1,0 +1,101 @@
+"""Everything that a run carries from one step to the next."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from isojax.models import SiameseNetwork
+from isojax.training.probe import Probe, init_probe
+
+# The parts of the network that the target has; a learned predictor is the online's alone.
+TARGET_PARTS = ("backbone", "projector")
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of a run, the same on every device.
+
+    Attributes:
+      step: optimiser steps done, scalar int32.
+      params: online parameters.
+      batch_stats: running statistics of the online network.
+      target_params: moving average of the online backbone's and projector's parameters;
+        empty where the target is the online network.
+      opt_state: state of the optimiser.
+      correlation: uncentred correlation of the projections, (dim, dim) float32.
+      probe: the online probe.
+      key: random key of the run.
+    """
+
+    step: Array
+    params: Any
+    batch_stats: Any
+    target_params: Any
+    opt_state: optax.OptState
+    correlation: Array
+    probe: Probe
+    key: Array
+
+
+def init_variables(
+    network: SiameseNetwork, key: Array, image_shape: tuple[int, int, int]
+) -> dict:
+    """Fresh `params` and `batch_stats` of the whole network.
+
+    Args:
+      network: the module.
+      key: random key; the same key gives the same numbers in a run and in evaluation.
+      image_shape: (h, w, c) of the images.
+
+    Returns:
+      The variables.
+    """
+    images = jnp.zeros((1, *image_shape))
+    return jax.jit(lambda k: network.init(k, images, method="initialize"))(key)
+
+
+def init_state(
+    network: SiameseNetwork,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    ema: bool,
+) -> TrainState:
+    """The state before the first step: the target equals the online network, C is zero.
+
+    Args:
+      network: the module.
+      optimizer: gradient transformation of the parameters.
+      seed: of parameters and views.
+      image_shape: (h, w, c) of the images.
+      num_classes: of the online probe.
+      ema: whether the target is a moving average.
+
+    Returns:
+      The state.
+    """
+    key = jax.random.key(seed)
+    variables = init_variables(network, key, image_shape)
+    params = variables["params"]
+    # Copied, because the step donates its state and no array may be donated twice.
+    target_params = {part: params[part] for part in TARGET_PARTS} if ema else {}
+    representation, projection = jax.eval_shape(
+        lambda: network.apply(variables, jnp.zeros((1, *image_shape)), train=False)
+    )
+    dim = projection.shape[-1]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        target_params=jax.tree.map(jnp.copy, target_params),
+        opt_state=optimizer.init(params),
+        correlation=jnp.zeros((dim, dim)),
+        probe=init_probe(representation.shape[-1], num_classes),
+        key=key,
+    )

@@ -1,0 +1,202 @@
+"""The training step, a pure function of state and batch."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax import schedules, spectral
+from isojax.data import augment
+from isojax.models import SiameseNetwork
+from isojax.predictor import update_correlation
+from isojax.training.method import (
+    CLOSED_FORM,
+    Prediction,
+    closed_form_predictions,
+    view_loss,
+)
+from isojax.training.probe import probe_loss, update_probe
+from isojax.training.state import TARGET_PARTS, TrainState
+
+Batch = dict[str, Array]
+Metrics = dict[str, Array]
+
+
+def make_train_step(
+    network: SiameseNetwork,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    config: ConfigDict,
+    *,
+    total_steps: int,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Builds the step of a run.
+
+    Args:
+      network: the module, whose BatchNorm knows `axis_name` too.
+      optimizer: gradient transformation of the parameters.
+      learning_rate: the optimiser's schedule, for the log.
+      config: of the run.
+      total_steps: length of the run, for the target's decay.
+      axis_name: mapped axis over which the global batch is spread, if any.
+
+    Returns:
+      `step(state, batch) -> (state, metrics)`. A batch has `images` (n, h, w, c) uint8,
+      `labels` (n,) int32 and `indices` (n,) int32; metrics are scalars over the global
+      batch.
+
+    Source: Halvagal et al. 2023, appendix D; the order of updates is explained in
+    `compute_loss` and `train_step`.
+    """
+    method = config.method
+
+    def compute_loss(params, probe_weights, state, views, labels):
+        online = network_outputs(params, state.batch_stats, views)
+        representations, projections, batch_stats = online
+        if method.target == "ema":
+            # The target normalises with its own batch's statistics and keeps none.
+            _, targets, _ = network_outputs(
+                state.target_params, state.batch_stats, views
+            )
+        else:
+            targets = projections
+        # C first, so that this step's predictor sees this step's projections.
+        correlation = update_correlation(
+            state.correlation,
+            jnp.concatenate(projections),
+            decay=method.correlation_decay,
+            axis_name=axis_name,
+        )
+        predictions, batch_stats = predict(
+            params, batch_stats, correlation, projections
+        )
+        loss = sum(
+            view_loss(method, z, prediction, target).mean()
+            for z, prediction, target in zip(
+                projections, predictions, reversed(targets), strict=True
+            )
+        )
+        probe_cross_entropy, probe_accuracy = probe_loss(
+            probe_weights, jnp.concatenate(representations), jnp.tile(labels, 2)
+        )
+        similarity = spectral.cosine_similarity(*projections).mean()
+        metrics = {
+            "loss": loss,
+            "view_similarity": similarity,
+            "probe_loss": probe_cross_entropy,
+            "probe_accuracy": probe_accuracy,
+        }
+        carried = (batch_stats, correlation, jnp.concatenate(projections))
+        return loss + probe_cross_entropy, (carried, metrics)
+
+    def network_outputs(params, batch_stats, views):
+        representations, projections = [], []
+        for images in views:
+            (representation, projection), mutated = network.apply(
+                {"params": params, "batch_stats": batch_stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            batch_stats = mutated["batch_stats"]
+            representations.append(representation)
+            projections.append(projection)
+        return representations, projections, batch_stats
+
+    def predict(params, batch_stats, correlation, projections):
+        if method.predictor in CLOSED_FORM:
+            return closed_form_predictions(
+                method, correlation, projections
+            ), batch_stats
+        if method.predictor == "none":
+            return [Prediction(z, z) for z in projections], batch_stats
+        predictions = []
+        for z in projections:
+            prediction, mutated = network.apply(
+                {"params": params, "batch_stats": batch_stats},
+                z,
+                train=True,
+                method="predict",
+                mutable=["batch_stats"],
+            )
+            batch_stats = mutated["batch_stats"]
+            predictions.append(Prediction(prediction, prediction))
+        return predictions, batch_stats
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        views = make_views(
+            jax.random.fold_in(state.key, state.step), batch, config=config
+        )
+        gradients, (carried, metrics) = jax.grad(
+            compute_loss, argnums=(0, 1), has_aux=True
+        )(state.params, state.probe.weights, state, views, batch["labels"])
+        batch_stats, correlation, projections = carried
+        if axis_name is not None:
+            gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+        param_gradients, probe_gradients = gradients
+        updates, opt_state = optimizer.update(
+            param_gradients, state.opt_state, state.params
+        )
+        params = optax.apply_updates(state.params, updates)
+        decay = schedules.target_decay(
+            state.step, total_steps=total_steps, initial=method.target_decay
+        )
+        target_params = state.target_params
+        if method.target == "ema":
+            target_params = optax.incremental_update(
+                {part: params[part] for part in TARGET_PARTS}, target_params, 1 - decay
+            )
+        metrics |= {
+            "std": spectral.normalized_std(projections, axis_name=axis_name),
+            "gradient_norm": optax.global_norm(param_gradients),
+            "learning_rate": learning_rate(state.step),
+            "target_decay": decay if method.target == "ema" else jnp.zeros(()),
+        }
+        new_state = TrainState(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            target_params=target_params,
+            opt_state=opt_state,
+            correlation=correlation,
+            probe=update_probe(state.probe, probe_gradients),
+            key=state.key,
+        )
+        return new_state, metrics
+
+    return train_step
+
+
+def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:
+    """Two normalised views of every image.
+
+    An image's views depend on `key` and its index alone, not on its place in the batch
+    or on the number of devices.
+
+    Args:
+      key: random key of the step.
+      batch: with `images` (n, h, w, c) uint8 and `indices` (n,).
+      config: of the run; sections `augment` and `data` are read.
+
+    Returns:
+      Two float32 arrays (n, h, w, c).
+    """
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(
+        batch["indices"]
+    )
+    images = batch["images"].astype(jnp.float32) / 255.0
+    view = jax.vmap(
+        lambda view_key, image: augment.affine_view(
+            view_key, image, config=config.augment
+        )
+    )
+    return [
+        augment.normalize(
+            view(keys[:, i], images), mean=config.data.mean, std=config.data.std
+        )
+        for i in range(2)
+    ]

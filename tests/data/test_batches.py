@@ -1,0 +1,35 @@
+import numpy as np
+
+from isojax.data import Split, epoch_order, training_batches
+
+SPLIT = Split(np.arange(10)[:, None], np.arange(10, dtype=np.int32) * 2)
+
+
+def batches(**kwargs):
+    return list(training_batches(SPLIT, batch_size=3, seed=1, epoch=0, **kwargs))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    order = epoch_order(0, 0, 100)
+    np.testing.assert_array_equal(order, epoch_order(0, 0, 100))
+    np.testing.assert_array_equal(np.sort(order), np.arange(100))
+    assert not np.array_equal(order, epoch_order(0, 1, 100))
+    assert not np.array_equal(order, epoch_order(1, 0, 100))
+
+
+def test_an_epoch_visits_each_image_at_most_once_and_drops_the_partial_batch():
+    indices = np.concatenate([batch["indices"] for batch in batches()])
+    assert len(indices) == 9
+    assert len(set(indices)) == 9
+
+
+def test_images_labels_and_indices_belong_together():
+    for batch in batches():
+        np.testing.assert_array_equal(batch["images"][:, 0], batch["indices"])
+        np.testing.assert_array_equal(batch["labels"], batch["indices"] * 2)
+        assert batch["indices"].dtype == np.int32
+
+
+def test_an_epoch_can_go_on_in_its_middle():
+    for late, full in zip(batches(first=2), batches()[2:], strict=True):
+        np.testing.assert_array_equal(late["indices"], full["indices"])

@@ -1,0 +1,85 @@
+"""Imports point only down the layers, and heavy ones stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = {
+    "errors": 0,
+    "files": 0,
+    "cli": 0,
+    "losses": 1,
+    "predictor": 1,
+    "spectral": 1,
+    "schedules": 1,
+    "models": 2,
+    "data": 2,
+    "training": 3,
+    "evaluation": 3,
+    "parallel": 3,
+    "reporting": 3,
+}
+# Within the third layer, imports point from left to right only.
+THIRD_LAYER = ("evaluation", "training", "reporting", "parallel")
+MODULES = sorted(path for path in (ROOT / "isojax").rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            if node.module == "isojax":
+                yield from (f"isojax.{alias.name}" for alias in node.names)
+
+
+def part(name):
+    """The part of isojax that a dotted module name belongs to, or None."""
+    pieces = name.split(".")
+    return pieces[1] if pieces[0] == "isojax" and len(pieces) > 1 else None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_imports_point_down(path):
+    here = path.relative_to(ROOT / "isojax").parts[0].removesuffix(".py")
+    if here == "__init__":
+        return
+    for name in imported(path):
+        there = part(name)
+        if there is None or there == here:
+            continue
+        assert LAYERS[there] <= LAYERS[here], f"{path} imports {name}"
+        if LAYERS[there] == LAYERS[here] == 3:
+            assert THIRD_LAYER.index(here) < THIRD_LAYER.index(there), name
+
+
+@pytest.mark.parametrize(
+    ("library", "allowed"),
+    [
+        ("tensorflow_datasets", "data"),
+        ("matplotlib", "reporting"),
+        ("orbax", "training"),
+        ("scipy", "evaluation"),
+    ],
+)
+def test_a_library_is_imported_in_one_part_only(library, allowed):
+    for path in MODULES:
+        if any(name.split(".")[0] == library for name in imported(path)):
+            assert path.relative_to(ROOT / "isojax").parts[0] == allowed, path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_only_parallel_knows_how_devices_are_used(path):
+    text = path.read_text()
+    if path.name != "parallel.py":
+        assert "jax.pmap" not in text
+        assert "jax.distributed" not in text
+
+
+def test_the_command_line_imports_no_jax():
+    for module in ("cli", "errors", "files"):
+        names = list(imported(ROOT / "isojax" / f"{module}.py"))
+        assert not any(name.split(".")[0] in ("jax", "flax") for name in names)

@@ -1,0 +1,96 @@
+"""A network small enough to compile in a second, and batches for it."""
+
+from types import SimpleNamespace
+
+import flax.linen as nn
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax import parallel
+from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
+from isojax.training.optimizer import make_optimizer
+from isojax.training.state import init_state
+from isojax.training.step import make_train_step
+
+SIDE, DIM, TOTAL_STEPS = 8, 6, 40
+
+
+class TinyBackbone(nn.Module):
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Dense(16, use_bias=False)(images.reshape(len(images), -1))
+        return nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
+
+
+def make_network(predictor, axis_name):
+    learned = {"mlp": MLP(8, DIM, axis_name=axis_name), "linear": LinearMap(DIM)}
+    return SiameseNetwork(
+        TinyBackbone(axis_name),
+        MLP(12, DIM, axis_name=axis_name),
+        learned.get(predictor),
+    )
+
+
+@pytest.fixture
+def tiny_run():
+    """`tiny_run(**method)` gives the config, first state and unmapped step of a run."""
+
+    def make(axis_name=None, **method):
+        config = ConfigDict(digits.get_config().to_dict())
+        config.method.update(method)
+        network = make_network(config.method.predictor, axis_name)
+        optimizer, learning_rate = make_optimizer(
+            ConfigDict(config.optimizer.to_dict() | {"warmup_epochs": 0}),
+            steps_per_epoch=TOTAL_STEPS,
+            epochs=1,
+        )
+        step = make_train_step(
+            network,
+            optimizer,
+            learning_rate,
+            config,
+            total_steps=TOTAL_STEPS,
+            axis_name=axis_name,
+        )
+        state = init_state(
+            network,
+            optimizer,
+            seed=0,
+            image_shape=(SIDE, SIDE, 1),
+            num_classes=3,
+            ema=config.method.target == "ema",
+        )
+        return SimpleNamespace(
+            config=config, network=network, step=step, state=state, axis_name=axis_name
+        )
+
+    return make
+
+
+@pytest.fixture
+def spread_run(tiny_run):
+    """The same, with its step mapped over all devices."""
+
+    def make(**method):
+        run = tiny_run(axis_name=parallel.AXIS, **method)
+        run.step = parallel.map_step(run.step)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "images": rng.integers(0, 256, (16, SIDE, SIDE, 1), dtype=np.uint8),
+        "labels": rng.integers(0, 3, 16, dtype=np.int32),
+        "indices": np.arange(16, dtype=np.int32),
+    }
+
+

@@ -1,0 +1,161 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from isojax import losses, parallel, predictor
+from isojax.training.step import make_views
+
+COMBINATIONS = [
+    ("cosine", "standard", "directpred", "ema"),
+    ("cosine", "standard", "directcopy", "online"),
+    ("cosine", "standard", "mlp", "ema"),
+    ("cosine", "standard", "mlp", "online"),
+    ("euclidean", "standard", "linear", "ema"),
+    ("euclidean", "standard", "none", "online"),
+    ("euclidean", "iso", "directpred", "online"),
+    ("euclidean", "iso_product", "directpred", "ema"),
+    ("cosine", "iso", "directpred", "ema"),
+    ("cosine", "iso", "directcopy", "online"),
+]
+
+
+def named(combination):
+    return dict(
+        zip(("metric", "form", "predictor", "target"), combination, strict=True)
+    )
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids="-".join)
+def test_one_device_and_four_devices_make_the_same_step(
+    tiny_run, spread_run, batch, combination
+):
+    alone, spread = tiny_run(**named(combination)), spread_run(**named(combination))
+    step = jax.jit(alone.step)
+    state, spread_state = alone.state, spread.state
+    for _ in range(3):
+        state, metrics = step(state, batch)
+        spread_state, spread_metrics = spread.step(
+            spread_state, parallel.split_batch(batch)
+        )
+    assert parallel.device_count() == 4
+    assert set(metrics) == set(spread_metrics)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(spread_metrics[name], value, rtol=1e-3, err_msg=name)
+    leaves = jax.tree.leaves_with_path(state.replace(key=None))
+    spread_leaves = jax.tree.leaves(spread_state.replace(key=None))
+    for (path, leaf), spread_leaf in zip(leaves, spread_leaves, strict=True):
+        np.testing.assert_allclose(
+            spread_leaf, leaf, rtol=1e-3, atol=1e-5, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def test_the_step_is_traced_once(tiny_run, batch):
+    run = tiny_run()
+    step = jax.jit(chex.assert_max_traces(run.step, n=1))
+    state = run.state
+    for _ in range(3):
+        state, _ = step(state, batch)
+    assert state.step == 3
+
+
+def test_the_first_step_is_what_the_formulas_say(tiny_run, batch):
+    """Loss, correlation and predictor of the first step, computed apart."""
+    run = tiny_run(metric="cosine", form="iso", target="online", correlation_decay=0.9)
+    state = run.state
+    views = make_views(jax.random.fold_in(state.key, 0), batch, config=run.config)
+    z1, z2 = (
+        run.network.apply(
+            {"params": state.params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )[0][1]
+        for images in views
+    )
+    rows = np.concatenate([z1, z2]).astype(np.float64)
+    correlation = 0.1 * rows.T @ rows / len(rows)
+    new_state, metrics = jax.jit(run.step)(state, batch)
+    np.testing.assert_allclose(new_state.correlation, correlation, rtol=1e-4, atol=1e-6)
+
+    w = predictor.direct_predictor(jnp.asarray(correlation), normalize=True)
+    loss = sum(
+        losses.iso_cosine_loss(z, z @ w.matrix, z @ w.root, target).mean()
+        for z, target in ((z1, z2), (z2, z1))
+    )
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
+
+
+def test_the_target_moves_after_the_optimiser_by_tau_of_the_step(tiny_run, batch):
+    run = tiny_run(target="ema", target_decay=0.9)
+    state = run.state
+    new_state, metrics = jax.jit(run.step)(state, batch)
+    np.testing.assert_allclose(metrics["target_decay"], 0.9, rtol=1e-6)
+    assert set(new_state.target_params) == {"backbone", "projector"}
+    for part in new_state.target_params:
+        expected = jax.tree.map(
+            lambda old, new: 0.9 * old + 0.1 * new,
+            state.target_params[part],
+            new_state.params[part],
+        )
+        chex.assert_trees_all_close(
+            new_state.target_params[part], expected, rtol=1e-5, atol=1e-7
+        )
+
+
+def test_without_a_moving_average_nothing_is_kept_or_computed_for_the_target(
+    tiny_run, batch
+):
+    def forward_products(target):
+        run = tiny_run(target=target)
+        text = str(jax.make_jaxpr(run.step)(run.state, batch))
+        return text.count("dot_general")
+
+    assert tiny_run(target="online").state.target_params == {}
+    assert forward_products("online") < forward_products("ema")
+
+
+def test_the_probe_learns_and_never_reaches_the_encoder(tiny_run, batch):
+    run = tiny_run()
+    step = jax.jit(run.step)
+    other_labels = batch | {"labels": (batch["labels"] + 1) % 3}
+    state, _ = step(run.state, batch)
+    other_state, _ = step(run.state, other_labels)
+    chex.assert_trees_all_equal(state.params, other_state.params)
+    assert jnp.abs(state.probe.weights - other_state.probe.weights).max() > 0
+    first = None
+    for _ in range(30):
+        state, metrics = step(state, batch)
+        first = metrics["probe_loss"] if first is None else first
+    assert metrics["probe_loss"] < first
+
+
+def test_weight_decay_and_momentum_are_pytorch_s(tiny_run, batch):
+    """A parameter without a gradient follows the closed recursion of PyTorch's SGD."""
+    run = tiny_run()
+    state = run.state
+    # The bias under BatchNorm has no gradient.
+    bias = state.params["projector"]["hidden"]["bias"] + 1.0
+    state.params["projector"]["hidden"]["bias"] = bias
+    step, expected, velocity = jax.jit(run.step), np.asarray(bias, np.float64), 0.0
+    for _ in range(3):
+        state, metrics = step(state, batch)
+        velocity = 0.9 * velocity + 4e-4 * expected
+        expected = expected - float(metrics["learning_rate"]) * velocity
+    np.testing.assert_allclose(
+        state.params["projector"]["hidden"]["bias"], expected, rtol=1e-6
+    )
+
+
+def test_views_follow_the_image_not_its_place(tiny_run, batch):
+    config = tiny_run().config
+    key = jax.random.key(0)
+    views = make_views(key, batch, config=config)
+    order = np.array([3, 1, 2, 0])
+    shuffled = make_views(
+        key, {name: array[order] for name, array in batch.items()}, config=config
+    )
+    for view, part in zip(views, shuffled, strict=True):
+        np.testing.assert_allclose(part, view[order], atol=1e-5)
+    assert jnp.abs(views[0] - views[1]).mean() > 1e-2
