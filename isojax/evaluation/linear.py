@@ -96,30 +96,28 @@ def _fit(
 ) -> np.ndarray:
     """Weights that minimise mean cross-entropy + penalty/2 · ‖weights‖², bias free."""
     shape = (inputs.shape[1], int(labels.max()) + 1)
-    inputs, labels = jnp.asarray(inputs), jnp.asarray(labels)
 
-    @jax.jit
     def objective(flat):
-        weights = flat.reshape(shape)
-        losses = optax.softmax_cross_entropy_with_integer_labels(
-            inputs @ weights, labels
+        value, gradient = _value_and_gradient(
+            flat.reshape(shape).astype(np.float32), inputs, labels, penalty
         )
-        return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
-
-    value_and_grad = jax.jit(jax.value_and_grad(objective))
-
-    def scipy_objective(flat):
-        value, gradient = value_and_grad(flat.astype(np.float32))
-        return float(value), np.asarray(gradient, np.float64)
+        return float(value), np.asarray(gradient, np.float64).ravel()
 
     result = scipy.optimize.minimize(
-        scipy_objective,
+        objective,
         np.zeros(shape).ravel() if start is None else start.ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MAX_ITERATIONS},
     )
     return result.x.reshape(shape)
+
+
+@jax.jit
+@jax.value_and_grad
+def _value_and_gradient(weights, inputs, labels, penalty):
+    losses = optax.softmax_cross_entropy_with_integer_labels(inputs @ weights, labels)
+    return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
 
 
 def _accuracy(weights: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> float:

@@ -209,10 +209,9 @@ class _Run:
 
     def _draw_views(self, figures: Path) -> None:
         figures.mkdir(exist_ok=True)
-        batch = {
-            "images": self.dataset.train.images[:_SHOWN_VIEWS],
-            "indices": np.arange(_SHOWN_VIEWS),
-        }
+        images = self.dataset.train.images
+        indices = np.linspace(0, len(images) - 1, _SHOWN_VIEWS).astype(np.int32)
+        batch = {"images": images[indices], "indices": indices}
         views = make_views(self.state.key, batch, config=self.config)
         save_views(figures / "views.png", batch["images"], *map(np.asarray, views))
 

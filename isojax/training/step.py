@@ -152,7 +152,7 @@ def make_train_step(
             )
         metrics |= {
             "std": spectral.normalized_std(projections, axis_name=axis_name),
-            "gradient_norm": optax.global_norm(param_gradients),
+            "gradient_norm": optax.tree.norm(param_gradients),
             "learning_rate": learning_rate(state.step),
             "target_decay": decay if method.target == "ema" else jnp.zeros(()),
         }

@@ -23,7 +23,7 @@ def is_accepted(**changes):
 
 @pytest.mark.parametrize(
     "combination",
-    itertools.product(*CHOICES.values(), (True, False)),
+    list(itertools.product(*CHOICES.values(), (True, False))),
     ids=lambda combination: "-".join(map(str, combination)),
 )
 def test_exactly_the_sensible_combinations_are_accepted(combination):

@@ -1,0 +1,163 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from isojax import spectral
+from isojax.predictor import direct_predictor
+
+ONE_ARRAY = [
+    spectral.participation_ratio,
+    spectral.effective_rank,
+    spectral.normalized_std,
+]
+
+
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def orthogonal(dim):
+    return np.linalg.qr(normal(dim, dim))[0]
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "expected"),
+    [
+        ([2.0, 2.0, 2.0, 2.0], 4),
+        ([0.0, 0.0, 5.0], 1),
+        ([1.0, 2.0, 3.0], 36 / 14),
+        ([0.0, 0.0], 0),
+        ([1e30, 1e30, 0.0], 2),
+        ([1e-30, 1e-30, 0.0], 2),
+    ],
+)
+def test_participation_ratio_equals_value_computed_by_hand(eigenvalues, expected):
+    ratio = spectral.participation_ratio(jnp.array(eigenvalues))
+    np.testing.assert_allclose(ratio, expected, rtol=1e-6)
+
+
+def test_participation_ratio_is_per_spectrum():
+    ratios = spectral.participation_ratio(jnp.array([[1.0, 1.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(ratios, [2, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("singular_values", "expected"),
+    [
+        ([3.0, 3.0, 3.0], 3),
+        ([0.0, 0.0, 7.0], 1),
+        # Probabilities 1/2, 1/4, 1/4: an entropy of 1.5 log 2.
+        ([1.0, 1.0, 2.0], 2**1.5),
+        ([0.0, 0.0, 0.0], 0),
+    ],
+)
+def test_effective_rank_equals_value_computed_by_hand(singular_values, expected, x64):
+    representations = orthogonal(5)[:, :3] * np.array(singular_values) @ orthogonal(3)
+    # RankMe's epsilon of 1e-7 moves a zero singular value's share by 1.6e-6.
+    np.testing.assert_allclose(
+        spectral.effective_rank(representations), expected, rtol=1e-5
+    )
+
+
+def test_effective_rank_has_the_epsilon_of_its_source(x64):
+    p = np.array([1.0, 0.0, 0.0]) + 1e-7
+    np.testing.assert_allclose(
+        spectral.effective_rank(np.diag([2.0, 0.0, 0.0])),
+        np.exp(-np.sum(p * np.log(p))),
+        rtol=1e-14,
+    )
+
+
+def test_normalized_std_equals_value_computed_by_hand():
+    # Directions (1, 0), (0, 1), (-1, 0), (0, -1): variance 1/2 in both dimensions.
+    rows = jnp.array([[3.0, 0.0], [0.0, 0.1], [-2.0, 0.0], [0.0, -7.0]])
+    np.testing.assert_allclose(spectral.normalized_std(rows), 0.5**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [4, 32])
+def test_normalized_std_is_one_over_root_dim_when_healthy_and_0_when_collapsed(
+    dim, x64
+):
+    healthy = spectral.normalized_std(normal(20_000, dim))
+    np.testing.assert_allclose(healthy, dim**-0.5, rtol=1e-3)
+    parallel = np.outer(np.linspace(0.5, 2.0, 64), np.arange(1.0, dim + 1))
+    np.testing.assert_allclose(spectral.normalized_std(parallel), 0, atol=1e-15)
+    assert spectral.normalized_std(np.zeros((64, dim))) == 0
+
+
+def test_normalized_std_over_devices_is_that_of_the_global_batch(x64):
+    rows = normal(12, 3) + 1
+    std = functools.partial(spectral.normalized_std, axis_name="devices")
+    shards = jax.jit(jax.vmap(std, axis_name="devices"))(rows.reshape(4, 3, 3))
+    expected = np.full(4, spectral.normalized_std(rows))
+    np.testing.assert_allclose(shards, expected, rtol=1e-14)
+
+
+def test_cosine_similarity_equals_values_computed_by_hand_and_optax(x64):
+    x = jnp.array([[3.0, 4.0], [1.0, 0.0], [2.0, 2.0], [0.0, 0.0]])
+    y = jnp.array([[4.0, 3.0], [0.0, 5.0], [-1.0, -1.0], [1.0, 2.0]])
+    similarity = spectral.cosine_similarity(x, y)
+    np.testing.assert_allclose(similarity, [24 / 25, 0, -1, 0], atol=1e-15)
+    np.testing.assert_allclose(
+        similarity[:3], optax.cosine_similarity(x, y)[:3], atol=1e-15
+    )
+
+
+def test_alignment_is_one_for_the_closed_form_predictor_and_its_negative(x64):
+    c = normal(20, 4)
+    c = c.T @ c
+    matrix = direct_predictor(c).matrix
+    for aligned in (matrix, -matrix):
+        np.testing.assert_allclose(
+            spectral.eigenvector_alignment(aligned, c), np.ones(4), rtol=1e-13
+        )
+
+
+def test_alignment_equals_value_computed_by_hand():
+    # C's eigenvectors are e1, e2, e3; W e1 = (3, 4, 0), W e2 = 0, W e3 = e1.
+    matrix = jnp.array([[3.0, 0.0, 1.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    alignment = spectral.eigenvector_alignment(matrix, jnp.diag(jnp.arange(1.0, 4.0)))
+    np.testing.assert_allclose(alignment, [0.6, 0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("function", ONE_ARRAY, ids=lambda f: f.__name__)
+def test_jit_and_vmap_equal_eager_and_bfloat16_is_widened(function):
+    x = np.abs(normal(2, 6, 4))
+    eager = [function(rows) for rows in x]
+    jitted = jax.jit(function)
+    np.testing.assert_allclose([jitted(rows) for rows in x], eager, 1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(x), eager, 1e-5)
+    low = jnp.asarray(x[0], jnp.bfloat16)
+    assert jitted(low).dtype == jnp.float32
+    np.testing.assert_array_equal(jitted(low), jitted(low.astype(jnp.float32)))
+
+
+@pytest.mark.parametrize(
+    "function", [spectral.cosine_similarity, spectral.eigenvector_alignment]
+)
+def test_functions_of_two_arrays_agree_under_jit_and_vmap(function):
+    x, y = normal(2, 3, 4, 4)
+    y = y @ y.transpose(0, 2, 1)
+    eager = [function(*pair) for pair in zip(x, y, strict=True)]
+    jitted = [jax.jit(function)(*pair) for pair in zip(x, y, strict=True)]
+    np.testing.assert_allclose(jitted, eager, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(jax.vmap(function))(x, y), eager, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [
+        (spectral.effective_rank, [(4,)]),
+        (spectral.normalized_std, [(2, 3, 4)]),
+        (spectral.cosine_similarity, [(3, 4), (1, 4)]),
+        (spectral.eigenvector_alignment, [(4, 4), (3, 3)]),
+        (spectral.eigenvector_alignment, [(4, 3), (4, 3)]),
+    ],
+)
+def test_wrong_shapes_are_refused(function, shapes):
+    with pytest.raises(AssertionError, match="rank|shape"):
+        function(*map(jnp.ones, shapes))
