@@ -20,14 +20,15 @@ _CONFIG = cli.define_config(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder of the run; an unfinished run in it goes on. By default "
-    "runs/DATA-PRESET.",
+    "Folder of the run; an unfinished run in it goes on. By default runs/DATA-PRESET.",
 )
 
 
 def main() -> None:
     """Runs the training that the flags describe."""
-    from isojax.training import pretrain  # after the flags: JAX takes a second to import
+    from isojax.training import (
+        pretrain,
+    )  # after the flags: JAX takes a second to import
 
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"

@@ -1,21 +1,23 @@
 """The digits that come with isojax: a run of minutes on a laptop, the default."""
 
-from configs import base
 from ml_collections import ConfigDict
+
+from configs import base
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     """A narrow ResNet-18 on 28×28 digits."""
     config = base.get_config(preset)
-    config.epochs = 20
-    config.batch_size = 128
+    config.epochs = 50
+    config.batch_size = 64
 
-    config.method.target_decay = 0.99
+    config.method.target_decay = 0.97  # 3,000 steps want a faster target than 100,000
     config.method.correlation_decay = 0.9
     config.method.normalize = True
 
     config.model.width = 16
     config.model.stride = 2
+    config.model.max_pool = True  # maps of 7, 4, 2 and 1: a third of the time
     config.model.hidden_dim = 512
     config.model.projection_dim = 64
     config.model.predictor_hidden_dim = 512

@@ -1,9 +1,11 @@
 """Devices: the only file that knows how a step is spread over them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from isojax.errors import UsageError
 
@@ -28,6 +30,15 @@ def check_batch_size(batch_size: int) -> None:
             f"config.batch_size={batch_size} is not divisible by the {devices} devices; "
             f"set config.batch_size={nearest}"
         )
+
+
+def replicate(state: Any) -> Any:
+    """Puts a copy of every array on every device, where a mapped step keeps its state.
+
+    A state placed otherwise makes the step compile a second time.
+    """
+    mesh = Mesh(jax.devices(), (AXIS,))
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
 
 
 def map_step(step: Callable) -> Callable:

@@ -29,7 +29,10 @@ def call(script, *arguments):
             "no config field 'model.widht'; the nearest is 'model.width'",
         ),
         (["--config.epochs=ten"], "--config.epochs=ten: invalid literal for int()"),
-        (["--config=configs/digits.py:isolos"], "no preset 'isolos'; choose one of byol"),
+        (
+            ["--config=configs/digits.py:isolos"],
+            "no preset 'isolos'; choose one of byol",
+        ),
         (["--config=configs/digit.py"], "no config file configs/digit.py"),
         (["epochs=3"], "unexpected argument 'epochs=3'; write it as --name=value"),
         (
@@ -63,7 +66,7 @@ def test_train_refuses_the_folder_of_another_run(tmp_path):
     process = call("train.py", f"--workdir={tmp_path}")
     assert process.returncode == 2
     assert "holds a run with another config" in process.stderr
-    assert "epochs (there 7, here 20)" in process.stderr
+    assert "epochs (there 7, here 50)" in process.stderr
     assert "method.form" not in process.stderr
     assert config.read_text().startswith('{"epochs": 7')
 

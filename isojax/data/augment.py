@@ -141,8 +141,12 @@ def random_crop_box(
     RandomResizedCrop.
     """
     area_key, ratio_key, top_key, left_key = jax.random.split(key, 4)
-    areas = height * width * jax.random.uniform(
-        area_key, (_CROP_ATTEMPTS,), minval=scale[0], maxval=scale[1]
+    areas = (
+        height
+        * width
+        * jax.random.uniform(
+            area_key, (_CROP_ATTEMPTS,), minval=scale[0], maxval=scale[1]
+        )
     )
     log_ratio = jnp.log(jnp.array(ratio))
     ratios = jnp.exp(
@@ -179,7 +183,9 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
     Returns:
       The view, float in [0, 1], shape as `image`.
     """
-    crop_key, warp_key, shift_key, brightness_key, contrast_key = jax.random.split(key, 5)
+    crop_key, warp_key, shift_key, brightness_key, contrast_key = jax.random.split(
+        key, 5
+    )
     size = image.shape[0]
     if tuple(config.crop_scale) != (1.0, 1.0):
         box = random_crop_box(

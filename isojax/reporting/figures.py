@@ -69,7 +69,9 @@ def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     axis.set_ylabel("loss, both view orders", color=_BLUE)
     accuracy = axis.twinx()
     accuracy.plot(epoch, history.column("eval/online_accuracy"), color=_ORANGE)
-    accuracy.set_ylabel(f"online accuracy on the {evaluation_name} images", color=_ORANGE)
+    accuracy.set_ylabel(
+        f"online accuracy on the {evaluation_name} images", color=_ORANGE
+    )
     accuracy.set_ylim(top=1.0)
     accuracy.spines["top"].set_visible(False)
     axis.set_title("Loss, and what a linear classifier reads out meanwhile")
@@ -94,7 +96,10 @@ def _draw_participation_ratio(axis: Axes, history: History) -> None:
     epoch = history.column("epoch")
     modes = len(history.eigenvalues[0])
     axis.plot(
-        epoch, history.column("train/participation_ratio"), color=_GREEN, label="measured"
+        epoch,
+        history.column("train/participation_ratio"),
+        color=_GREEN,
+        label="measured",
     )
     axis.axhline(modes, color="0.6", linestyle="--", linewidth=1)
     axis.axhline(1, color="0.6", linestyle=":", linewidth=1)

@@ -77,9 +77,7 @@ def _apply(
             )
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
-        images = augment.normalize(
-            images, mean=config.data.mean, std=config.data.std
-        )
+        images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
         return network.backbone.apply(variables, images, train=False)
 
     return apply

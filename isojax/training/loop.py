@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -112,6 +113,7 @@ class _Run:
         self.checkpoints = Checkpoints(workdir)
         if self.checkpoints.latest_step() is not None:
             self.state = self.checkpoints.restore(self.state)
+        self.state = parallel.replicate(self.state)
         self.first_epoch = int(self.state.step) // self.steps_per_epoch
         self.history = History(workdir, epochs=self.first_epoch)
 
@@ -131,6 +133,7 @@ class _Run:
             for epoch in range(self.first_epoch, config.epochs):
                 row = self._train_epoch(epoch, bar)
                 tqdm.write(_describe(row, config.epochs, self.dataset.evaluation_name))
+                sys.stdout.flush()
                 last = epoch + 1 == config.epochs
                 if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
                     self.checkpoints.save(self.state)
@@ -157,7 +160,7 @@ class _Run:
         )
         if self.first_epoch:
             print(f"Going on after epoch {self.first_epoch}.")
-        print("Compiling the training step (once, up to a minute) ...", flush=True)
+        print("Compiling the training step, once, up to a minute ...", flush=True)
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         start = time.perf_counter()
@@ -212,7 +215,7 @@ class _Run:
         images = self.dataset.train.images
         indices = np.linspace(0, len(images) - 1, _SHOWN_VIEWS).astype(np.int32)
         batch = {"images": images[indices], "indices": indices}
-        views = make_views(self.state.key, batch, config=self.config)
+        views = jax.jit(partial(make_views, config=self.config))(self.state.key, batch)
         save_views(figures / "views.png", batch["images"], *map(np.asarray, views))
 
 

@@ -36,7 +36,9 @@ def test_every_stem_gives_representations_of_eight_widths(name):
     assert last.shape == (2, last_side, last_side, 128)
 
 
-@pytest.mark.parametrize(("kernel_size", "expected"), [(7, 11_176_512), (3, 11_168_832)])
+@pytest.mark.parametrize(
+    ("kernel_size", "expected"), [(7, 11_176_512), (3, 11_168_832)]
+)
 def test_the_parameters_are_as_many_as_he_et_al_s_without_the_classifier(
     kernel_size, expected
 ):
@@ -56,5 +58,7 @@ def test_evaluation_treats_each_image_alone():
 
 
 def test_images_without_a_batch_axis_are_refused():
-    with pytest.raises(ValueError, match=r"\(32, 32, 3\); ResNet18 takes \(n, h, w, c\)"):
+    with pytest.raises(
+        ValueError, match=r"\(32, 32, 3\); ResNet18 takes \(n, h, w, c\)"
+    ):
         ResNet18().init(jax.random.key(0), jnp.zeros((32, 32, 3)))

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import flax.linen as nn
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -92,5 +91,3 @@ def batch():
         "labels": rng.integers(0, 3, 16, dtype=np.int32),
         "indices": np.arange(16, dtype=np.int32),
     }
-
-

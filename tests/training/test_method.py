@@ -35,13 +35,16 @@ def test_exactly_the_sensible_combinations_are_accepted(combination):
         and not (form == "iso_product" and metric == "cosine")
         and not (target == "ema" and not stop_gradient)
     )
-    assert is_accepted(
-        metric=metric,
-        form=form,
-        predictor=predictor,
-        target=target,
-        stop_gradient=stop_gradient,
-    ) == sensible
+    assert (
+        is_accepted(
+            metric=metric,
+            form=form,
+            predictor=predictor,
+            target=target,
+            stop_gradient=stop_gradient,
+        )
+        == sensible
+    )
 
 
 def test_an_unknown_choice_is_refused_with_the_known_ones():

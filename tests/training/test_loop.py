@@ -1,0 +1,156 @@
+"""A whole run of a tiny ResNet-18: what it leaves, and going on after a stop."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax import parallel
+from isojax.data import load_dataset
+from isojax.errors import UsageError
+from isojax.evaluation import evaluate_run
+from isojax.training import load_encoder, loop, pretrain, random_encoder
+
+EPOCHS = 3
+
+
+def small_config():
+    config = ConfigDict(digits.get_config().to_dict())
+    config.update(
+        epochs=EPOCHS, batch_size=32, checkpoint_every_epochs=1, preset="isoloss"
+    )
+    config.optimizer.warmup_epochs = 1.0
+    config.model.update(width=4, hidden_dim=16, projection_dim=8)
+    return config
+
+
+@pytest.fixture(scope="module")
+def small_data():
+    """Every eighth digit, enough for a loop."""
+    full = load_dataset("digits")
+    part = slice(None, None, 40)
+    return full._replace(
+        train=type(full.train)(full.train.images[part], full.train.labels[part]),
+        evaluation=type(full.train)(
+            full.evaluation.images[part], full.evaluation.labels[part]
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_data):
+    """The folder of a run that was never interrupted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
+        return pretrain(small_config(), tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    lines = (finished / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["step"] == 9
+    for name in ("train/loss", "train/std", "train/participation_ratio"):
+        assert all(np.isfinite(row[name]) for row in rows)
+    with np.load(finished / "spectrum.npz") as spectrum:
+        np.testing.assert_array_equal(spectrum["epoch"], [1, 2, 3])
+        assert spectrum["eigenvalues"].shape == (EPOCHS, 8)
+        assert (np.diff(spectrum["eigenvalues"]) >= 0).all()
+    figures = {path.name for path in (finished / "figures").iterdir()}
+    assert figures == {
+        "views.png",
+        "learning.png",
+        "spectrum.png",
+        "participation_ratio.png",
+    }
+    assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    finished, tmp_path, small_data, monkeypatch
+):
+    monkeypatch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
+    workdir = tmp_path / "stopped"
+    map_step = parallel.map_step
+
+    def map_and_stop(step):
+        mapped = map_step(step)
+
+        def stopping(state, batch):
+            if int(state.step) == 7:  # in the middle of the last epoch
+                raise KeyboardInterrupt
+            return mapped(state, batch)
+
+        return stopping
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(parallel, "map_step", map_and_stop)
+        pretrain(small_config(), workdir)
+    assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 2
+
+    pretrain(small_config(), workdir)
+    expected, resumed = load_encoder(finished)[1], load_encoder(workdir)[1]
+    jax.tree.map(np.testing.assert_array_equal, resumed, expected)
+    with (
+        np.load(workdir / "spectrum.npz") as resumed,
+        np.load(finished / "spectrum.npz") as expected,
+    ):
+        np.testing.assert_array_equal(resumed["eigenvalues"], expected["eigenvalues"])
+
+
+def test_a_finished_run_is_left_alone(finished, small_data, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
+    before = (finished / "metrics.jsonl").read_bytes()
+    pretrain(small_config(), finished)
+    assert "is finished; name another folder" in capsys.readouterr().out
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
+    config = small_config()
+    config.batch_size = 30
+    with pytest.raises(UsageError, match="by the 4 devices; set config.batch_size=28"):
+        pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_encoder_takes_integer_and_float_images_alike(finished, small_data):
+    apply, variables = load_encoder(finished)
+    images = small_data.evaluation.images[:3]
+    features = apply(variables, images)
+    assert features.shape == (3, 32)
+    np.testing.assert_allclose(
+        apply(variables, images / np.float32(255)), features, rtol=1e-4, atol=1e-5
+    )
+    untrained = random_encoder(finished)
+    assert np.abs(untrained[0](untrained[1], images) - features).max() > 1e-2
+
+
+def test_the_encoder_refuses_images_of_the_wrong_shape(finished):
+    apply, variables = load_encoder(finished)
+    with pytest.raises(ValueError, match=r"takes \(n, h, w, 1\)"):
+        apply(variables, np.zeros((2, 28, 28, 3), np.uint8))
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(finished):
+    with pytest.raises(UsageError, match="no checkpoint of step 5 .* there are 6, 9"):
+        load_encoder(finished, step=5)
+
+
+def test_evaluation_writes_accuracies_and_baselines(finished, small_data, monkeypatch):
+    monkeypatch.setattr(
+        "isojax.evaluation.protocol.load_dataset", lambda *args, **kwargs: small_data
+    )
+    result = evaluate_run(finished)
+    assert json.loads((finished / "linear_eval.json").read_text()) == result
+    for name in ("accuracy", "random_init_accuracy", "raw_pixel_accuracy"):
+        assert 0 < result[name] <= 1
+    assert result["raw_pixel_accuracy"] > 0.5
+    assert (result["split"], result["num_train"], result["num_test"]) == (
+        "test",
+        100,
+        25,
+    )
