@@ -2,8 +2,8 @@
 
     python -m benchmarks.results
 
-Each run has a folder under results/runs; finished ones are not repeated, interrupted ones
-go on. Writes results/digits.csv and results/digits.md.
+Each run has a folder under results/runs; finished ones are not repeated, interrupted
+ones go on. Writes results/digits.csv and results/digits.md.
 """
 
 import csv

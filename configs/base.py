@@ -2,8 +2,8 @@
 
 Presets, written as `--config=configs/NAME.py:PRESET`: byol, simsiam, directpred,
 directcopy, isoloss (the cosine metric) and isoloss_euclidean. Each may be followed by
-_ema or _noema, for a target that is a moving average of the online network or the online
-network itself; without either, simsiam has none and the others have one.
+_ema or _noema, for a target that is a moving average of the online network or the
+online network itself; without either, simsiam has none and the others have one.
 """
 
 from ml_collections import ConfigDict
@@ -68,8 +68,8 @@ def _method(preset: str) -> ConfigDict:
     name = preset.removesuffix("_ema").removesuffix("_noema")
     if name not in PRESETS:
         raise UsageError(
-            f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}, and add "
-            "_ema or _noema to choose the target"
+            f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}, and "
+            "add _ema or _noema to choose the target"
         )
     method = ConfigDict(PRESETS[name])
     online = preset.endswith("_noema") or preset == "simsiam"

@@ -27,8 +27,8 @@ def check_batch_size(batch_size: int) -> None:
     if batch_size % devices:
         nearest = max(devices, batch_size // devices * devices)
         raise UsageError(
-            f"config.batch_size={batch_size} is not divisible by the {devices} devices; "
-            f"set config.batch_size={nearest}"
+            f"config.batch_size={batch_size} is not divisible by the {devices} "
+            f"devices; set config.batch_size={nearest}"
         )
 
 
@@ -53,7 +53,7 @@ def map_step(step: Callable) -> Callable:
 
 
 def split_batch(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Gives every array (n, ...) a leading axis of devices: (devices, n/devices, ...)."""
+    """Gives every array (n, ...) an axis of devices: (devices, n / devices, ...)."""
     devices = device_count()
     return {
         name: array.reshape(devices, len(array) // devices, *array.shape[1:])

@@ -1,8 +1,8 @@
 """Augmentation on the device: pure functions of one image, batched with `jax.vmap`.
 
 Images are float in [0, 1], shape (h, w, c). Operations named as torchvision's compute
-what torchvision's do. Random views take a key and a config section and draw every random
-number from the key.
+what torchvision's do. Random views take a key and a config section and draw every
+random number from the key.
 """
 
 import jax
@@ -123,9 +123,9 @@ def random_crop_box(
 ) -> tuple[Array, Array, Array, Array]:
     """Draws the box of a random resized crop.
 
-    The area is uniform in `scale`, the logarithm of the aspect ratio uniform; of ten draws
-    the first that fits is taken, and the largest central box of an allowed ratio when
-    none does.
+    The area is uniform in `scale`, the logarithm of the aspect ratio uniform; of ten
+    draws the first that fits is taken, and the largest central box of an allowed ratio
+    when none does.
 
     Args:
       key: random key.
@@ -178,7 +178,7 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
       image: float in [0, 1], square, shape (size, size, c).
       config: section with `crop_scale`, `crop_ratio` (as in `random_crop_box`),
         `rotation` (degrees), `log_scale`, `log_aspect`, `shear`, `shift` (part of the
-        side), `brightness`, `contrast`: each the largest deviation either way from none.
+        side), `brightness`, `contrast`: each the largest deviation either way.
 
     Returns:
       The view, float in [0, 1], shape as `image`.
@@ -221,7 +221,7 @@ def _factor(key: Array, deviation: float) -> Array:
 
 
 def normalize(images: Array, *, mean: tuple, std: tuple) -> Array:
-    """Subtracts `mean` and divides by `std`, one value a channel; shape (..., h, w, c)."""
+    """Subtracts `mean`, divides by `std`, one value a channel; shape (..., h, w, c)."""
     shape = (1,) * (images.ndim - 1) + (-1,)
     mean = jnp.array(mean, images.dtype).reshape(shape)
     std = jnp.array(std, images.dtype).reshape(shape)

@@ -35,8 +35,8 @@ def load_dataset(name: str, *, validation_fraction: float = 0.0) -> Dataset:
 
     Args:
       name: one of `NAMES`.
-      validation_fraction: where positive, this part of each class of the training images
-        is kept from training and stands in the place of the test images, so that
+      validation_fraction: where positive, this part of each class of the training
+        images is kept from training and stands in the place of the test images, so that
         settings can be chosen without them.
 
     Returns:
@@ -47,7 +47,8 @@ def load_dataset(name: str, *, validation_fraction: float = 0.0) -> Dataset:
     """
     if name not in NAMES:
         raise UsageError(
-            f"there is no data set {name!r}; config.data.name is one of {', '.join(NAMES)}"
+            f"there is no data set {name!r}; config.data.name is one of "
+            f"{', '.join(NAMES)}"
         )
     arrays = load_digits()
     train = Split(arrays["train_images"], arrays["train_labels"].astype(np.int32))

@@ -10,8 +10,8 @@ import scipy.optimize
 
 from isojax.data import Split, hold_out
 
-# L2 penalties to choose from, on standardised features, strongest first so that each fit
-# starts from the one before.
+# L2 penalties to choose from, on standardised features, strongest first so that each
+# fit starts from the one before.
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 _HELD_OUT = 0.2
 _MAX_ITERATIONS = 500

@@ -7,7 +7,7 @@ from isojax.models.normalization import BatchNorm
 
 
 class MLP(nn.Module):
-    """Linear, BatchNorm, ReLU, linear: the projector, and BYOL's and SimSiam's predictor.
+    """Linear, BatchNorm, ReLU, linear: projector, and BYOL's and SimSiam's predictor.
 
     Weights start LeCun-normal (variance 1/fan-in), biases at 0.
 

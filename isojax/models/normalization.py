@@ -14,8 +14,8 @@ class BatchNorm(nn.Module):
     n). Scale starts at 1, bias and running mean at 0, running variance at 1.
 
     Attributes:
-      momentum: part of the old running statistics kept at an update (one minus PyTorch's
-        number).
+      momentum: part of the old running statistics kept at an update (one minus
+        PyTorch's number).
       epsilon: added to the variance.
       axis_name: mapped axis over which a global batch is spread, if any; the statistics
         are those of the whole batch.

@@ -23,7 +23,7 @@ class SiameseNetwork(nn.Module):
     predictor: nn.Module | None = None
 
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
-        """Representation (n, features) and projection (n, dim) of images (n, h, w, c)."""
+        """Representation (n, features), projection (n, dim) of images (n, h, w, c)."""
         representation = self.backbone(images, train)
         return representation, self.projector(representation, train)
 

@@ -26,7 +26,8 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
 
     Returns:
       `(apply, variables)`: `apply(variables, images)` gives the representations
-      (n, features) of images (n, h, w, c), uint8 or float in [0, 1], in evaluation mode.
+      (n, features) of images (n, h, w, c), uint8 or float in [0, 1], in evaluation
+      mode.
 
     Raises:
       UsageError: if the folder holds no run or no such checkpoint.
@@ -42,7 +43,7 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
 
 
 def random_encoder(workdir: str | os.PathLike) -> Encoder:
-    """The backbone of a run as it was before the first step, as `load_encoder` gives it.
+    """The backbone of a run before its first step, as `load_encoder` gives it.
 
     Raises:
       UsageError: if the folder holds no run.

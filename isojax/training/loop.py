@@ -151,8 +151,8 @@ class _Run:
         config = self.config
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         print(
-            f"Pretraining {config.preset} on {len(self.dataset.train.images):,} images of "
-            f"{config.data.name}, without labels: ResNet-18 of width "
+            f"Pretraining {config.preset} on {len(self.dataset.train.images):,} images "
+            f"of {config.data.name}, without labels: ResNet-18 of width "
             f"{config.model.width} ({parameters / 1e6:.1f} M parameters with heads),\n"
             f"{config.epochs} epochs of {self.steps_per_epoch} steps, batch "
             f"{config.batch_size}, on {parallel.device_count()} "

@@ -38,18 +38,18 @@ def check_method(method: ConfigDict) -> None:
         if method.predictor not in CLOSED_FORM:
             raise UsageError(
                 f"config.method.form={method.form!r} stops the gradient through the "
-                f"predictor, so it needs a closed-form one, not {method.predictor!r}; set "
-                "config.method.predictor to directpred or directcopy"
+                f"predictor, so it needs a closed-form one, not {method.predictor!r}; "
+                "set config.method.predictor to directpred or directcopy"
             )
         if not method.stop_gradient:
             raise UsageError(
-                f"config.method.form={method.form!r} is defined by its stop-gradients; set "
-                "config.method.stop_gradient=True or config.method.form=standard"
+                f"config.method.form={method.form!r} is defined by its stop-gradients; "
+                "set config.method.stop_gradient=True or config.method.form=standard"
             )
     if method.form == "iso_product" and method.metric != "euclidean":
         raise UsageError(
-            "config.method.form='iso_product' exists for the Euclidean metric only; set "
-            "config.method.metric=euclidean or config.method.form=iso"
+            "config.method.form='iso_product' exists for the Euclidean metric only; "
+            "set config.method.metric=euclidean or config.method.form=iso"
         )
     if method.target == "ema" and not method.stop_gradient:
         raise UsageError(
@@ -59,7 +59,7 @@ def check_method(method: ConfigDict) -> None:
 
 
 class Prediction(NamedTuple):
-    """Prediction p and, for a closed-form predictor, root prediction r, both (n, dim)."""
+    """Prediction p and, of a closed-form predictor, root prediction r: (n, dim)."""
 
     prediction: Array
     root_prediction: Array

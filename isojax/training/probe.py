@@ -11,7 +11,7 @@ _OPTIMIZER = optax.adam(1e-3)
 
 @flax.struct.dataclass
 class Probe:
-    """Weights (features + 1, classes), the bias in the last row, and optimiser state."""
+    """Weights (features + 1, classes), the bias last, and the optimiser's state."""
 
     weights: Array
     opt_state: optax.OptState

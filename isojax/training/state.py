@@ -11,7 +11,7 @@ from jax import Array
 from isojax.models import SiameseNetwork
 from isojax.training.probe import Probe, init_probe
 
-# The parts of the network that the target has; a learned predictor is the online's alone.
+# What the target has of the network; a learned predictor is the online's alone.
 TARGET_PARTS = ("backbone", "projector")
 
 

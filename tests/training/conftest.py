@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from configs import digits
 from isojax import parallel
 from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
+from isojax.models.convolution import Conv
 from isojax.training.optimizer import make_optimizer
 from isojax.training.state import init_state
 from isojax.training.step import make_train_step
@@ -22,8 +23,9 @@ class TinyBackbone(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
-        x = nn.Dense(16, use_bias=False)(images.reshape(len(images), -1))
-        return nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
+        x = Conv(16, 3, 2)(images)
+        x = nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
+        return x.mean(axis=(1, 2))
 
 
 def make_network(predictor, axis_name):
@@ -33,6 +35,12 @@ def make_network(predictor, axis_name):
         MLP(12, DIM, axis_name=axis_name),
         learned.get(predictor),
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """`tiny_network(predictor, axis_name)` gives the module."""
+    return make_network
 
 
 @pytest.fixture

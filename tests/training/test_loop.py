@@ -1,4 +1,4 @@
-"""A whole run of a tiny ResNet-18: what it leaves, and going on after a stop."""
+"""A whole run of a tiny network: what it leaves, and going on after a stop."""
 
 import json
 
@@ -11,8 +11,8 @@ from configs import digits
 from isojax import parallel
 from isojax.data import load_dataset
 from isojax.errors import UsageError
-from isojax.evaluation import evaluate_run
-from isojax.training import load_encoder, loop, pretrain, random_encoder
+from isojax.evaluation import evaluate_run, protocol
+from isojax.training import encoder, load_encoder, loop, pretrain, random_encoder
 
 EPOCHS = 3
 
@@ -23,13 +23,12 @@ def small_config():
         epochs=EPOCHS, batch_size=32, checkpoint_every_epochs=1, preset="isoloss"
     )
     config.optimizer.warmup_epochs = 1.0
-    config.model.update(width=4, hidden_dim=16, projection_dim=8)
     return config
 
 
 @pytest.fixture(scope="module")
 def small_data():
-    """Every eighth digit, enough for a loop."""
+    """Every fortieth digit, enough for a loop."""
     full = load_dataset("digits")
     part = slice(None, None, 40)
     return full._replace(
@@ -40,12 +39,25 @@ def small_data():
     )
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, small_data):
-    """The folder of a run that was never interrupted."""
+@pytest.fixture(scope="module", autouse=True)
+def _small_run(small_data, tiny_network):
+    """Every run here has the small data and a network that compiles in a second."""
+
+    def build(model, *, predictor, axis_name=None):
+        return tiny_network(predictor, axis_name)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
-        return pretrain(small_config(), tmp_path_factory.mktemp("runs") / "whole")
+        for module in (loop, protocol):
+            patch.setattr(module, "load_dataset", lambda *args, **kwargs: small_data)
+        for module in (loop, encoder):
+            patch.setattr(module, "build_network", build)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run that was never interrupted."""
+    return pretrain(small_config(), tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_a_run_leaves_what_it_promises(finished):
@@ -57,7 +69,7 @@ def test_a_run_leaves_what_it_promises(finished):
         assert all(np.isfinite(row[name]) for row in rows)
     with np.load(finished / "spectrum.npz") as spectrum:
         np.testing.assert_array_equal(spectrum["epoch"], [1, 2, 3])
-        assert spectrum["eigenvalues"].shape == (EPOCHS, 8)
+        assert spectrum["eigenvalues"].shape == (EPOCHS, 6)
         assert (np.diff(spectrum["eigenvalues"]) >= 0).all()
     figures = {path.name for path in (finished / "figures").iterdir()}
     assert figures == {
@@ -69,10 +81,7 @@ def test_a_run_leaves_what_it_promises(finished):
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    finished, tmp_path, small_data, monkeypatch
-):
-    monkeypatch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
+def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch):
     workdir = tmp_path / "stopped"
     map_step = parallel.map_step
 
@@ -101,8 +110,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
         np.testing.assert_array_equal(resumed["eigenvalues"], expected["eigenvalues"])
 
 
-def test_a_finished_run_is_left_alone(finished, small_data, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "load_dataset", lambda *args, **kwargs: small_data)
+def test_a_finished_run_is_left_alone(finished, capsys):
     before = (finished / "metrics.jsonl").read_bytes()
     pretrain(small_config(), finished)
     assert "is finished; name another folder" in capsys.readouterr().out
@@ -121,7 +129,7 @@ def test_the_encoder_takes_integer_and_float_images_alike(finished, small_data):
     apply, variables = load_encoder(finished)
     images = small_data.evaluation.images[:3]
     features = apply(variables, images)
-    assert features.shape == (3, 32)
+    assert features.shape == (3, 16)
     np.testing.assert_allclose(
         apply(variables, images / np.float32(255)), features, rtol=1e-4, atol=1e-5
     )
@@ -140,10 +148,7 @@ def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(finished)
         load_encoder(finished, step=5)
 
 
-def test_evaluation_writes_accuracies_and_baselines(finished, small_data, monkeypatch):
-    monkeypatch.setattr(
-        "isojax.evaluation.protocol.load_dataset", lambda *args, **kwargs: small_data
-    )
+def test_evaluation_writes_accuracies_and_baselines(finished):
     result = evaluate_run(finished)
     assert json.loads((finished / "linear_eval.json").read_text()) == result
     for name in ("accuracy", "random_init_accuracy", "raw_pixel_accuracy"):
