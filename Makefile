@@ -29,10 +29,10 @@ demo: setup
 	$(BIN)/python eval_linear.py --workdir=runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2  # most of their time is single-threaded compilation
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -86,6 +86,7 @@ def spread_run(tiny_run):
     def make(**method):
         run = tiny_run(axis_name=parallel.AXIS, **method)
         run.step = parallel.map_step(run.step)
+        run.state = parallel.replicate(run.state)
         return run
 
     return make

@@ -9,11 +9,8 @@ from isojax.training.step import make_views
 
 COMBINATIONS = [
     ("cosine", "standard", "directpred", "ema"),
-    ("cosine", "standard", "directcopy", "online"),
-    ("cosine", "standard", "mlp", "ema"),
     ("cosine", "standard", "mlp", "online"),
     ("euclidean", "standard", "linear", "ema"),
-    ("euclidean", "standard", "none", "online"),
     ("euclidean", "iso", "directpred", "online"),
     ("euclidean", "iso_product", "directpred", "ema"),
     ("cosine", "iso", "directpred", "ema"),
