@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow lint results clean
+.PHONY: setup demo test lint results clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -10,7 +10,6 @@ help:
 	@echo "make setup      create .venv from the requirements"
 	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
 	@echo "make test       run the tests"
-	@echo "make test-slow  run the tests that take minutes each"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
 	@echo "make clean      remove .venv"
@@ -30,9 +29,6 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2  # most of their time is single-threaded compilation
-
-test-slow: setup
-	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: setup
 	$(BIN)/ruff check .
