@@ -66,7 +66,7 @@ def test_train_refuses_the_folder_of_another_run(tmp_path):
     process = call("train.py", f"--workdir={tmp_path}")
     assert process.returncode == 2
     assert "holds a run with another config" in process.stderr
-    assert "epochs (there 7, here 40)" in process.stderr
+    assert "epochs (there 7, here 50)" in process.stderr
     assert "method.form" not in process.stderr
     assert config.read_text().startswith('{"epochs": 7')
 
