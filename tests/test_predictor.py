@@ -16,6 +16,10 @@ SPECTRA = {
     "singular": [0.0, 0.0, 0.2, 1.5],
     "zero": [0.0, 0.0, 0.0, 0.0],
 }
+# Compiled once for each setting; that eager calls agree has its own test.
+compiled_predictor = jax.jit(
+    direct_predictor, static_argnames=("alpha", "epsilon", "normalize", "clip_max")
+)
 all_spectra = pytest.mark.parametrize("spectrum", SPECTRA)
 
 
@@ -26,7 +30,7 @@ def make_correlation(spectrum="distinct"):
 
 def make_predictor(correlation, **hyperparameters):
     """The predictor's four parts as NumPy arrays."""
-    return map(np.asarray, direct_predictor(correlation, **hyperparameters))
+    return map(np.asarray, compiled_predictor(correlation, **hyperparameters))
 
 
 def make_projections(*shape):
@@ -35,7 +39,7 @@ def make_projections(*shape):
 
 def test_predictor_equals_value_computed_by_hand():
     # Eigenvalues 4 and 16 along (1, -1) and (1, 1); the power 1/2 gives 2 and 4.
-    predictor = direct_predictor(jnp.array([[10.0, 6.0], [6.0, 10.0]]))
+    predictor = compiled_predictor(jnp.array([[10.0, 6.0], [6.0, 10.0]]))
     np.testing.assert_allclose(predictor.eigenvalues, [2, 4], rtol=1e-6)
     np.testing.assert_allclose(predictor.matrix, [[3, 1], [1, 3]], rtol=1e-6)
     a, b = (2 + 2**0.5) / 2, (2 - 2**0.5) / 2
@@ -64,13 +68,13 @@ def test_predictor_is_a_power_of_the_correlation(spectrum, alpha, x64):
 @all_spectra
 def test_direct_copy_is_the_normalised_correlation_plus_a_quarter(spectrum, x64):
     c = make_correlation(spectrum)
-    matrix = direct_predictor(c, alpha=1.0, epsilon=0.25, normalize=True).matrix
+    matrix = compiled_predictor(c, alpha=1.0, epsilon=0.25, normalize=True).matrix
     largest = max(SPECTRA[spectrum]) or 1.0
     np.testing.assert_allclose(matrix, c / largest + 0.25 * np.eye(DIM), atol=1e-14)
 
 
 def test_epsilon_is_added_before_the_power(x64):
-    lam = direct_predictor(
+    lam = compiled_predictor(
         jnp.diag(jnp.array([1.0, 4.0])), alpha=2.0, epsilon=0.5, normalize=True
     ).eigenvalues
     np.testing.assert_allclose(lam, [0.75**2, 1.5**2], rtol=1e-14)
@@ -91,9 +95,9 @@ def test_empty_or_broken_correlation_gives_a_finite_predictor(bad, normalize):
 
 def test_eigenvalues_are_clipped_from_below_and_above():
     c = jnp.diag(jnp.array([4.0, -1.0, 1e8]))
-    lam = direct_predictor(c).eigenvalues
+    lam = compiled_predictor(c).eigenvalues
     np.testing.assert_allclose(lam, [0, 2, 1e3], rtol=1e-6)
-    lam = direct_predictor(c, alpha=1.0, clip_max=8.0, normalize=True).eigenvalues
+    lam = compiled_predictor(c, alpha=1.0, clip_max=8.0, normalize=True).eigenvalues
     np.testing.assert_allclose(lam, [0, 0.5, 1], rtol=1e-6)
 
 
@@ -101,8 +105,8 @@ def test_only_the_symmetric_part_counts(x64):
     c = make_correlation()
     skew = jnp.triu(jnp.ones((DIM, DIM)), 1)
     np.testing.assert_allclose(
-        direct_predictor(c + skew - skew.T).matrix,
-        direct_predictor(c).matrix,
+        compiled_predictor(c + skew - skew.T).matrix,
+        compiled_predictor(c).matrix,
         atol=1e-14,
     )
 

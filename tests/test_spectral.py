@@ -14,6 +14,12 @@ ONE_ARRAY = [
     spectral.effective_rank,
     spectral.normalized_std,
 ]
+# Compiled once for each shape; that eager calls agree has its own tests.
+participation_ratio = jax.jit(spectral.participation_ratio)
+effective_rank = jax.jit(spectral.effective_rank)
+normalized_std = jax.jit(spectral.normalized_std)
+cosine_similarity = jax.jit(spectral.cosine_similarity)
+eigenvector_alignment = jax.jit(spectral.eigenvector_alignment)
 
 
 def normal(*shape):
@@ -36,12 +42,12 @@ def orthogonal(dim):
     ],
 )
 def test_participation_ratio_equals_value_computed_by_hand(eigenvalues, expected):
-    ratio = spectral.participation_ratio(jnp.array(eigenvalues))
+    ratio = participation_ratio(jnp.array(eigenvalues))
     np.testing.assert_allclose(ratio, expected, rtol=1e-6)
 
 
 def test_participation_ratio_is_per_spectrum():
-    ratios = spectral.participation_ratio(jnp.array([[1.0, 1.0], [0.0, 1.0]]))
+    ratios = participation_ratio(jnp.array([[1.0, 1.0], [0.0, 1.0]]))
     np.testing.assert_allclose(ratios, [2, 1], rtol=1e-6)
 
 
@@ -58,15 +64,13 @@ def test_participation_ratio_is_per_spectrum():
 def test_effective_rank_equals_value_computed_by_hand(singular_values, expected, x64):
     representations = orthogonal(5)[:, :3] * np.array(singular_values) @ orthogonal(3)
     # RankMe's epsilon of 1e-7 moves a zero singular value's share by 1.6e-6.
-    np.testing.assert_allclose(
-        spectral.effective_rank(representations), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(effective_rank(representations), expected, rtol=1e-5)
 
 
 def test_effective_rank_has_the_epsilon_of_its_source(x64):
     p = np.array([1.0, 0.0, 0.0]) + 1e-7
     np.testing.assert_allclose(
-        spectral.effective_rank(np.diag([2.0, 0.0, 0.0])),
+        effective_rank(np.diag([2.0, 0.0, 0.0])),
         np.exp(-np.sum(p * np.log(p))),
         rtol=1e-14,
     )
@@ -75,32 +79,32 @@ def test_effective_rank_has_the_epsilon_of_its_source(x64):
 def test_normalized_std_equals_value_computed_by_hand():
     # Directions (1, 0), (0, 1), (-1, 0), (0, -1): variance 1/2 in both dimensions.
     rows = jnp.array([[3.0, 0.0], [0.0, 0.1], [-2.0, 0.0], [0.0, -7.0]])
-    np.testing.assert_allclose(spectral.normalized_std(rows), 0.5**0.5, rtol=1e-6)
+    np.testing.assert_allclose(normalized_std(rows), 0.5**0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dim", [4, 32])
 def test_normalized_std_is_one_over_root_dim_when_healthy_and_0_when_collapsed(
     dim, x64
 ):
-    healthy = spectral.normalized_std(normal(20_000, dim))
+    healthy = normalized_std(normal(20_000, dim))
     np.testing.assert_allclose(healthy, dim**-0.5, rtol=1e-3)
     parallel = np.outer(np.linspace(0.5, 2.0, 64), np.arange(1.0, dim + 1))
-    np.testing.assert_allclose(spectral.normalized_std(parallel), 0, atol=1e-15)
-    assert spectral.normalized_std(np.zeros((64, dim))) == 0
+    np.testing.assert_allclose(normalized_std(parallel), 0, atol=1e-15)
+    assert normalized_std(np.zeros((64, dim))) == 0
 
 
 def test_normalized_std_over_devices_is_that_of_the_global_batch(x64):
     rows = normal(12, 3) + 1
     std = functools.partial(spectral.normalized_std, axis_name="devices")
     shards = jax.jit(jax.vmap(std, axis_name="devices"))(rows.reshape(4, 3, 3))
-    expected = np.full(4, spectral.normalized_std(rows))
+    expected = np.full(4, normalized_std(rows))
     np.testing.assert_allclose(shards, expected, rtol=1e-14)
 
 
 def test_cosine_similarity_equals_values_computed_by_hand_and_optax(x64):
     x = jnp.array([[3.0, 4.0], [1.0, 0.0], [2.0, 2.0], [0.0, 0.0]])
     y = jnp.array([[4.0, 3.0], [0.0, 5.0], [-1.0, -1.0], [1.0, 2.0]])
-    similarity = spectral.cosine_similarity(x, y)
+    similarity = cosine_similarity(x, y)
     np.testing.assert_allclose(similarity, [24 / 25, 0, -1, 0], atol=1e-15)
     np.testing.assert_allclose(
         similarity[:3], optax.cosine_similarity(x, y)[:3], atol=1e-15
@@ -113,14 +117,14 @@ def test_alignment_is_one_for_the_closed_form_predictor_and_its_negative(x64):
     matrix = direct_predictor(c).matrix
     for aligned in (matrix, -matrix):
         np.testing.assert_allclose(
-            spectral.eigenvector_alignment(aligned, c), np.ones(4), rtol=1e-13
+            eigenvector_alignment(aligned, c), np.ones(4), rtol=1e-13
         )
 
 
 def test_alignment_equals_value_computed_by_hand():
     # C's eigenvectors are e1, e2, e3; W e1 = (3, 4, 0), W e2 = 0, W e3 = e1.
     matrix = jnp.array([[3.0, 0.0, 1.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    alignment = spectral.eigenvector_alignment(matrix, jnp.diag(jnp.arange(1.0, 4.0)))
+    alignment = eigenvector_alignment(matrix, jnp.diag(jnp.arange(1.0, 4.0)))
     np.testing.assert_allclose(alignment, [0.6, 0, 0], atol=1e-6)
 
 
