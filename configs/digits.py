@@ -11,7 +11,7 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.epochs = 50
     config.batch_size = 64
 
-    config.method.target_decay = 0.97  # 3,100 steps want a faster target than 100,000
+    config.method.target_decay = 0.98  # 3,100 steps want a faster target than 100,000
     config.method.correlation_decay = 0.9
     config.method.normalize = True
 
@@ -24,17 +24,17 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
 
     # Without a moving average the target moves as fast as the network.
     online = config.method.target == "online"
-    config.optimizer.learning_rate = 0.03 if online else 0.1
+    config.optimizer.learning_rate = 0.05 if online else 0.1
     config.optimizer.warmup_epochs = 2.0
 
     # Each number is the largest deviation, either way.
     config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
     config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height
-    config.augment.rotation = 20.0  # degrees
-    config.augment.log_scale = 0.3  # logarithm of the size
-    config.augment.log_aspect = 0.3  # logarithm of width over height
-    config.augment.shear = 0.3
-    config.augment.shift = 0.125  # part of the side
+    config.augment.rotation = 18.0  # degrees
+    config.augment.log_scale = 0.15  # logarithm of the size
+    config.augment.log_aspect = 0.12  # logarithm of width over height
+    config.augment.shear = 0.25
+    config.augment.shift = 0.06  # part of the side
     config.augment.brightness = 0.3
     config.augment.contrast = 0.3
     return config.lock()
