@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint results clean
+.PHONY: setup demo test lint results figures notebooks clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -12,6 +12,8 @@ help:
 	@echo "make test       run the tests"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
+	@echo "make figures    draw the toy experiments (minutes)"
+	@echo "make notebooks  run the notebooks anew, from their texts"
 	@echo "make clean      remove .venv"
 
 setup: .venv/installed
@@ -36,6 +38,13 @@ lint: setup
 
 results: setup
 	$(BIN)/python -m benchmarks.results
+
+figures: setup
+	$(BIN)/python -m benchmarks.figures
+
+notebooks: setup
+	$(BIN)/pip install --quiet -r notebooks/requirements.txt
+	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
 
 clean:
 	rm -rf .venv

@@ -14,6 +14,7 @@ LAYERS = {
     "predictor": 1,
     "spectral": 1,
     "schedules": 1,
+    "dynamics": 1,
     "models": 2,
     "data": 2,
     "training": 3,
@@ -63,6 +64,7 @@ def test_imports_point_down(path):
         ("matplotlib", "reporting"),
         ("orbax", "training"),
         ("scipy", "evaluation"),
+        ("diffrax", "dynamics"),
     ],
 )
 def test_a_library_is_imported_in_one_part_only(library, allowed):

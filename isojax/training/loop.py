@@ -188,6 +188,11 @@ class _Run:
             },
             "train/images_per_second": len(steps) * self.config.batch_size / seconds,
         }
+        if not np.isfinite(row["train/loss"]):
+            raise UsageError(
+                f"the loss diverged in epoch {epoch + 1}; checkpoints of earlier epochs "
+                "are kept; lower config.optimizer.learning_rate and choose a new workdir"
+            )
         eigenvalues = np.linalg.eigvalsh(np.asarray(self.state.correlation, np.float64))
         row |= _spectrum_metrics(eigenvalues) | self._evaluate_online()
         self.history.append(row, eigenvalues)

@@ -1,0 +1,155 @@
+"""How long the toy networks' steps take, as Markdown tables.
+
+    python -m benchmarks.dynamics
+
+Medians over repetitions after compiling, in float32 on the default device. Where
+PyTorch is installed, the same step with new samples and automatic differentiation in
+PyTorch stands beside.
+"""
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from isojax.dynamics import simulate_network
+
+OUTPUTS, INPUTS, SAMPLES = 10, 15, 50_000
+VIEW_NOISE = (0.0, 0.1)
+LEARNING_RATE = 0.01
+REPETITIONS = 7
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+NAMES = [
+    f"{prefix}{metric}{suffix}"
+    for metric in ("euclidean", "cosine")
+    for prefix, suffix in (
+        ("", ""),
+        ("iso_", ""),
+        ("", "_no_stop_gradient"),
+        ("", "_no_predictor"),
+    )
+]
+
+
+def main() -> None:
+    """Prints all tables."""
+    print(network_steps())
+    print(population_steps())
+
+
+def network_steps() -> str:
+    """Time of a training step for each loss and activation."""
+    columns = ["loss", "activation", "µs a step"]
+    if HAS_TORCH:
+        columns += ["PyTorch, µs a step", "ratio"]
+    rows = []
+    for activation in ("linear", "relu"):
+        for name in NAMES:
+            is_drawn_whole = activation == "linear" and "euclidean" in name
+            seconds = jax_step(name, activation, steps=2_000 if is_drawn_whole else 20)
+            row = [name, activation, f"{seconds * 1e6:,.0f}"]
+            if HAS_TORCH:
+                torch_seconds = torch_step(name, activation, steps=20)
+                row += [f"{torch_seconds * 1e6:,.0f}", f"{torch_seconds / seconds:.1f}"]
+            rows.append(row)
+    return markdown(columns, rows)
+
+
+def population_steps() -> str:
+    """Time of 100,000 exact steps."""
+    steps = 100_000
+    rows = []
+    for name in NAMES[:4]:
+        seconds = steps * jax_step(name, "linear", steps=steps, samples=None)
+        rows.append([name, f"{seconds:.2f}"])
+    return markdown(["loss", f"seconds for {steps:,} population steps"], rows)
+
+
+def jax_step(
+    name: str, activation: str, *, steps: int, samples: int | None = SAMPLES
+) -> float:
+    """Median seconds a step of `simulate_network`."""
+    weights = initial_weights()
+
+    def run() -> None:
+        trajectory = simulate_network(
+            name,
+            weights,
+            steps=steps,
+            learning_rate=LEARNING_RATE,
+            view_noise=VIEW_NOISE,
+            activation=activation,
+            samples=samples,
+            key=jax.random.key(0),
+        )
+        jax.block_until_ready(trajectory)
+
+    return median_seconds(run) / steps
+
+
+def torch_step(name: str, activation: str, *, steps: int) -> float:
+    """Median seconds of the same step in PyTorch, with new samples each time."""
+    import torch
+
+    weights = torch.tensor(initial_weights(), requires_grad=True)
+    act = torch.relu if activation == "relu" else lambda z: z
+    normalize = torch.nn.functional.normalize
+
+    def step() -> None:
+        x = torch.randn(SAMPLES, INPUTS)
+        z1, z2 = (
+            act((x + sigma * torch.randn_like(x)) @ weights.T) for sigma in VIEW_NOISE
+        )
+        with torch.no_grad():
+            lam, u = torch.linalg.eigh(weights @ weights.T)
+            predictor = (u * lam) @ u.T
+            root = (u * lam.clamp(min=0).sqrt()) @ u.T
+        p = z1 if "no_predictor" in name else z1 @ predictor
+        target = z2 if "no_stop_gradient" in name else z2.detach()
+        if name == "iso_euclidean":
+            losses = 0.5 * (z1 - (z2 + z1 - p).detach()).square().sum(1)
+        elif "euclidean" in name:
+            losses = 0.5 * (p - target).square().sum(1)
+        elif name == "iso_cosine":
+            norm = p.detach().norm(dim=1)
+            direction = normalize(z2.detach())
+            cosine = (p.detach() * direction).sum(1) / norm
+            quadratic = (z1 @ root).square().sum(1) / norm**2
+            losses = -(z1 * direction).sum(1) / norm + 0.5 * cosine * quadratic
+        else:
+            losses = -(normalize(p) * normalize(target)).sum(1)
+        (gradient,) = torch.autograd.grad(losses.mean(), weights)
+        with torch.no_grad():
+            weights.sub_(LEARNING_RATE * gradient)
+
+    return median_seconds(lambda: [step() for _ in range(steps)]) / steps
+
+
+def initial_weights() -> np.ndarray:
+    """Weights from N(0, 1/16), shape (OUTPUTS, INPUTS)."""
+    weights = np.random.default_rng(0).normal(scale=0.25, size=(OUTPUTS, INPUTS))
+    return weights.astype(np.float32)
+
+
+def median_seconds(run: Callable[[], object]) -> float:
+    """Median time of a call, the first of which is not counted."""
+    run()
+    seconds = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""How representations and eigenvalues move while a network learns."""
+
+from isojax.dynamics import velocities as velocities
+from isojax.dynamics.flow import eigenvalue_flow as eigenvalue_flow
+from isojax.dynamics.networks import simulate_network as simulate_network
+from isojax.dynamics.ntk import empirical_ntk as empirical_ntk
+from isojax.dynamics.ntk import ntk_velocity as ntk_velocity
+from isojax.dynamics.solve import solve_eigenvalues as solve_eigenvalues

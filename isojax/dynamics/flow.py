@@ -1,0 +1,186 @@
+"""Population flow of a linear network's predictor eigenvalues.
+
+z = W x with x ~ N(0, I), views x_i = x + sigma_i xi_i, and W_P = (W W^T)^alpha. The
+singular vectors of W stay where they are, so that the flow dW/dt = -rate dE[L]/dW is
+one of the eigenvalues lam of W_P; mode m has the variance v_m = lam_m^{1/alpha}:
+
+  euclidean                   2 alpha rate lam^2 (1 - (1 + sigma_1^2) lam)
+  iso_euclidean               2 alpha rate lam (1 - (1 + sigma_1^2) lam)
+  euclidean_no_stop_gradient  -2 alpha rate lam ((1 + sigma_1^2) lam^2 - 2 lam + 1
+                                                 + sigma_2^2)
+  euclidean_no_predictor      -2 alpha rate sigma_1^2 lam
+  cosine                      2 alpha rate lam_m^{2-1/alpha}
+                                sum_k lam_k (lam_k - lam_m) Q_km
+  iso_cosine                  2 alpha rate lam_m^{1-1/alpha}
+                                sum_k lam_k (lam_k - lam_m) Q_km
+  cosine_no_stop_gradient     cosine - 2 alpha rate lam_m^{1-1/alpha}
+                                sum_k (lam_k - lam_m) R_km
+  cosine_no_predictor         0
+
+with Q and R as in `isojax.dynamics.quadrature`, the cosine ones without view noise.
+Weight decay kappa adds -2 alpha rate kappa lam. The cosine loss keeps sum_m v_m, the
+iso-cosine loss sum_m lam_m v_m.
+"""
+
+from collections.abc import Callable
+from numbers import Real
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
+
+
+def eigenvalue_flow(
+    name: str,
+    eigenvalues: Array,
+    *,
+    alpha: float = 1.0,
+    rate: float = 1.0,
+    view_noise: tuple[float, float] = (0.0, 0.0),
+    weight_decay: float = 0.0,
+) -> Array:
+    """Velocity of the predictor's eigenvalues while a linear network learns.
+
+    Args:
+      name: of the loss, one of `FLOWS`.
+      eigenvalues: lam, positive, shape (dim,).
+      alpha: exponent of the predictor W_P = (W W^T)^alpha.
+      rate: learning rate, which sets the unit of time.
+      view_noise: standard deviations sigma_1 and sigma_2 of the noise added to the
+        online and the target view. Zero for the cosine losses.
+      weight_decay: kappa of the penalty kappa/2 |W|^2.
+
+    Returns:
+      d lam / dt, shape (dim,), in the dtype of `eigenvalues`.
+
+    Raises:
+      AssertionError: if `eigenvalues` is not a vector of floats.
+      ValueError: if the name is unknown, an eigenvalue, `alpha` or `rate` is not
+        positive, the noise is negative, or there is noise on a cosine loss. Traced
+        values are not checked.
+
+    Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
+    """
+    lam = check_flow(name, eigenvalues, alpha, rate, view_noise)
+    growth = log_flow(
+        name,
+        jnp.log(lam),
+        alpha=alpha,
+        rate=rate,
+        view_noise=view_noise,
+        weight_decay=weight_decay,
+    )
+    return lam * growth
+
+
+def log_flow(
+    name: str,
+    log_eigenvalues: Array,
+    *,
+    alpha: float,
+    rate: float,
+    view_noise: tuple[float, float],
+    weight_decay: float,
+) -> Array:
+    """Velocity of log lam, as `eigenvalue_flow` but without checks; shape (dim,)."""
+    lam = jnp.exp(log_eigenvalues)
+    growth = FLOWS[name](lam, lam ** (1 / alpha), *view_noise)
+    return 2 * alpha * rate * (growth - weight_decay)
+
+
+# d log(lam) / dt in units of 2 alpha rate, of (lam, v, sigma_1, sigma_2).
+
+
+def _euclidean(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    return lam * _iso_euclidean(lam, v, sigma1, sigma2)
+
+
+def _iso_euclidean(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    return 1 - (1 + sigma1**2) * lam
+
+
+def _euclidean_no_stop_gradient(
+    lam: Array, v: Array, sigma1: float, sigma2: float
+) -> Array:
+    return -((1 + sigma1**2) * lam**2 - 2 * lam + 1 + sigma2**2)
+
+
+def _euclidean_no_predictor(
+    lam: Array, v: Array, sigma1: float, sigma2: float
+) -> Array:
+    return jnp.full_like(lam, -(sigma1**2))
+
+
+def _cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    return lam * _iso_cosine(lam, v, sigma1, sigma2)
+
+
+def _iso_cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    q = cosine_moments(lam, v)
+    return jnp.sum((lam * v)[None, :] * _differences(lam) * q, axis=1)
+
+
+def _cosine_no_stop_gradient(
+    lam: Array, v: Array, sigma1: float, sigma2: float
+) -> Array:
+    r = target_cosine_moments(lam, v)
+    collapse = jnp.sum(v[None, :] * _differences(lam) * r, axis=1)
+    return _cosine(lam, v, sigma1, sigma2) - collapse
+
+
+def _cosine_no_predictor(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    return jnp.zeros_like(lam)
+
+
+def _differences(lam: Array) -> Array:
+    """lam_k - lam_m in row m and column k."""
+    return lam[None, :] - lam[:, None]
+
+
+FLOWS: dict[str, Callable[[Array, Array, float, float], Array]] = {
+    "euclidean": _euclidean,
+    "iso_euclidean": _iso_euclidean,
+    "euclidean_no_stop_gradient": _euclidean_no_stop_gradient,
+    "euclidean_no_predictor": _euclidean_no_predictor,
+    "cosine": _cosine,
+    "iso_cosine": _iso_cosine,
+    "cosine_no_stop_gradient": _cosine_no_stop_gradient,
+    "cosine_no_predictor": _cosine_no_predictor,
+}
+
+
+def check_flow(
+    name: str,
+    eigenvalues: Array,
+    alpha: float,
+    rate: float,
+    view_noise: tuple[float, float],
+) -> Array:
+    """The eigenvalues as an array, or an error that says what is allowed."""
+    if name not in FLOWS:
+        raise ValueError(f"{name!r} is not a flow; choose one of {', '.join(FLOWS)}")
+    lam = jnp.asarray(eigenvalues)
+    chex.assert_rank(lam, 1)
+    chex.assert_type(lam, float)
+    if not isinstance(lam, jax.core.Tracer) and not np.all(np.asarray(lam) > 0):
+        raise ValueError(
+            f"eigenvalues={np.asarray(lam)} are not all positive; a mode at zero never "
+            "moves, so leave it out"
+        )
+    for argument, value in (("alpha", alpha), ("rate", rate)):
+        if isinstance(value, Real) and not value > 0:
+            raise ValueError(f"{argument}={value} is not positive; choose it above 0")
+    for sigma in view_noise:
+        if isinstance(sigma, Real) and not sigma >= 0:
+            raise ValueError(f"view_noise={view_noise} holds a negative deviation")
+    if name.startswith("cosine") or name == "iso_cosine":
+        if not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise):
+            raise ValueError(
+                f"view_noise={view_noise}: the flow of {name!r} is known without "
+                "noise only; choose (0, 0), or use simulate_network"
+            )
+    return lam

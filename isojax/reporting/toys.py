@@ -1,0 +1,223 @@
+"""Figures of the toy experiments, from the arrays of `isojax.dynamics.toys`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from isojax.dynamics.toys import Curves, Portrait
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.45"
+
+
+def title(name: str) -> str:
+    """A loss's name in words, such as "Cosine, no predictor"."""
+    metric = "cosine" if "cosine" in name else "Euclidean"
+    if name.startswith("iso_"):
+        return f"Iso-{metric}"
+    _, _, variant = name.partition("_no_")
+    words = metric[0].upper() + metric[1:]
+    return f"{words}, no {variant.replace('_', '-')}" if variant else words
+
+
+def draw_eigenvalue_curves(curves: Mapping[str, Curves]) -> Figure:
+    """Eigenvalues of the predictor over time, one panel a loss, theory dashed.
+
+    Args:
+      curves: by name of the loss.
+
+    Returns:
+      The figure, four panels a row.
+    """
+    columns = min(4, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, (name, curve) in zip(axes.flat, curves.items(), strict=False):
+        _draw_curves(axis, curve)
+        axis.set_title(title(name), fontsize=10)
+        top = max(1.2, 1.05 * float(np.max(curve.simulation)))
+        axis.set_ylim(-0.03 * top, top)
+    for axis in axes[-1]:
+        axis.set_xlabel("time (1/rate)")
+    for row in axes:
+        row[0].set_ylabel("eigenvalue of $W_P$")
+    for axis in axes.flat[len(curves) :]:
+        axis.remove()
+    has_theory = any(curve.theory is not None for curve in curves.values())
+    _add_legend(figure, has_theory)
+    return figure
+
+
+def draw_initialization_curves(curves: Mapping[str, Sequence[Curves]]) -> Figure:
+    """Two eigenvalues from several starts, one row a loss, theory dashed.
+
+    Args:
+      curves: for each loss those of every start.
+
+    Returns:
+      The figure.
+    """
+    columns = max(len(starts) for starts in curves.values())
+    figure = Figure(
+        figsize=(2.6 * columns, 2.3 * len(curves) + 0.3), layout="constrained"
+    )
+    axes = figure.subplots(len(curves), columns, squeeze=False, sharey="row")
+    for row, (name, starts) in zip(axes, curves.items(), strict=True):
+        for number, (axis, curve) in enumerate(zip(row, starts, strict=True), start=1):
+            _draw_curves(axis, curve)
+            axis.set_title(f"{title(name)}, start {number}", fontsize=10)
+            axis.set_ylim(bottom=0)
+        row[0].set_ylabel("eigenvalue of $W_P$")
+    for axis in axes[-1]:
+        axis.set_xlabel("time (1/rate)")
+    _add_legend(figure, has_theory=True)
+    return figure
+
+
+def draw_eigenvalue_portraits(
+    portraits: Mapping[str, Portrait],
+    simulations: Mapping[str, Sequence[np.ndarray]] | None = None,
+) -> Figure:
+    """Where two eigenvalues go: the population flow, its solutions, trained networks.
+
+    Args:
+      portraits: over (lam_1, lam_2), by name of the loss.
+      simulations: for each loss trajectories of trained networks, shape (steps, 2).
+
+    Returns:
+      The figure, one panel a loss.
+    """
+    figure, axes = _portrait_axes(portraits)
+    for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
+        _draw_portrait(axis, portrait)
+        axis.axline((0, 0), slope=1, color=_GREY, linestyle=":", linewidth=1)
+        for path in (simulations or {}).get(name, ()):
+            axis.plot(*np.asarray(path).T, color=_ORANGE, linewidth=1.2)
+        axis.set(xlim=(0, portrait.x[-1]), ylim=(0, portrait.x[-1]))
+        axis.set_title(title(name), fontsize=10)
+        axis.set_xlabel("eigenvalue $\\lambda_1$")
+    axes[0].set_ylabel("eigenvalue $\\lambda_2$")
+    lines = {"theory": Line2D([], [], color=_BLUE)}
+    if simulations:
+        lines["trained network"] = Line2D([], [], color=_ORANGE)
+    figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=2, frameon=False
+    )
+    return figure
+
+
+def draw_representation_portraits(
+    portraits: Mapping[str, Portrait], eigenvalues: Sequence[float]
+) -> Figure:
+    """How a sample's two components move under a fixed predictor.
+
+    Args:
+      portraits: over (z_1, z_2), by name of the velocity.
+      eigenvalues: of the predictor.
+
+    Returns:
+      The figure, one panel a velocity.
+    """
+    figure, axes = _portrait_axes(portraits)
+    for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
+        _draw_portrait(axis, portrait)
+        limits = (portrait.x[0], portrait.x[-1])
+        axis.set(xlim=limits, ylim=limits, xlabel="$\\hat z_1$")
+        axis.set_title(title(name), fontsize=10)
+    axes[0].set_ylabel("$\\hat z_2$")
+    lam = ", ".join(f"$\\lambda_{m}$ = {v:g}" for m, v in enumerate(eigenvalues, 1))
+    figure.suptitle(f"Components of one representation, {lam}", fontsize=10)
+    return figure
+
+
+def draw_convergence_times(
+    initial: np.ndarray, times: Mapping[str, np.ndarray]
+) -> Figure:
+    """Time that a weak mode needs against its first eigenvalue.
+
+    Args:
+      initial: first eigenvalues, shape (starts,).
+      times: by name of the loss, shape (starts,).
+
+    Returns:
+      The figure, one panel a metric, standard and iso loss in each.
+    """
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, metric in zip(axes, ("euclidean", "cosine"), strict=True):
+        for name, colour, marker in (
+            (metric, _BLUE, "o"),
+            (f"iso_{metric}", _ORANGE, "s"),
+        ):
+            axis.loglog(
+                initial,
+                times[name],
+                color=colour,
+                marker=marker,
+                markersize=3.5,
+                label=title(name),
+            )
+        axis.set_xlabel("first eigenvalue of the weak mode")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False)
+    axes[0].set_ylabel("time to arrive (1/rate)")
+    return figure
+
+
+def _draw_curves(axis: Axes, curve: Curves) -> None:
+    modes = curve.simulation.shape[1]
+    colours = colormaps["viridis"](np.linspace(0, 0.9, modes))
+    for mode, colour in enumerate(colours):
+        axis.plot(curve.times, curve.simulation[:, mode], color=colour, linewidth=1.6)
+        if curve.theory is not None:
+            axis.plot(
+                curve.times,
+                curve.theory[:, mode],
+                color="black",
+                linestyle=(0, (4, 3)),
+                linewidth=0.9,
+            )
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_portrait(axis: Axes, portrait: Portrait) -> None:
+    dx, dy = np.asarray(portrait.dx), np.asarray(portrait.dy)
+    speed = np.hypot(dx, dy)
+    # Arrows of one length, shaded by speed, so that slow regions remain legible.
+    scale = np.where(speed > 0, speed, 1)
+    axis.quiver(
+        portrait.x,
+        portrait.x,
+        dx / scale,
+        dy / scale,
+        np.log10(np.maximum(speed, 1e-6 * max(speed.max(), 1e-30))),
+        cmap="Greys",
+        clim=(np.log10(max(speed.max(), 1e-30)) - 4, np.log10(max(speed.max(), 1e-30))),
+        pivot="mid",
+        scale=1.25 * len(portrait.x),
+        width=0.005,
+    )
+    for path in np.asarray(portrait.trajectories):
+        axis.plot(*path.T, color=_BLUE, linewidth=1.2)
+        axis.plot(*path[0], color=_BLUE, marker="o", markersize=3)
+    axis.set_aspect("equal")
+
+
+def _portrait_axes(portraits: Mapping[str, Portrait]) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(2.7 * len(portraits), 3.3), layout="constrained")
+    return figure, figure.subplots(1, len(portraits), squeeze=False)[0]
+
+
+def _add_legend(figure: Figure, has_theory: bool) -> None:
+    colour = colormaps["viridis"](0.4)
+    lines = {"trained network": Line2D([], [], color=colour, linewidth=1.6)}
+    if has_theory:
+        lines["theory"] = Line2D([], [], color="black", linestyle="--", linewidth=0.9)
+    figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=2, frameon=False
+    )

@@ -1,0 +1,115 @@
+# %% [markdown]
+# # Losses and predictor in ten minutes
+#
+# Everything here is a pure function of arrays: no network, no training loop. Two views
+# of a batch of images give projections `z1` and `z2`; a closed-form predictor is read
+# off their correlation; five losses compare prediction and target.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from isojax import losses
+from isojax.predictor import direct_predictor, update_correlation
+
+jax.config.update("jax_enable_x64", True)
+
+# %% [markdown]
+# ## The predictor
+#
+# The correlation matrix `C` is a moving average of `E[z z^T]`. DirectPred takes its
+# eigenvectors and the square root of its eigenvalues. Here modes have standard
+# deviations from 1 down to 0.1, so the eigenvalues of `C` run from 1 to 0.01 and those
+# of the predictor from 1 to 0.1.
+
+# %%
+dim, batch = 8, 20_000
+scales = jnp.geomspace(1, 0.1, dim)
+key1, key2, key3 = jax.random.split(jax.random.key(0), 3)
+rotation = jnp.linalg.qr(jax.random.normal(key1, (dim, dim)))[0]
+z1 = (scales * jax.random.normal(key2, (batch, dim))) @ rotation
+z2 = z1 + 0.1 * jax.random.normal(key3, (batch, dim)) * scales @ rotation
+
+correlation = update_correlation(jnp.zeros((dim, dim)), z1, decay=0.0)
+predictor = direct_predictor(correlation, alpha=0.5)
+np.round(predictor.eigenvalues, 3)
+
+# %% [markdown]
+# The predictor is symmetric, and its root is what the iso-cosine loss needs beside it.
+
+# %%
+np.abs(predictor.root @ predictor.root - predictor.matrix).max()
+
+# %% [markdown]
+# ## The losses
+#
+# Each takes vectors along the last axis and returns one number a sample.
+
+# %%
+prediction, root_prediction = z1 @ predictor.matrix, z1 @ predictor.root
+values = {
+    "euclidean": losses.euclidean_loss(prediction, z2),
+    "cosine": losses.cosine_loss(prediction, z2),
+    "iso_euclidean": losses.iso_euclidean_loss(z1, prediction, z2),
+    "iso_cosine": losses.iso_cosine_loss(z1, prediction, root_prediction, z2),
+}
+{name: float(value.mean()) for name, value in values.items()}
+
+# %% [markdown]
+# ## What "isotropic" means
+#
+# The gradient of a standard loss on `z1` is `W_P` times the gradient of its iso loss.
+# So a mode whose eigenvalue is a tenth learns ten times more slowly under the standard
+# loss, and at the same rate under the iso loss.
+
+
+# %%
+def standard(z1):
+    return losses.cosine_loss(z1 @ predictor.matrix, z2).sum()
+
+
+def iso(z1):
+    return losses.iso_cosine_loss(
+        z1, z1 @ predictor.matrix, z1 @ predictor.root, z2
+    ).sum()
+
+
+gradient, iso_gradient = jax.grad(standard)(z1), jax.grad(iso)(z1)
+np.abs(gradient - iso_gradient @ predictor.matrix).max()
+
+# %% [markdown]
+# Mode by mode, in the predictor's eigenbasis:
+
+# %%
+size = jnp.abs(gradient @ predictor.eigenvectors).mean(0)
+iso_size = jnp.abs(iso_gradient @ predictor.eigenvectors).mean(0)
+
+figure = Figure(figsize=(5, 3), layout="constrained")
+axis = figure.subplots()
+axis.loglog(predictor.eigenvalues, size, "o-", color="#0072B2", label="cosine")
+axis.loglog(predictor.eigenvalues, iso_size, "s-", color="#D55E00", label="iso-cosine")
+axis.set_xlabel("eigenvalue of $W_P$")
+axis.set_ylabel("mean size of the gradient")
+axis.legend(frameon=False)
+figure
+
+# %% [markdown]
+# ## Stop-gradient
+#
+# The target is held constant, and so is the predictor, although it was computed from
+# the projections: no gradient passes through `eigh`, which has none where eigenvalues
+# coincide.
+
+
+# %%
+def through_everything(z1, z2):
+    c = update_correlation(jnp.zeros((dim, dim)), z1, decay=0.0)
+    w = direct_predictor(c, alpha=0.5)
+    return losses.cosine_loss(z1 @ w.matrix, z2).sum()
+
+
+on_z1, on_z2 = jax.grad(through_everything, argnums=(0, 1))(z1, z2)
+float(jnp.abs(on_z2).max()), float(jnp.abs(on_z1 - gradient).max())

@@ -1,0 +1,216 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from isojax.dynamics import velocities
+from isojax.dynamics.flow import FLOWS, eigenvalue_flow
+from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+SPECTRA = {
+    "ten": np.random.default_rng(0).uniform(0.05, 1, 10),
+    "four decades": np.logspace(-4, 0, 6),
+    "two": np.array([0.1, 0.9]),
+    "two far apart": np.array([1e-3, 1.0]),
+    "equal": np.full(4, 0.7),
+    "large": np.linspace(1, 30, 8),
+}
+COSINE = [name for name in FLOWS if "cosine" in name]
+EUCLIDEAN = [name for name in FLOWS if "euclidean" in name]
+
+
+def plain_moments(lam, v, nodes, *, swap=False):
+    """The double integral of a^{-3/2} b^{-1/2} over t and u, without any stretching."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    x, w = (x + 1) / 2, w / 2 / ((1 - x) / 2) ** 2
+    a, b = np.sqrt(np.sum(lam**2 * v)), np.sqrt(np.sum(v))
+    r, q = x / (1 - x) / a, x / (1 - x) / b
+    d = 1 + 2 * v * (r[:, None, None] ** 2 * lam**2 + q[None, :, None] ** 2)
+    polynomial = np.where(swap, q[None, :] ** 2, r[:, None] ** 2)
+    weights = 8 / np.pi * np.outer(w / a, w / b) * polynomial
+    weights = weights * np.exp(-0.5 * np.log(d).sum(-1))
+    moments = np.einsum("abk,abm,ab->km", 1 / d, 1 / d, weights)
+    return moments * (1 + 2 * np.eye(len(lam)))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("spectrum", ["ten", "large", "equal"])
+def test_quadrature_is_the_plain_one_with_160_nodes(spectrum, alpha):
+    lam = SPECTRA[spectrum]
+    v = lam ** (1 / alpha)
+    np.testing.assert_allclose(
+        cosine_moments(lam, v), plain_moments(lam, v, 160), rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        target_cosine_moments(lam, v), plain_moments(lam, v, 160, swap=True), rtol=1e-7
+    )
+
+
+def exact_two_modes(lam, v):
+    """E[z_1^2 z_2^2 / (|Dz|^3 |z|)] / (v_1 v_2) as an integral over the angle."""
+    angle = (np.arange(200_000) + 0.5) * np.pi / 200_000
+    unit = np.array([np.cos(angle), np.sin(angle)])
+    # The density of the direction of a Gaussian vector.
+    density = 1 / (2 * np.pi * np.sqrt(v.prod())) / (unit**2 / v[:, None]).sum(0)
+    norm = np.sqrt(((lam[:, None] * unit) ** 2).sum(0))
+    integrand = unit[0] ** 2 * unit[1] ** 2 / norm**3 * density
+    return 2 * np.pi * integrand.mean() / v.prod()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("spectrum", ["two", "two far apart"])
+def test_quadrature_of_two_modes_is_the_integral_over_angles(spectrum, alpha):
+    lam = SPECTRA[spectrum]
+    v = lam ** (1 / alpha)
+    moments = cosine_moments(lam, v)
+    np.testing.assert_allclose(moments[0, 1], exact_two_modes(lam, v), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "iso_cosine", "cosine_no_stop_gradient"])
+def test_a_vanishing_mode_leaves_the_others_as_they_are(name):
+    others = np.array([0.5, 0.7, 0.9])
+    without = eigenvalue_flow(name, jnp.array(others))
+    for weak in (1e-9, 1e-17, 1e-40):
+        flow = eigenvalue_flow(name, jnp.array([weak, *others]))
+        np.testing.assert_allclose(flow[1:], without, rtol=2e-6)
+        assert np.isfinite(flow[0])
+
+
+@pytest.mark.parametrize("moments", [cosine_moments, target_cosine_moments])
+def test_quadrature_agrees_with_sampling(moments):
+    rng = np.random.default_rng(1)
+    lam, v = np.array([0.2, 0.5, 1.0]), np.array([0.3, 0.1, 0.9])
+    z = rng.standard_normal((400_000, 3)) * np.sqrt(v)
+    a, b = np.square(lam * z).sum(-1), np.square(z).sum(-1)
+    powers = (-1.5, -0.5) if moments is cosine_moments else (-0.5, -1.5)
+    weights = a ** powers[0] * b ** powers[1]
+    sampled = z[:, :, None] ** 2 * z[:, None, :] ** 2 * weights[:, None, None]
+    error = sampled.std(0) / np.sqrt(len(z))
+    expected = moments(lam, v) * np.outer(v, v)
+    assert np.all(np.abs(sampled.mean(0) - expected) < 5 * error)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_quadrature_in_float32(spectrum):
+    lam = SPECTRA[spectrum]
+    narrow = cosine_moments(jnp.float32(lam), jnp.float32(lam))
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, cosine_moments(lam, lam), rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("name", FLOWS)
+def test_flow_is_the_average_of_the_velocities(name, alpha):
+    """dW/dt = E[dz/dt x^T], so that dlam_m/dt = 2 alpha lam_m E[z_m dz_m/dt] / v_m."""
+    rng = np.random.default_rng(2)
+    lam = np.array([0.1, 0.3, 0.8])
+    v = lam ** (1 / alpha)
+    noise = (0.0, 0.0) if name in COSINE else (0.4, 0.3)
+    x = rng.standard_normal((2, 200_000, 3))
+    x = np.concatenate([x, -x], axis=1)  # antithetic, for the odd terms
+    xi = rng.standard_normal((2, 400_000, 3))
+    views = [x[0] + sigma * xi[i] for i, sigma in enumerate(noise)]
+    z1, z2 = (np.sqrt(v) * view for view in views)
+    if name.endswith("no_stop_gradient") and noise != (0.0, 0.0):
+        # Each view's part of the gradient goes with its own input.
+        p = lam * z1
+        growth = -((p - z2) * lam * views[0] - (p - z2) * views[1]) / np.sqrt(v)
+    else:
+        velocity = getattr(velocities, name)(jnp.array(z1), jnp.array(z2), lam)
+        growth = np.asarray(velocity) * views[0] / np.sqrt(v)
+    error = 2 * alpha * lam * growth.std(0) / np.sqrt(len(growth))
+    flow = eigenvalue_flow(name, jnp.array(lam), alpha=alpha, view_noise=noise)
+    mean = 2 * alpha * lam * growth.mean(0)
+    assert np.all(np.abs(mean - flow) <= 5 * error + 1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_the_cosine_losses_conserve_a_sum(alpha):
+    lam = jnp.array(SPECTRA["ten"])
+    v = lam ** (1 / alpha)
+    dv = v / lam / alpha
+    cosine = eigenvalue_flow("cosine", lam, alpha=alpha)
+    assert abs(jnp.sum(dv * cosine)) < 1e-14 * jnp.sum(jnp.abs(dv * cosine))
+    iso = eigenvalue_flow("iso_cosine", lam, alpha=alpha)
+    assert abs(jnp.sum(lam * dv * iso)) < 1e-14 * jnp.sum(jnp.abs(lam * dv * iso))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_standard_flow_is_the_iso_flow_times_the_eigenvalue(metric):
+    lam = jnp.array(SPECTRA["ten"])
+    iso = eigenvalue_flow(f"iso_{metric}", lam, alpha=0.5)
+    np.testing.assert_allclose(
+        eigenvalue_flow(metric, lam, alpha=0.5), lam * iso, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", ["cosine", "iso_cosine", "cosine_no_stop_gradient"])
+def test_equal_eigenvalues_stay(name):
+    flow = eigenvalue_flow(name, jnp.array(SPECTRA["equal"]))
+    np.testing.assert_allclose(flow, 0, atol=1e-15)
+
+
+def test_hand_computed_euclidean_values():
+    lam = jnp.array([0.5, 2.0])
+    flow = {
+        name: eigenvalue_flow(name, lam, alpha=0.5, rate=2.0, view_noise=(1.0, 2.0))
+        for name in EUCLIDEAN
+    }
+    np.testing.assert_allclose(flow["euclidean"], [0.0, -24.0], atol=1e-12)
+    np.testing.assert_allclose(flow["iso_euclidean"], [0.0, -12.0], atol=1e-12)
+    np.testing.assert_allclose(
+        flow["euclidean_no_stop_gradient"], [-4.5, -36.0], rtol=1e-12
+    )
+    np.testing.assert_allclose(flow["euclidean_no_predictor"], [-1.0, -4.0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_weight_decay_shrinks_every_mode(name):
+    lam = jnp.array(SPECTRA["ten"])
+    settings = {"alpha": 0.5, "rate": 3.0}
+    without = eigenvalue_flow(name, lam, **settings)
+    decayed = eigenvalue_flow(name, lam, weight_decay=0.2, **settings)
+    np.testing.assert_allclose(decayed - without, -0.6 * lam, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_transformations(name):
+    lam = jnp.array(SPECTRA["ten"])
+    batch = jnp.stack([lam, 2 * lam])
+    mapped = jax.jit(jax.vmap(lambda row: eigenvalue_flow(name, row)))(batch)
+    for row, flow in zip(batch, mapped, strict=True):
+        np.testing.assert_allclose(eigenvalue_flow(name, row), flow, rtol=1e-12)
+    jax.test_util.check_grads(
+        lambda row: eigenvalue_flow(name, row), (lam,), order=1, rtol=1e-6
+    )
+    assert eigenvalue_flow(name, lam.astype(jnp.float32)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (("euclid", [0.1]), {}, "iso_euclidean"),
+        (("cosine", [0.1, 0.0]), {}, "not all positive"),
+        (("cosine", [0.1, -1.0]), {}, "not all positive"),
+        (("cosine", [0.1, np.nan]), {}, "not all positive"),
+        (("cosine", [0.1]), {"alpha": 0.0}, "alpha=0.0"),
+        (("cosine", [0.1]), {"rate": -1.0}, "rate=-1.0"),
+        (("euclidean", [0.1]), {"view_noise": (-0.1, 0)}, "negative deviation"),
+        (("iso_cosine", [0.1]), {"view_noise": (0.0, 0.1)}, "simulate_network"),
+    ],
+)
+def test_bad_input(arguments, settings, message):
+    name, eigenvalues = arguments
+    with pytest.raises(ValueError, match=re.escape(message)):
+        eigenvalue_flow(name, jnp.array(eigenvalues), **settings)
+
+
+def test_bad_shapes():
+    with pytest.raises(AssertionError):
+        eigenvalue_flow("cosine", jnp.ones((2, 2)))
+    with pytest.raises(AssertionError):
+        eigenvalue_flow("cosine", jnp.ones(2, int))

@@ -1,0 +1,175 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.special import lambertw
+
+from isojax.dynamics import solve
+from isojax.dynamics.flow import FLOWS, eigenvalue_flow
+from isojax.dynamics.solve import solve_eigenvalues
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+START = np.array([1e-3, 0.05, 0.2, 0.6, 1.0, 1.3, 4.0])
+TIMES = np.linspace(0, 8, 9)
+SETTINGS = [
+    {},
+    {"alpha": 0.5, "rate": 0.7, "weight_decay": 0.1},
+    {"view_noise": (0.5, 0.3)},
+    {"weight_decay": 0.3},
+]
+
+
+def integrate(name, start, times, **settings):
+    """The flow followed by another library's solver, in log(lam)."""
+    flow = jax.jit(lambda lam: eigenvalue_flow(name, lam, **settings) / lam)
+    solution = solve_ivp(
+        lambda _, y: np.asarray(flow(jnp.exp(jnp.asarray(y)))),
+        (times[0], times[-1]),
+        np.log(start),
+        method="DOP853",
+        rtol=1e-11,
+        atol=1e-11,
+        t_eval=times,
+    )
+    return np.exp(solution.y.T)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("name", FLOWS)
+def test_solutions_follow_the_flow(name, settings):
+    if "cosine" in name and "view_noise" in settings:
+        return
+    solution = solve_eigenvalues(name, jnp.array(START), jnp.array(TIMES), **settings)
+    assert solution.shape == (len(TIMES), len(START))
+    expected = integrate(name, START, TIMES, **settings)
+    np.testing.assert_allclose(solution, expected, rtol=2e-6)
+
+
+def test_the_iso_euclidean_solution_is_the_logistic():
+    solution = solve_eigenvalues("iso_euclidean", jnp.array(START), jnp.array(TIMES))
+    growth = np.exp(2 * TIMES)[:, None]
+    np.testing.assert_allclose(
+        solution, START * growth / (1 + START * (growth - 1)), rtol=1e-12
+    )
+
+
+def test_the_euclidean_solution_is_lamberts():
+    start = np.array([0.01, 0.2, 0.6, 1.3, 50.0])
+    solution = solve_eigenvalues("euclidean", jnp.array(start), jnp.array(TIMES))
+    y = 1 / start - 1
+    w = lambertw(y * np.exp(y - 2 * TIMES[:, None])).real
+    np.testing.assert_allclose(solution, 1 / (1 + w), rtol=1e-11)
+
+
+def test_every_euclidean_eigenvalue_reaches_one():
+    for name in ("euclidean", "iso_euclidean"):
+        last = solve_eigenvalues(name, jnp.array(START), jnp.array([0.0, 1e6]))[-1]
+        np.testing.assert_allclose(last, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["euclidean", "iso_euclidean"])
+def test_the_fixed_point_stays_and_is_differentiable(name):
+    def last(lam):
+        return solve_eigenvalues(name, lam, jnp.array([1.0]))[0]
+
+    np.testing.assert_allclose(last(jnp.array([1.0])), 1, rtol=1e-15)
+    slope = jax.jacrev(last)(jnp.array([1.0]))
+    np.testing.assert_allclose(slope, [[np.exp(-2)]], rtol=1e-12)
+
+
+def test_a_closed_form_without_growth_is_the_limit():
+    settings = {"weight_decay": 1.0}
+    start, times = jnp.array(START), jnp.array(TIMES)
+    solution = solve_eigenvalues("iso_euclidean", start, times, **settings)
+    np.testing.assert_allclose(solution, START / (1 + 2 * START * TIMES[:, None]))
+
+
+def test_the_cosine_losses_make_eigenvalues_equal_and_keep_their_sum():
+    start, times = jnp.array([0.1, 0.5, 0.9]), jnp.array([0.0, 50.0, 500.0])
+    cosine = solve_eigenvalues("cosine", start, times)
+    np.testing.assert_allclose(cosine.sum(1), 1.5, rtol=1e-7)
+    np.testing.assert_allclose(cosine[-1], 0.5, rtol=1e-6)
+    iso = solve_eigenvalues("iso_cosine", start, times)
+    np.testing.assert_allclose((iso**2).sum(1), 1.07, rtol=1e-7)
+    np.testing.assert_allclose(iso[-1], np.sqrt(1.07 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_transformations(name):
+    times = jnp.linspace(0, 2, 4)
+    starts = jnp.array([[0.2, 0.5, 1.2], [0.1, 0.3, 0.7]])
+    alphas = jnp.array([0.5, 1.0])
+
+    def solution(start, alpha):
+        return solve_eigenvalues(name, start, times, alpha=alpha)
+
+    mapped = jax.jit(jax.vmap(solution))(starts, alphas)
+    for i in range(2):
+        np.testing.assert_allclose(
+            mapped[i], solution(starts[i], float(alphas[i])), rtol=2e-7
+        )
+
+
+@pytest.mark.parametrize("name", ["euclidean", "iso_euclidean", "cosine"])
+def test_gradients_are_those_of_finite_differences(name):
+    def last(start):
+        return solve_eigenvalues(name, start, jnp.array([2.0]), alpha=0.5)[0]
+
+    start = jnp.array([0.2, 0.5, 1.2])
+    jacobian = jax.jit(jax.jacrev(last))(start)
+    for j, step in enumerate(1e-3 * jnp.eye(3)):
+        difference = (last(start + step) - last(start - step)) / 2e-3
+        np.testing.assert_allclose(jacobian[:, j], difference, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_float32(name):
+    start, times = jnp.float32(START), jnp.float32(TIMES)
+    solution = solve_eigenvalues(name, start, times)
+    assert solution.dtype == jnp.float32
+    wide = solve_eigenvalues(name, jnp.array(START), jnp.array(TIMES))
+    np.testing.assert_allclose(solution, wide, rtol=1e-3)
+
+
+def test_times_need_not_start_at_zero():
+    start = jnp.array([0.2, 0.5])
+    for name in ("iso_euclidean", "cosine"):
+        whole = solve_eigenvalues(name, start, jnp.array([0.0, 1.0, 2.0]))
+        late = solve_eigenvalues(name, start, jnp.array([2.0]))
+        np.testing.assert_allclose(whole[2:], late, rtol=1e-7)
+        at_start = solve_eigenvalues(name, start, jnp.array([0.0]))
+        np.testing.assert_allclose(at_start, start[None], rtol=1e-15)
+
+
+@pytest.mark.parametrize("times", [[], [1.0, 1.0], [2.0, 1.0], [-1.0, 1.0], [np.nan]])
+def test_bad_times(times):
+    with pytest.raises(ValueError, match="not increasing"):
+        solve_eigenvalues("cosine", jnp.array([0.1, 0.2]), jnp.array(times, float))
+
+
+def test_bad_input():
+    start = jnp.array([0.1, 0.2])
+    with pytest.raises(ValueError, match="iso_cosine"):
+        solve_eigenvalues("cos", start, jnp.array(TIMES))
+    with pytest.raises(ValueError, match="not all positive"):
+        solve_eigenvalues("cosine", -start, jnp.array(TIMES))
+    with pytest.raises(AssertionError):
+        solve_eigenvalues("cosine", start, jnp.ones((2, 2)))
+
+
+def test_what_cannot_be_followed_is_reported_with_its_time(monkeypatch):
+    monkeypatch.setattr(solve, "_MAX_STEPS", 100)
+    # Equal eigenvalues hold together the faster the smaller decay makes them.
+    message = re.escape("'cosine' could not be followed to time 50")
+    start, times = jnp.array([0.1, 0.2]), jnp.array([0.0, 1.0, 50.0])
+    with pytest.raises(FloatingPointError, match=message):
+        solve_eigenvalues("cosine", start, times, weight_decay=1.0)
+    traced = jax.jit(
+        lambda lam: solve_eigenvalues("cosine", lam, times, weight_decay=1.0)
+    )(start)
+    assert np.isfinite(traced[:2]).all()
+    assert not np.isfinite(traced[2]).any()

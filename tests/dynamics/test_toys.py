@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from isojax.dynamics import simulate_network, solve_eigenvalues, toys, velocities
+from isojax.dynamics.flow import FLOWS, eigenvalue_flow
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_theory_lies_on_the_simulation(metric):
+    names = [name for name in FLOWS if metric in name]
+    curves = toys.eigenvalue_curves(
+        jax.random.key(0), names=names, inputs=6, outputs=3, steps=150, samples=20_000
+    )
+    assert list(curves) == names
+    # Noise decides which modes survive without stop-gradient: see the test below.
+    del curves[f"{metric}_no_stop_gradient"]
+    for name, curve in curves.items():
+        assert curve.simulation.shape == curve.theory.shape == (150, 3)
+        np.testing.assert_allclose(curve.theory[0], curve.simulation[0], rtol=1e-6)
+        np.testing.assert_allclose(
+            curve.theory, curve.simulation, atol=0.05, err_msg=name
+        )
+        if name in ("iso_euclidean", "iso_cosine"):  # more than nothing has happened
+            assert np.abs(curve.theory[-1] - curve.theory[0]).max() > 0.15
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_theory_holds_without_stop_gradient_where_there_is_no_noise(metric):
+    name = f"{metric}_no_stop_gradient"
+    weights = jnp.zeros((3, 6)).at[:, :3].set(jnp.diag(jnp.array([0.2, 0.7, 0.85])))
+    simulation = simulate_network(
+        name,
+        weights,
+        steps=200,
+        learning_rate=0.02,
+        view_noise=(0.0, 0.0),
+        samples=5_000,
+        key=jax.random.key(0),
+    ).eigenvalues
+    times = 0.02 * jnp.arange(200)
+    theory = solve_eigenvalues(name, simulation[0], times)
+    np.testing.assert_allclose(simulation, theory, atol=0.01)
+    assert np.abs(theory[-1] - theory[0]).max() > 0.03
+
+
+def test_a_relu_network_has_no_theory():
+    curves = toys.eigenvalue_curves(
+        jax.random.key(0), names=["cosine"], activation="relu", steps=3, samples=100
+    )
+    assert curves["cosine"].theory is None
+    assert curves["cosine"].simulation.shape == (3, 10)
+
+
+def test_every_start_has_its_curves():
+    curves = toys.initialization_curves(
+        jax.random.key(0), names=["euclidean"], starts=2, steps=3, samples=100
+    )
+    first, second = curves["euclidean"]
+    assert first.simulation.shape == (3, 2)
+    assert np.abs(first.simulation - second.simulation).min() > 1e-3
+
+
+def test_eigenvalue_portrait():
+    starts = jnp.array([[0.1, 0.5], [1.2, 0.9]])
+    portrait = toys.eigenvalue_portrait("iso_euclidean", starts, points=5, time=2.0)
+    np.testing.assert_allclose(portrait.trajectories[:, 0], starts)
+    for row, column in ((0, 3), (4, 1)):
+        flow = eigenvalue_flow(
+            "iso_euclidean", jnp.stack([portrait.x[column], portrait.x[row]])
+        )
+        np.testing.assert_allclose(portrait.dx[row, column], flow[0])
+        np.testing.assert_allclose(portrait.dy[row, column], flow[1])
+
+
+def test_trained_networks_keep_to_their_modes():
+    starts = jnp.array([[0.1, 0.8], [0.9, 0.3]])
+    trained = toys.two_neuron_trajectories(
+        "iso_euclidean", starts, jax.random.key(0), steps=100
+    )
+    np.testing.assert_allclose(trained[:, 0], starts)
+    portrait = toys.eigenvalue_portrait("iso_euclidean", starts, time=0.99)
+    np.testing.assert_allclose(trained[:, -1], portrait.trajectories[:, -1], atol=0.02)
+
+
+def test_representation_portrait():
+    eigenvalues = jnp.array([0.3, 1.2])
+    start = jnp.array([[0.3, 1.0]])
+    portrait = toys.representation_portrait(
+        "euclidean", eigenvalues, start, points=5, time=2.0
+    )
+    z = jnp.stack([portrait.x[3], portrait.x[1]])
+    velocity = velocities.euclidean(z, z, eigenvalues)
+    np.testing.assert_allclose(
+        [portrait.dx[1, 3], portrait.dy[1, 3]], velocity, rtol=1e-12
+    )
+    growth = np.exp(np.asarray(eigenvalues * (1 - eigenvalues)) * 2.0 * 1999 / 2000)
+    np.testing.assert_allclose(portrait.trajectories[0, -1], start[0] * growth, 1e-6)
+
+
+def test_weak_modes_gain_by_the_iso_loss():
+    initial = jnp.array([0.01, 0.5])
+    times = {
+        name: toys.convergence_times(name, initial, tolerance=0.1, longest=200.0)
+        for name in ("euclidean", "iso_euclidean")
+    }
+    # The logistic passes 0.9 at log(9 (1 - lam) / lam) / 2.
+    exact = np.log(9 * (1 - initial) / initial) / 2
+    np.testing.assert_allclose(times["iso_euclidean"], exact, rtol=0.01)
+    assert times["euclidean"][0] > 10 * times["iso_euclidean"][0]
+    assert np.isinf(toys.convergence_times("euclidean", initial, longest=0.1)).all()
