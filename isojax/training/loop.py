@@ -190,10 +190,11 @@ class _Run:
         }
         if not np.isfinite(row["train/loss"]):
             raise UsageError(
-                f"the loss diverged in epoch {epoch + 1}; checkpoints of earlier epochs "
-                "are kept; lower config.optimizer.learning_rate and choose a new workdir"
+                f"the loss diverged in epoch {epoch + 1}; earlier checkpoints are kept; "
+                "lower config.optimizer.learning_rate and choose a new workdir"
             )
-        eigenvalues = np.linalg.eigvalsh(np.asarray(self.state.correlation, np.float64))
+        correlation = np.asarray(self.state.correlation, np.float64)
+        eigenvalues = np.linalg.eigvalsh(correlation)
         row |= _spectrum_metrics(eigenvalues) | self._evaluate_online()
         self.history.append(row, eigenvalues)
         return row
