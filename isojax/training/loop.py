@@ -190,7 +190,7 @@ class _Run:
         }
         if not np.isfinite(row["train/loss"]):
             raise UsageError(
-                f"the loss diverged in epoch {epoch + 1}; earlier checkpoints are kept; "
+                f"the loss diverged in epoch {epoch + 1}; earlier checkpoints stay; "
                 "lower config.optimizer.learning_rate and choose a new workdir"
             )
         correlation = np.asarray(self.state.correlation, np.float64)
