@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from matplotlib.figure import Figure
 
 from isojax.dynamics import toys
@@ -15,8 +16,8 @@ from isojax.reporting import toys as draw
 
 FOLDER = Path(__file__).parent.parent / "docs" / "toys"
 FOUR_LOSSES = ("euclidean", "iso_euclidean", "cosine", "iso_cosine")
-STARTS = jnp.array([[0.1, 0.5], [0.9, 0.15], [1.3, 0.6], [0.4, 1.3], [0.05, 0.04]])
-SAMPLE_STARTS = jnp.array([[0.3, 1.0], [-0.2, 0.6], [1.2, -1.0], [-1.0, -0.3]])
+STARTS = np.array([[0.1, 0.5], [0.9, 0.15], [1.3, 0.6], [0.4, 1.3], [0.05, 0.04]])
+SAMPLE_STARTS = np.array([[0.3, 1.0], [-0.2, 0.6], [1.2, -1.0], [-1.0, -0.3]])
 
 
 def main() -> None:
@@ -58,9 +59,9 @@ def eigenvalue_portraits() -> Figure:
     """The plane of two eigenvalues, with trained two-neuron networks on it."""
     portraits, simulations = {}, {}
     for name in FOUR_LOSSES:
-        portraits[name] = toys.eigenvalue_portrait(name, STARTS, time=40.0)
+        portraits[name] = toys.eigenvalue_portrait(name, jnp.asarray(STARTS), time=40.0)
         simulations[name] = toys.two_neuron_trajectories(
-            name, STARTS, jax.random.key(2)
+            name, jnp.asarray(STARTS), jax.random.key(2)
         )
     return draw.draw_eigenvalue_portraits(portraits, simulations)
 
@@ -69,7 +70,9 @@ def representation_portraits() -> Figure:
     """The plane of one sample's two components, under a fixed predictor."""
     eigenvalues = jnp.array([0.3, 1.2])
     portraits = {
-        name: toys.representation_portrait(name, eigenvalues, SAMPLE_STARTS, time=10.0)
+        name: toys.representation_portrait(
+            name, eigenvalues, jnp.asarray(SAMPLE_STARTS), time=10.0
+        )
         for name in FOUR_LOSSES
     }
     return draw.draw_representation_portraits(portraits, eigenvalues.tolist())
