@@ -22,6 +22,7 @@ WEIGHT_DEVIATION = 0.25
 VIEW_NOISE = (0.0, 0.1)
 SAMPLES = 5_000
 STEPS = 1_500
+TWO_NEURON_RATE = 0.01
 
 
 class Curves(NamedTuple):
@@ -56,7 +57,7 @@ class Portrait(NamedTuple):
 
 
 def learning_rate(name: str) -> float:
-    """The official notebook's step size for a loss."""
+    """The official notebook's step size for a loss; two neurons always take 0.01."""
     return 0.1 if "cosine" in name else 0.01
 
 
@@ -87,7 +88,10 @@ def eigenvalue_curves(
     weights_key, key = jax.random.split(key)
     weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, (outputs, inputs))
     return {
-        name: _curves(key, name, weights, activation, steps, samples) for name in names
+        name: _curves(
+            key, name, weights, activation, steps, samples, learning_rate(name)
+        )
+        for name in names
     }
 
 
@@ -105,7 +109,7 @@ def initialization_curves(
       key: of the weights and the samples.
       names: of the losses.
       starts: number of random initial weights.
-      steps: of gradient descent at learning rate 0.01, or 0.1 for cosine losses.
+      steps: of gradient descent.
       samples: fresh ones in each step.
 
     Returns:
@@ -119,7 +123,15 @@ def initialization_curves(
             weights_key, samples_key = jax.random.split(start_key)
             weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, (2, 6))
             curves[name].append(
-                _curves(samples_key, name, weights, "linear", steps, samples)
+                _curves(
+                    samples_key,
+                    name,
+                    weights,
+                    "linear",
+                    steps,
+                    samples,
+                    TWO_NEURON_RATE,
+                )
             )
     return curves
 
@@ -178,7 +190,7 @@ def two_neuron_trajectories(
             name,
             weights,
             steps=steps,
-            learning_rate=learning_rate(name),
+            learning_rate=TWO_NEURON_RATE,
             view_noise=VIEW_NOISE,
             samples=samples,
             key=key,
@@ -260,8 +272,8 @@ def _curves(
     activation: str,
     steps: int,
     samples: int,
+    rate: float,
 ) -> Curves:
-    rate = learning_rate(name)
     simulation = simulate_network(
         name,
         weights,
