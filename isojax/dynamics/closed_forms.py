@@ -12,6 +12,7 @@ y e^y = y_0 e^{y_0 - s/c}, Lambert's W function.
 """
 
 from collections.abc import Callable
+from numbers import Real
 
 import jax.numpy as jnp
 from jax import Array
@@ -30,7 +31,7 @@ def _iso_euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
 
 
 def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
-    del decay  # zero
+    del decay  # zero, see `has_closed_form`
     c = 1 + sigma1**2
     y0 = 1 / (c * lam) - 1
     elapsed = s / c
@@ -79,3 +80,9 @@ CLOSED_FORMS: dict[str, Callable[[Array, Array, float, float], Array]] = {
     "euclidean_no_predictor": _euclidean_no_predictor,
     "cosine_no_predictor": _cosine_no_predictor,
 }
+
+
+def has_closed_form(name: str, weight_decay: float) -> bool:
+    """Whether a loss has one: the Euclidean loss has none if decay may not be zero."""
+    is_free = isinstance(weight_decay, Real) and weight_decay == 0
+    return name in CLOSED_FORMS and (name != "euclidean" or is_free)

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from isojax.dynamics.arguments import check_choice, check_positive
 from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
 
 
@@ -161,8 +162,7 @@ def check_flow(
     view_noise: tuple[float, float],
 ) -> Array:
     """The eigenvalues as an array, or an error that says what is allowed."""
-    if name not in FLOWS:
-        raise ValueError(f"{name!r} is not a flow; choose one of {', '.join(FLOWS)}")
+    check_choice("name", name, FLOWS)
     lam = jnp.asarray(eigenvalues)
     chex.assert_rank(lam, 1)
     chex.assert_type(lam, float)
@@ -171,16 +171,15 @@ def check_flow(
             f"eigenvalues={np.asarray(lam)} are not all positive; a mode at zero never "
             "moves, so leave it out"
         )
-    for argument, value in (("alpha", alpha), ("rate", rate)):
-        if isinstance(value, Real) and not value > 0:
-            raise ValueError(f"{argument}={value} is not positive; choose it above 0")
+    check_positive("alpha", alpha)
+    check_positive("rate", rate)
     for sigma in view_noise:
         if isinstance(sigma, Real) and not sigma >= 0:
             raise ValueError(f"view_noise={view_noise} holds a negative deviation")
-    if name.startswith("cosine") or name == "iso_cosine":
-        if not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise):
-            raise ValueError(
-                f"view_noise={view_noise}: the flow of {name!r} is known without "
-                "noise only; choose (0, 0), or use simulate_network"
-            )
+    is_noisy = not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
+    if "cosine" in name and is_noisy:
+        raise ValueError(
+            f"view_noise={view_noise}: the flow of {name!r} is known without "
+            "noise only; choose (0, 0), or use simulate_network"
+        )
     return lam

@@ -1,7 +1,6 @@
 """Solutions of the population flow, in closed form where there is one."""
 
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import chex
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax.dynamics.closed_forms import CLOSED_FORMS
+from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
 from isojax.dynamics.flow import check_flow, log_flow
 
 _MAX_STEPS = 4096
@@ -57,10 +56,8 @@ def solve_eigenvalues(
     """
     lam = check_flow(name, eigenvalues, alpha, rate, view_noise)
     times = _check_times(times).astype(lam.dtype)
-    has_closed_form = name in CLOSED_FORMS and (
-        name != "euclidean" or (isinstance(weight_decay, Real) and weight_decay == 0)
-    )
-    solution = (_evaluate if has_closed_form else _integrate)(
+    solver = _evaluate if has_closed_form(name, weight_decay) else _integrate
+    solution = solver(
         name,
         lam,
         times,

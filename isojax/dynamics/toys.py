@@ -2,11 +2,11 @@
 
 A one-layer network of Gaussian inputs is trained by `simulate_network` and followed by
 the population flow of `solve_eigenvalues`. The settings are those of the official
-notebook, but for 5,000 instead of 50,000 fresh samples a step: the curves differ by
-less than their line width.
+notebook, but for 5,000 instead of 50,000 fresh samples a step, which moves the curves
+of ten modes by 0.01 at most, by 0.06 for the cosine loss without stop-gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -85,14 +85,8 @@ def eigenvalue_curves(
     Returns:
       Curves by name of the loss.
     """
-    weights_key, key = jax.random.split(key)
-    weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, (outputs, inputs))
-    return {
-        name: _curves(
-            key, name, weights, activation, steps, samples, learning_rate(name)
-        )
-        for name in names
-    }
+    rates = {name: learning_rate(name) for name in names}
+    return _curves(key, rates, (outputs, inputs), activation, steps, samples)
 
 
 def initialization_curves(
@@ -115,25 +109,12 @@ def initialization_curves(
     Returns:
       For each loss the curves of every start.
     """
-    keys = jax.random.split(key, starts)
-    curves = {}
-    for name in names:
-        curves[name] = []
-        for start_key in keys:
-            weights_key, samples_key = jax.random.split(start_key)
-            weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, (2, 6))
-            curves[name].append(
-                _curves(
-                    samples_key,
-                    name,
-                    weights,
-                    "linear",
-                    steps,
-                    samples,
-                    TWO_NEURON_RATE,
-                )
-            )
-    return curves
+    rates = dict.fromkeys(names, TWO_NEURON_RATE)
+    runs = [
+        _curves(start_key, rates, (2, 6), "linear", steps, samples)
+        for start_key in jax.random.split(key, starts)
+    ]
+    return {name: [run[name] for run in runs] for name in names}
 
 
 def eigenvalue_portrait(
@@ -267,26 +248,31 @@ def convergence_times(
 
 def _curves(
     key: Array,
-    name: str,
-    weights: Array,
+    rates: Mapping[str, float],
+    shape: tuple[int, int],
     activation: str,
     steps: int,
     samples: int,
-    rate: float,
-) -> Curves:
-    simulation = simulate_network(
-        name,
-        weights,
-        steps=steps,
-        learning_rate=rate,
-        view_noise=VIEW_NOISE,
-        activation=activation,
-        samples=samples,
-        key=key,
-    ).eigenvalues
-    times = rate * jnp.arange(steps, dtype=weights.dtype)
-    theory = None
-    if activation == "linear":
-        noise = (0.0, 0.0) if "cosine" in name else VIEW_NOISE
-        theory = solve_eigenvalues(name, simulation[0], times, view_noise=noise)
-    return Curves(times, simulation, theory)
+) -> dict[str, Curves]:
+    """Curves of the losses that `rates` names, from one random start."""
+    weights_key, samples_key = jax.random.split(key)
+    weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, shape)
+    curves = {}
+    for name, rate in rates.items():
+        simulation = simulate_network(
+            name,
+            weights,
+            steps=steps,
+            learning_rate=rate,
+            view_noise=VIEW_NOISE,
+            activation=activation,
+            samples=samples,
+            key=samples_key,
+        ).eigenvalues
+        times = rate * jnp.arange(steps, dtype=weights.dtype)
+        theory = None
+        if activation == "linear":
+            noise = (0.0, 0.0) if "cosine" in name else VIEW_NOISE
+            theory = solve_eigenvalues(name, simulation[0], times, view_noise=noise)
+        curves[name] = Curves(times, simulation, theory)
+    return curves

@@ -7,11 +7,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from isojax.reporting.colours import BLUE, GREEN, ORANGE
 from isojax.reporting.history import History
 
 _DPI = 120
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 def save_views(
@@ -65,12 +64,12 @@ def _save(path: Path, draw, *args) -> None:
 
 def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     epoch = history.column("epoch")
-    axis.plot(epoch, history.column("train/loss"), color=_BLUE)
-    axis.set_ylabel("loss, both view orders", color=_BLUE)
+    axis.plot(epoch, history.column("train/loss"), color=BLUE)
+    axis.set_ylabel("loss, both view orders", color=BLUE)
     accuracy = axis.twinx()
-    accuracy.plot(epoch, history.column("eval/online_accuracy"), color=_ORANGE)
+    accuracy.plot(epoch, history.column("eval/online_accuracy"), color=ORANGE)
     accuracy.set_ylabel(
-        f"online accuracy on the {evaluation_name} images", color=_ORANGE
+        f"online accuracy on the {evaluation_name} images", color=ORANGE
     )
     accuracy.set_ylim(top=1.0)
     accuracy.spines["top"].set_visible(False)
@@ -98,7 +97,7 @@ def _draw_participation_ratio(axis: Axes, history: History) -> None:
     axis.plot(
         epoch,
         history.column("train/participation_ratio"),
-        color=_GREEN,
+        color=GREEN,
         label="measured",
     )
     axis.axhline(modes, color="0.6", linestyle="--", linewidth=1)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isojax.dynamics.toys import Curves, Portrait
+from isojax.reporting.colours import BLUE, ORANGE
 
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.45"
+_GREY = "0.45"
 
 
 def title(name: str) -> str:
@@ -97,14 +97,14 @@ def draw_eigenvalue_portraits(
         _draw_portrait(axis, portrait)
         axis.axline((0, 0), slope=1, color=_GREY, linestyle=":", linewidth=1)
         for path in (simulations or {}).get(name, ()):
-            axis.plot(*np.asarray(path).T, color=_ORANGE, linewidth=1.2)
+            axis.plot(*np.asarray(path).T, color=ORANGE, linewidth=1.2)
         axis.set(xlim=(0, portrait.x[-1]), ylim=(0, portrait.x[-1]))
         axis.set_title(title(name), fontsize=10)
         axis.set_xlabel("eigenvalue $\\lambda_1$")
     axes[0].set_ylabel("eigenvalue $\\lambda_2$")
-    lines = {"theory": Line2D([], [], color=_BLUE)}
+    lines = {"theory": Line2D([], [], color=BLUE)}
     if simulations:
-        lines["trained network"] = Line2D([], [], color=_ORANGE)
+        lines["trained network"] = Line2D([], [], color=ORANGE)
     figure.legend(
         lines.values(), lines, loc="outside lower center", ncols=2, frameon=False
     )
@@ -151,8 +151,8 @@ def draw_convergence_times(
     axes = figure.subplots(1, 2, sharey=True)
     for axis, metric in zip(axes, ("euclidean", "cosine"), strict=True):
         for name, colour, marker in (
-            (metric, _BLUE, "o"),
-            (f"iso_{metric}", _ORANGE, "s"),
+            (metric, BLUE, "o"),
+            (f"iso_{metric}", ORANGE, "s"),
         ):
             axis.loglog(
                 initial,
@@ -203,8 +203,8 @@ def _draw_portrait(axis: Axes, portrait: Portrait) -> None:
         width=0.005,
     )
     for path in np.asarray(portrait.trajectories):
-        axis.plot(*path.T, color=_BLUE, linewidth=1.2)
-        axis.plot(*path[0], color=_BLUE, marker="o", markersize=3)
+        axis.plot(*path.T, color=BLUE, linewidth=1.2)
+        axis.plot(*path[0], color=BLUE, marker="o", markersize=3)
     axis.set_aspect("equal")
 
 
