@@ -12,6 +12,7 @@ import math
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,13 @@ def run(preset: str, seed: int) -> dict[str, Any]:
         ]
         evaluate = ["eval_linear.py", f"--workdir={workdir}"]
         for command in (train, evaluate):
-            if subprocess.run([sys.executable, *command], cwd=ROOT).returncode:
-                return row | {"status": "crashed"}
+            ended = subprocess.run(
+                [sys.executable, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            )
+            if ended.returncode:
+                print(ended.stderr, file=sys.stderr)
+                diverged = "the loss diverged" in ended.stderr
+                return row | {"status": "diverged" if diverged else "crashed"}
         seconds_path.write_text(json.dumps(time.perf_counter() - start))
     last_epoch = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     config = json.loads((workdir / "config.json").read_text())
@@ -81,9 +87,7 @@ def run(preset: str, seed: int) -> dict[str, Any]:
         "seconds": round(json.loads(seconds_path.read_text())),
     }
     healthy_std = 1 / math.sqrt(config["model"]["projection_dim"])
-    if not math.isfinite(last_epoch["train/loss"]):
-        row["status"] = "diverged"
-    elif row["participation_ratio"] < 1.5 or row["std"] < 0.1 * healthy_std:
+    if row["participation_ratio"] < 1.5 or row["std"] < 0.1 * healthy_std:
         row["status"] = "collapsed"
     return row
 
@@ -96,9 +100,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     ]
     for preset, name in PRESETS.items():
         group = [row for row in rows if row["preset"] == preset]
-        done = [row for row in group if row["status"] != "crashed"]
-        failed = [row["status"] for row in group if row["status"] != "ok"]
-        status = f"{len(group)}" + (f" ({', '.join(failed)})" if failed else "")
+        done = [row for row in group if "linear" in row]
+        failed = Counter(row["status"] for row in group if row["status"] != "ok")
+        failures = ", ".join(f"{count} {status}" for status, count in failed.items())
+        status = f"{len(group)}" + (f" ({failures})" if failures else "")
         cells = [
             _mean_and_sd([row[column] for row in done], digits)
             for column, digits in (

@@ -159,3 +159,11 @@ def test_evaluation_writes_accuracies_and_baselines(finished):
         100,
         25,
     )
+
+
+def test_a_diverging_run_is_told_in_one_line(tmp_path):
+    config = small_config()
+    config.method.update(metric="euclidean", normalize=False)
+    config.optimizer.learning_rate = 1e30
+    with pytest.raises(UsageError, match="diverged in epoch 1.*learning_rate"):
+        pretrain(config, tmp_path / "run")
