@@ -1,21 +1,25 @@
-"""How long the toy networks' steps take, as Markdown tables.
+"""How long the toy networks' steps and the population flow take, as Markdown tables.
 
     python -m benchmarks.dynamics
 
-Medians over repetitions after compiling, in float32 on the default device. Where
-PyTorch is installed, the same step with new samples and automatic differentiation in
-PyTorch stands beside.
+Medians over repetitions on the default device, after compiling but for the column of
+first calls; the networks in float32, the flow in float64. Where PyTorch is installed,
+the networks' step with new samples and automatic differentiation in PyTorch stands
+beside.
 """
 
 import importlib.util
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from isojax.dynamics import simulate_network
+from isojax.dynamics import simulate_network, solve_eigenvalues
+from isojax.dynamics.flow import FLOWS
 
 OUTPUTS, INPUTS, SAMPLES = 10, 15, 50_000
 VIEW_NOISE = (0.0, 0.1)
@@ -38,6 +42,8 @@ def main() -> None:
     """Prints all tables."""
     print(network_steps())
     print(population_steps())
+    with jax.enable_x64(True):
+        print(flow_solutions())
 
 
 def network_steps() -> str:
@@ -68,14 +74,35 @@ def population_steps() -> str:
     return markdown(["loss", f"seconds for {steps:,} population steps"], rows)
 
 
+def flow_solutions() -> str:
+    """Time to solve the flow of each loss from one initial condition and from many."""
+    initial_conditions = 1_000
+    times = jnp.linspace(0.0, 150.0, 1_500)
+    lam = jnp.asarray(
+        np.random.default_rng(0).uniform(0.05, 2.0, (initial_conditions, OUTPUTS))
+    )
+    rows = []
+    for name in FLOWS:
+        solve = partial(solve_eigenvalues, name, times=times)
+        solve_all = jax.jit(jax.vmap(solve))
+        start = time.perf_counter()
+        jax.block_until_ready(solve(lam[0]))
+        first = time.perf_counter() - start
+        one = median_seconds(solve, lam[0])
+        many = median_seconds(solve_all, lam, repetitions=3)
+        rows.append([name, f"{first:.2f}", f"{one * 1e3:.1f}", f"{many:.2f}"])
+    columns = ["loss", "first call, s", "one solution, ms"]
+    return markdown([*columns, f"{initial_conditions:,} by vmap, s"], rows)
+
+
 def jax_step(
     name: str, activation: str, *, steps: int, samples: int | None = SAMPLES
 ) -> float:
     """Median seconds a step of `simulate_network`."""
     weights = initial_weights()
 
-    def run() -> None:
-        trajectory = simulate_network(
+    def run() -> object:
+        return simulate_network(
             name,
             weights,
             steps=steps,
@@ -85,7 +112,6 @@ def jax_step(
             samples=samples,
             key=jax.random.key(0),
         )
-        jax.block_until_ready(trajectory)
 
     return median_seconds(run) / steps
 
@@ -134,13 +160,15 @@ def initial_weights() -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def median_seconds(run: Callable[[], object]) -> float:
+def median_seconds(
+    run: Callable[..., object], *args: object, repetitions: int = REPETITIONS
+) -> float:
     """Median time of a call, the first of which is not counted."""
-    run()
+    jax.block_until_ready(run(*args))
     seconds = []
-    for _ in range(REPETITIONS):
+    for _ in range(repetitions):
         start = time.perf_counter()
-        run()
+        jax.block_until_ready(run(*args))
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 

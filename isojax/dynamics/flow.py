@@ -25,13 +25,17 @@ iso-cosine loss sum_m lam_m v_m.
 from collections.abc import Callable
 from numbers import Real
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax.dynamics.arguments import check_choice, check_positive
+from isojax.dynamics.arguments import (
+    check_choice,
+    check_positive,
+    check_vector,
+    check_view_noise,
+)
 from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
 
 
@@ -59,10 +63,10 @@ def eigenvalue_flow(
       d lam / dt, shape (dim,), in the dtype of `eigenvalues`.
 
     Raises:
-      AssertionError: if `eigenvalues` is not a vector of floats.
-      ValueError: if the name is unknown, an eigenvalue, `alpha` or `rate` is not
-        positive, the noise is negative, or there is noise on a cosine loss. Traced
-        values are not checked.
+      ValueError: if the name is unknown, the eigenvalues are not a vector of floats,
+        one of them, `alpha` or `rate` is not positive and finite, the noise is not a
+        pair or negative, or there is noise on a cosine loss. Traced values are not
+        checked.
 
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
@@ -163,19 +167,17 @@ def check_flow(
 ) -> Array:
     """The eigenvalues as an array, or an error that says what is allowed."""
     check_choice("name", name, FLOWS)
-    lam = jnp.asarray(eigenvalues)
-    chex.assert_rank(lam, 1)
-    chex.assert_type(lam, float)
-    if not isinstance(lam, jax.core.Tracer) and not np.all(np.asarray(lam) > 0):
-        raise ValueError(
-            f"eigenvalues={np.asarray(lam)} are not all positive; a mode at zero never "
-            "moves, so leave it out"
-        )
+    lam = check_vector("eigenvalues", eigenvalues)
+    if not isinstance(lam, jax.core.Tracer):
+        values = np.asarray(lam)
+        if not np.all((values > 0) & np.isfinite(values)):
+            raise ValueError(
+                f"eigenvalues={values} are not all positive and finite; a mode at zero "
+                "never moves, so leave it out"
+            )
     check_positive("alpha", alpha)
     check_positive("rate", rate)
-    for sigma in view_noise:
-        if isinstance(sigma, Real) and not sigma >= 0:
-            raise ValueError(f"view_noise={view_noise} holds a negative deviation")
+    check_view_noise(view_noise)
     is_noisy = not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
     if "cosine" in name and is_noisy:
         raise ValueError(

@@ -24,6 +24,7 @@ from isojax.dynamics.arguments import (
     check_count,
     check_not_negative,
     check_positive,
+    check_view_noise,
 )
 from isojax.dynamics.network_step import (
     ACTIVATIONS,
@@ -108,11 +109,7 @@ def simulate_network(
     check_not_negative("weight_decay", weight_decay)
     _check_weights(weights)
     dtype = jnp.promote_types(weights.dtype, jnp.float32)
-    noise = jnp.asarray(view_noise, dtype)
-    if noise.shape != (2,):
-        raise ValueError(f"view_noise={view_noise} is not a pair (sigma_1, sigma_2)")
-    for sigma in view_noise:
-        check_not_negative("view_noise", sigma)
+    check_view_noise(view_noise)
     if samples is not None:
         check_count("samples", samples)
     elif not _is_quadratic(name, activation):
@@ -124,7 +121,7 @@ def simulate_network(
     numbers = {
         "learning_rate": jnp.asarray(learning_rate, dtype),
         "alpha": jnp.asarray(alpha, dtype),
-        "view_noise": noise,
+        "view_noise": jnp.asarray(view_noise, dtype),
         "weight_decay": jnp.asarray(weight_decay, dtype),
     }
     trajectory = _simulate(

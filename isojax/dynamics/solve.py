@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Any
 
-import chex
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from isojax.dynamics.arguments import check_vector
 from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
 from isojax.dynamics.flow import check_flow, log_flow
 
@@ -46,16 +46,16 @@ def solve_eigenvalues(
       error of a closed form 1e-11 in float64, of the others 1e-6; in float32 1e-3.
 
     Raises:
-      AssertionError: if `eigenvalues` or `times` is not a vector of floats.
-      ValueError: for the reasons of `eigenvalue_flow`, or if the times do not increase
-        or one is negative. Traced values are not checked.
+      ValueError: for the reasons of `eigenvalue_flow`, or if the times are not a vector,
+        do not increase, or begin below 0. Traced values are not checked.
       FloatingPointError: if the eigenvalues diverge, or the flow is too stiff to be
         followed to the last time. A traced solution is not finite from there on.
 
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
     lam = check_flow(name, eigenvalues, alpha, rate, view_noise)
-    times = _check_times(times).astype(lam.dtype)
+    times = jnp.asarray(times, lam.dtype)
+    _check_times(times)
     solver = _evaluate if has_closed_form(name, weight_decay) else _integrate
     solution = solver(
         name,
@@ -109,9 +109,8 @@ def _integrate(name: str, lam: Array, times: Array, **settings: Any) -> Array:
     return jnp.exp(solution.ys)
 
 
-def _check_times(times: Array) -> Array:
-    times = jnp.asarray(times)
-    chex.assert_rank(times, 1)
+def _check_times(times: Array) -> None:
+    check_vector("times", times)
     if not isinstance(times, jax.core.Tracer):
         values = np.asarray(times)
         if not (values.size and values[0] >= 0 and np.all(np.diff(values) > 0)):
@@ -119,7 +118,6 @@ def _check_times(times: Array) -> Array:
                 f"times={values} are not increasing from 0 or later; sort them and "
                 "drop repeated ones"
             )
-    return times
 
 
 def _check_finite(name: str, solution: np.ndarray, times: np.ndarray) -> None:

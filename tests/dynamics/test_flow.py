@@ -199,7 +199,9 @@ def test_transformations(name):
         (("cosine", [0.1, np.nan]), {}, "not all positive"),
         (("cosine", [0.1]), {"alpha": 0.0}, "alpha=0.0"),
         (("cosine", [0.1]), {"rate": -1.0}, "rate=-1.0"),
-        (("euclidean", [0.1]), {"view_noise": (-0.1, 0)}, "negative deviation"),
+        (("cosine", [np.inf]), {}, "finite"),
+        (("euclidean", [0.1]), {"view_noise": (-0.1, 0)}, "view_noise=-0.1 is not"),
+        (("euclidean", [0.1]), {"view_noise": 0.1}, "not a pair"),
         (("iso_cosine", [0.1]), {"view_noise": (0.0, 0.1)}, "simulate_network"),
     ],
 )
@@ -209,8 +211,7 @@ def test_bad_input(arguments, settings, message):
         eigenvalue_flow(name, jnp.array(eigenvalues), **settings)
 
 
-def test_bad_shapes():
-    with pytest.raises(AssertionError):
-        eigenvalue_flow("cosine", jnp.ones((2, 2)))
-    with pytest.raises(AssertionError):
-        eigenvalue_flow("cosine", jnp.ones(2, int))
+@pytest.mark.parametrize("eigenvalues", [0.1, [[0.1, 0.2]], [1, 2]])
+def test_eigenvalues_are_a_vector_of_floats(eigenvalues):
+    with pytest.raises(ValueError, match=r"eigenvalues of shape .* vector of floats"):
+        eigenvalue_flow("cosine", jnp.array(eigenvalues))
