@@ -44,7 +44,7 @@ figures: setup
 
 notebooks: setup
 	$(BIN)/pip install --quiet -r notebooks/requirements.txt
-	$(BIN)/jupytext --to ipynb --execute notebooks/*.py
+	$(BIN)/jupytext --to ipynb --set-kernel python3 --execute notebooks/*.py
 
 clean:
 	rm -rf .venv

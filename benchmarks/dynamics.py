@@ -2,10 +2,10 @@
 
     python -m benchmarks.dynamics
 
-Medians over repetitions on the default device, after compiling but for the column of
-first calls; the networks in float32, the flow in float64. Where PyTorch is installed,
-the networks' step with new samples and automatic differentiation in PyTorch stands
-beside.
+Medians over repetitions on the default device, after compiling, but for first calls,
+which are timed once with it; the networks in float32, the flow in float64. Where
+PyTorch is installed, the networks' step with new samples and automatic differentiation
+in PyTorch stands beside.
 """
 
 import importlib.util
@@ -40,10 +40,10 @@ NAMES = [
 
 def main() -> None:
     """Prints all tables."""
-    print(network_steps())
-    print(population_steps())
+    print(network_steps(), flush=True)
+    print(population_steps(), flush=True)
     with jax.enable_x64(True):
-        print(flow_solutions())
+        print(flow_solutions(), flush=True)
 
 
 def network_steps() -> str:
@@ -84,15 +84,12 @@ def flow_solutions() -> str:
     rows = []
     for name in FLOWS:
         solve = partial(solve_eigenvalues, name, times=times)
-        solve_all = jax.jit(jax.vmap(solve))
-        start = time.perf_counter()
-        jax.block_until_ready(solve(lam[0]))
-        first = time.perf_counter() - start
+        first = seconds_of(solve, lam[0])
         one = median_seconds(solve, lam[0])
-        many = median_seconds(solve_all, lam, repetitions=3)
-        rows.append([name, f"{first:.2f}", f"{one * 1e3:.1f}", f"{many:.2f}"])
-    columns = ["loss", "first call, s", "one solution, ms"]
-    return markdown([*columns, f"{initial_conditions:,} by vmap, s"], rows)
+        all_at_once = seconds_of(jax.jit(jax.vmap(solve)), lam)
+        rows.append([name, f"{first:.2f}", f"{one * 1e3:.1f}", f"{all_at_once:.1f}"])
+    many = f"{initial_conditions:,} by vmap, first call, s"
+    return markdown(["loss", "first call, s", "again, ms", many], rows)
 
 
 def jax_step(
@@ -160,17 +157,17 @@ def initial_weights() -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def median_seconds(
-    run: Callable[..., object], *args: object, repetitions: int = REPETITIONS
-) -> float:
+def median_seconds(run: Callable[..., object], *args: object) -> float:
     """Median time of a call, the first of which is not counted."""
+    seconds_of(run, *args)
+    return statistics.median(seconds_of(run, *args) for _ in range(REPETITIONS))
+
+
+def seconds_of(run: Callable[..., object], *args: object) -> float:
+    """Time of one call, until its arrays are there."""
+    start = time.perf_counter()
     jax.block_until_ready(run(*args))
-    seconds = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
-        jax.block_until_ready(run(*args))
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return time.perf_counter() - start
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:

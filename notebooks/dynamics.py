@@ -10,17 +10,20 @@
 # %matplotlib inline
 import jax
 import jax.numpy as jnp
+import matplotlib
 
 from isojax import dynamics
 from isojax.dynamics import toys
 from isojax.reporting import toys as draw
 
 jax.config.update("jax_enable_x64", True)
+matplotlib.rcParams["figure.dpi"] = 66
 
 # %% tags=["parameters"]
+samples = 1_000  # fresh ones in each step; 5,000 for curves as smooth as the paper's
 steps = 1_500
 two_neuron_steps = 3_000
-longest = 1_000.0
+longest = {"euclidean": 1_000.0, "cosine": 50.0}
 
 # %% [markdown]
 # ## Theory over simulation in one cell
@@ -48,7 +51,7 @@ draw.draw_eigenvalue_curves(
 # small noise that the simulation puts on the second view.
 
 # %%
-draw.draw_eigenvalue_curves(toys.eigenvalue_curves(key, steps=steps))
+draw.draw_eigenvalue_curves(toys.eigenvalue_curves(key, steps=steps, samples=samples))
 
 # %% [markdown]
 # The appendix argues that the cosine loss without stop-gradient diverges. The exact
@@ -66,7 +69,10 @@ jnp.column_stack([collapsing, collapsing.sum(axis=1)])
 # ## The same with a ReLU (Fig. 5)
 
 # %%
-draw.draw_eigenvalue_curves(toys.eigenvalue_curves(key, activation="relu", steps=steps))
+relu_curves = toys.eigenvalue_curves(
+    key, activation="relu", steps=steps, samples=samples
+)
+draw.draw_eigenvalue_curves(relu_curves)
 
 # %% [markdown]
 # ## Where two eigenvalues end (Fig. 4)
@@ -76,7 +82,9 @@ draw.draw_eigenvalue_curves(toys.eigenvalue_curves(key, activation="relu", steps
 
 # %%
 draw.draw_initialization_curves(
-    toys.initialization_curves(jax.random.key(1), steps=two_neuron_steps)
+    toys.initialization_curves(
+        jax.random.key(1), steps=two_neuron_steps, samples=samples
+    )
 )
 
 # %% [markdown]
@@ -91,7 +99,9 @@ starts = jnp.array([[0.1, 0.5], [0.9, 0.15], [1.3, 0.6], [0.4, 1.3]])
 draw.draw_eigenvalue_portraits(
     {name: toys.eigenvalue_portrait(name, starts, time=40.0) for name in names},
     {
-        name: toys.two_neuron_trajectories(name, starts, key, steps=steps)
+        name: toys.two_neuron_trajectories(
+            name, starts, key, steps=steps, samples=samples
+        )
         for name in names
     },
 )
@@ -118,7 +128,10 @@ draw.draw_representation_portraits(
 
 # %%
 initial = jnp.geomspace(1e-3, 0.8, 13)
-draw.draw_convergence_times(
-    initial,
-    {name: toys.convergence_times(name, initial, longest=longest) for name in names},
-)
+arrivals = {
+    name: toys.convergence_times(
+        name, initial, longest=longest[name.removeprefix("iso_")]
+    )
+    for name in names
+}
+draw.draw_convergence_times(initial, arrivals)

@@ -9,7 +9,12 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 # What the cell tagged "parameters" is overridden by, where full settings take long.
 SMALL = {
     "losses_and_predictor": {},
-    "dynamics": {"steps": 20, "two_neuron_steps": 20, "longest": 10.0},
+    "dynamics": {
+        "samples": 100,
+        "steps": 20,
+        "two_neuron_steps": 20,
+        "longest": {"euclidean": 10.0, "cosine": 10.0},
+    },
     "tangent_kernel": {"dimensions": (16, 64)},
     "trained_network": {"first_epoch": 0},
 }

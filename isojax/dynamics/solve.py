@@ -46,7 +46,7 @@ def solve_eigenvalues(
       error of a closed form 1e-11 in float64, of the others 1e-6; in float32 1e-3.
 
     Raises:
-      ValueError: for the reasons of `eigenvalue_flow`, or if the times are not a vector,
+      ValueError: for the reasons of `eigenvalue_flow`, or if the times are no vector,
         do not increase, or begin below 0. Traced values are not checked.
       FloatingPointError: if the eigenvalues diverge, or the flow is too stiff to be
         followed to the last time. A traced solution is not finite from there on.
