@@ -4,6 +4,24 @@ Presets, written as `--config=configs/NAME.py:PRESET`: byol, simsiam, directpred
 directcopy, isoloss (the cosine metric) and isoloss_euclidean. Each may be followed by
 _ema or _noema, for a target that is a moving average of the online network or the
 online network itself; without either, simsiam has none and the others have one.
+
+For the data sets of the paper each may follow `official_`, and `official` alone is
+official_isoloss: the recipe of the authors' code instead of the paper's. It differs in
+
+  batch         256 instead of 512
+  optimiser     with a moving average LARS (learning rate 1, trust coefficient 0.02,
+                clipped; biases and BatchNorm neither adapted nor decayed), without one
+                SGD at 0.1; warmup from 3e-5 instead of 0
+  weight decay  1e-5 with an MLP predictor and 1e-4 otherwise, instead of 4e-4
+  target        tau_0 = 0.99 instead of 0.996
+  correlation   decay 0.998 with a moving average and 0.5 without, instead of 0.3;
+                eigenvalues divided by the largest
+  loss          twice as large
+  views         the second is solarised with probability 0.2
+
+The authors scale the learning rate by the batch over 256: do so by hand where you
+change their batch. Their code also updates the correlation once a view and during
+validation; here it is updated once a step with both recipes.
 """
 
 from ml_collections import ConfigDict
@@ -24,6 +42,7 @@ PRESETS = {
     },
 }
 DEFAULT_PRESET = "isoloss"
+OFFICIAL = "official"
 
 
 def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
@@ -32,6 +51,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.preset = preset or DEFAULT_PRESET
     config.seed = 0  # of parameters, views and the order of images
     config.epochs = 1000
+    config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
     config.batch_size = 512  # over all devices
     config.checkpoint_every_epochs = 10
 
@@ -46,11 +66,14 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.model.projection_dim = 256
     config.model.predictor_hidden_dim = 4096  # of an MLP predictor
 
-    config.optimizer = ConfigDict()  # SGD; linear warmup from 0, cosine decay to 0
+    config.optimizer = ConfigDict()  # linear warmup, cosine decay to 0
+    config.optimizer.name = "sgd"  # or "lars"
     config.optimizer.learning_rate = 0.1
     config.optimizer.momentum = 0.9
-    config.optimizer.weight_decay = 4e-4  # on every parameter, as PyTorch's SGD
+    config.optimizer.weight_decay = 4e-4  # SGD: on every parameter, as PyTorch's
+    config.optimizer.trust_coefficient = 0.02  # of LARS
     config.optimizer.warmup_epochs = 10.0
+    config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
     config.data = ConfigDict()
     config.data.name = "digits"
@@ -61,10 +84,51 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.3081,)
 
     config.augment = ConfigDict()
+    config.augment_view2 = ConfigDict()  # fields of `augment` that view 2 has otherwise
+    if config.preset.startswith(OFFICIAL):
+        _use_official_recipe(config)
     return config
 
 
+def set_simclr_augmentation(
+    config: ConfigDict, *, strength: float, blur_probability: float
+) -> None:
+    """SimCLR's views; `strength` is that of the colour jitter."""
+    augment = config.augment
+    augment.kind = "simclr"
+    augment.crop_scale = (0.08, 1.0)  # smallest and largest area of the crop
+    augment.crop_ratio = (3 / 4, 4 / 3)  # its width over its height
+    augment.flip_probability = 0.5
+    augment.jitter_probability = 0.8
+    augment.brightness = 0.8 * strength  # largest deviations, in random order
+    augment.contrast = 0.8 * strength
+    augment.saturation = 0.8 * strength
+    augment.hue = 0.2 * strength  # part of the colour circle
+    augment.grayscale_probability = 0.2
+    augment.blur_probability = blur_probability
+    augment.blur_sigma = (0.1, 2.0)  # pixels
+    augment.solarize_probability = 0.0
+    is_official = config.preset.startswith(OFFICIAL)
+    config.augment_view2.solarize_probability = 0.2 if is_official else 0.0
+
+
+def _use_official_recipe(config: ConfigDict) -> None:
+    has_ema = config.method.target == "ema"
+    config.batch_size = 256
+    config.method.loss_scale = 2.0
+    config.method.target_decay = 0.99
+    config.method.correlation_decay = 0.998 if has_ema else 0.5
+    config.method.normalize = True
+    config.optimizer.name = "lars" if has_ema else "sgd"
+    config.optimizer.learning_rate = 1.0 if has_ema else 0.1
+    config.optimizer.weight_decay = 1e-5 if config.method.predictor == "mlp" else 1e-4
+    config.optimizer.warmup_start = 3e-5
+
+
 def _method(preset: str) -> ConfigDict:
+    if preset == OFFICIAL:
+        preset = f"{OFFICIAL}_{DEFAULT_PRESET}"
+    preset = preset.removeprefix(f"{OFFICIAL}_")
     name = preset.removesuffix("_ema").removesuffix("_noema")
     if name not in PRESETS:
         raise UsageError(
@@ -76,6 +140,7 @@ def _method(preset: str) -> ConfigDict:
     method.target = "online" if online else "ema"
     method.target_decay = 0.996  # τ0; grows to 1 along a cosine
     method.stop_gradient = True  # on the target
+    method.loss_scale = 1.0
     method.correlation_decay = 0.3  # part of the old correlation kept at a step
     # The next three are DirectPred's; DirectCopy has 1, 0.25 and True.
     method.alpha = 0.5  # exponent of the eigenvalues

@@ -3,11 +3,17 @@
 from ml_collections import ConfigDict
 
 from configs import base
+from isojax.errors import UsageError
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     """A narrow ResNet-18 on 28×28 digits."""
     config = base.get_config(preset)
+    if config.preset.startswith(base.OFFICIAL):
+        raise UsageError(
+            f"there is no preset {config.preset!r} for the digits; the official recipe "
+            "is that of cifar10, cifar100, stl10 and tinyimagenet"
+        )
     config.epochs = 50
     config.batch_size = 64
 

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.training.method import check_method
+from isojax.training.optimizer import OPTIMIZERS
 
 _POSITIVE = (
     "epochs",
@@ -16,12 +17,16 @@ _POSITIVE = (
     "model.projection_dim",
     "model.predictor_hidden_dim",
     "optimizer.learning_rate",
+    "optimizer.trust_coefficient",
+    "method.loss_scale",
     "method.alpha",
 )
 _NOT_NEGATIVE = (
     "seed",
+    "steps",
     "optimizer.weight_decay",
     "optimizer.warmup_epochs",
+    "optimizer.warmup_start",
     "method.epsilon",
 )
 _FRACTION = (
@@ -54,6 +59,12 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.warmup_epochs",
         lambda value: value < config.epochs,
         f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config,
+        "optimizer.name",
+        lambda value: value in OPTIMIZERS,
+        f"choose one of {', '.join(OPTIMIZERS)}",
     )
     _require(
         config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"

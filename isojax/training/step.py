@@ -74,7 +74,7 @@ def make_train_step(
         predictions, batch_stats = predict(
             params, batch_stats, correlation, projections
         )
-        loss = sum(
+        loss = method.loss_scale * sum(
             view_loss(method, z, prediction, target).mean()
             for z, prediction, target in zip(
                 projections, predictions, reversed(targets), strict=True

@@ -1,0 +1,63 @@
+"""LARS with a clipped trust ratio, as self-supervised recipes use it."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+
+def scale_by_clipped_trust_ratio(
+    learning_rate: optax.Schedule,
+    *,
+    trust_coefficient: float,
+    weight_decay: float,
+    epsilon: float = 1e-8,
+) -> optax.GradientTransformation:
+    """Decays the weights and scales each array of the update to its parameter's size.
+
+    Gradient g of parameter p becomes min(r / rate, 1) (g + decay p) with the ratio
+
+      r = trust_coefficient |p| / (|g| + decay |p| + epsilon),
+
+    so that, multiplied by the learning rate, the step is r or the rate itself,
+    whichever is smaller. Arrays of one axis (biases, BatchNorm) and those where p or g
+    is zero keep their gradient, and are not decayed. `optax.lars` knows no clipping,
+    and divides by the norm of the sum instead of the sum of norms.
+
+    Args:
+      learning_rate: schedule of the rate by which the result is multiplied later.
+      trust_coefficient: size of a step relative to the parameter.
+      weight_decay: part of the parameter added to its gradient.
+      epsilon: added to the denominator.
+
+    Returns:
+      The gradient transformation; its state counts the steps.
+
+    Source: You et al. 2017, "Large batch training of convolutional networks"; clipping
+    and exclusions as in the official code of Halvagal et al. 2023.
+    """
+
+    def init(params: optax.Params) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: optax.Updates, state: optax.ScaleByScheduleState, params: optax.Params
+    ) -> tuple[optax.Updates, optax.ScaleByScheduleState]:
+        rate = learning_rate(state.count)
+
+        def scale(g: Array, p: Array) -> Array:
+            if p.ndim == 1:
+                return g
+            p_norm, g_norm = jnp.linalg.norm(p.ravel()), jnp.linalg.norm(g.ravel())
+            ratio = trust_coefficient * p_norm
+            ratio = ratio / (g_norm + weight_decay * p_norm + epsilon)
+            # Written so that a rate of zero, at the warmup's start, divides nothing.
+            clipped = jnp.where(ratio < rate, ratio / jnp.where(rate > 0, rate, 1), 1)
+            is_adapted = (p_norm > 0) & (g_norm > 0)
+            return jnp.where(is_adapted, clipped * (g + weight_decay * p), g)
+
+        updates = jax.tree.map(scale, updates, params)
+        return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+    return optax.GradientTransformation(init, update)
