@@ -12,6 +12,7 @@ from isojax.dynamics.toys import Curves, Portrait
 from isojax.reporting.colours import BLUE, ORANGE
 
 _GREY = "0.45"
+_SIMULATION = {"color": ORANGE, "linewidth": 3.0}
 
 
 def title(name: str) -> str:
@@ -97,14 +98,15 @@ def draw_eigenvalue_portraits(
         _draw_portrait(axis, portrait)
         axis.axline((0, 0), slope=1, color=_GREY, linestyle=":", linewidth=1)
         for path in (simulations or {}).get(name, ()):
-            axis.plot(*np.asarray(path).T, color=ORANGE, linewidth=1.2)
+            # Wide and under the theory, so that both are seen where they agree.
+            axis.plot(*np.asarray(path).T, zorder=1.9, **_SIMULATION)
         axis.set(xlim=(0, portrait.x[-1]), ylim=(0, portrait.x[-1]))
         axis.set_title(title(name), fontsize=10)
         axis.set_xlabel("eigenvalue $\\lambda_1$")
     axes[0].set_ylabel("eigenvalue $\\lambda_2$")
     lines = {"theory": Line2D([], [], color=BLUE)}
     if simulations:
-        lines["trained network"] = Line2D([], [], color=ORANGE)
+        lines["trained network"] = Line2D([], [], **_SIMULATION)
     figure.legend(
         lines.values(), lines, loc="outside lower center", ncols=2, frameon=False
     )
@@ -171,7 +173,7 @@ def draw_convergence_times(
 
 def _draw_curves(axis: Axes, curve: Curves) -> None:
     modes = curve.simulation.shape[1]
-    colours = colormaps["viridis"](np.linspace(0, 0.9, modes))
+    colours = colormaps["viridis"](np.linspace(0.3, 0.95, modes))
     for mode, colour in enumerate(colours):
         axis.plot(curve.times, curve.simulation[:, mode], color=colour, linewidth=1.6)
         if curve.theory is not None:

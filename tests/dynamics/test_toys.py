@@ -9,11 +9,15 @@ from isojax.dynamics.flow import FLOWS, eigenvalue_flow
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_theory_lies_on_the_simulation(metric):
+@pytest.mark.parametrize(
+    ("metric", "tolerance"), [("euclidean", 5e-3), ("cosine", 0.05)]
+)
+def test_theory_lies_on_the_simulation(metric, tolerance, monkeypatch):
     names = [name for name in FLOWS if metric in name]
+    if metric == "cosine":  # of which the theory knows no view noise
+        monkeypatch.setattr(toys, "VIEW_NOISE", (0.0, 0.0))
     curves = toys.eigenvalue_curves(
-        jax.random.key(3), names=names, inputs=6, outputs=3, steps=150, samples=20_000
+        jax.random.key(0), names=names, inputs=6, outputs=3, steps=150, samples=20_000
     )
     assert list(curves) == names
     # Noise decides which modes survive without stop-gradient: see the test below.
@@ -22,7 +26,7 @@ def test_theory_lies_on_the_simulation(metric):
         assert curve.simulation.shape == curve.theory.shape == (150, 3)
         np.testing.assert_allclose(curve.theory[0], curve.simulation[0], rtol=1e-6)
         np.testing.assert_allclose(
-            curve.theory, curve.simulation, atol=0.05, err_msg=name
+            curve.theory, curve.simulation, atol=tolerance, err_msg=name
         )
         if name in ("iso_euclidean", "iso_cosine"):  # more than nothing has happened
             assert np.abs(curve.theory[-1] - curve.theory[0]).max() > 0.15
