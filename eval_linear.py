@@ -1,6 +1,6 @@
 """Evaluates a run's encoder by a linear classifier and k-NN on its frozen features.
 
-    python eval_linear.py --workdir=DIR
+    python eval_linear.py --workdir=DIR [--data_dir=DIR]
 
 Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json.
 """
@@ -12,6 +12,11 @@ from isojax import cli
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
 )
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
 
 
 def main() -> None:
@@ -19,7 +24,7 @@ def main() -> None:
     from isojax.evaluation import evaluate_run  # after the flags: JAX takes a second
     from isojax.evaluation.protocol import RESULT_FILE, format_table
 
-    result = evaluate_run(_WORKDIR.value)
+    result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
     print(format_table(result))
     print(f"Written to {_WORKDIR.value}/{RESULT_FILE}")
 

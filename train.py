@@ -1,7 +1,7 @@
 """Pretrains an encoder without labels.
 
     python train.py [--config=configs/NAME.py[:PRESET]] [--workdir=DIR]
-                    [--config.FIELD=VALUE ...]
+                    [--data_dir=DIR] [--config.FIELD=VALUE ...]
 
 With no flags it trains on the digits that come with isojax. configs/base.py names every
 field and every preset.
@@ -22,6 +22,11 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Folder of the run; an unfinished run in it goes on. By default runs/DATA-PRESET.",
 )
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
 
 
 def main() -> None:
@@ -32,7 +37,7 @@ def main() -> None:
 
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
-    pretrain(config, workdir)
+    pretrain(config, workdir, data_dir=_DATA_DIR.value)
 
 
 if __name__ == "__main__":

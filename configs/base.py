@@ -76,9 +76,17 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
     config.data = ConfigDict()
+    # digits, which come with isojax, tiny_imagenet, or a name that tensorflow-datasets
+    # has for a set of labelled images, such as cifar10.
     config.data.name = "digits"
-    # This part of the training images is kept from training and stands in for the test
-    # images, so that settings can be chosen without looking at those.
+    # Side of the square images. Others are resized by their shorter side and cropped.
+    config.data.resolution = 28
+    # Splits of the set, in the notation of tensorflow-datasets: + joins them.
+    config.data.pretrain_split = "train"  # may hold images without labels
+    config.data.train_split = "train"  # for the readout; all labelled
+    config.data.evaluation_split = "test"  # for accuracies; all labelled
+    # This part of each class of train_split is kept from both trainings and stands in
+    # for evaluation_split, so that settings can be chosen without looking at that.
     config.data.validation_fraction = 0.0
     config.data.mean = (0.1307,)  # of each channel, in [0, 1]
     config.data.std = (0.3081,)

@@ -20,7 +20,9 @@ RESULT_FILE = "linear_eval.json"
 NEIGHBOURS = (20, 200)
 
 
-def evaluate_run(workdir: str | os.PathLike) -> dict[str, Any]:
+def evaluate_run(
+    workdir: str | os.PathLike, *, data_dir: str | os.PathLike | None = None
+) -> dict[str, Any]:
     """Linear readout and k-NN of a run, of a random encoder, and of raw pixels.
 
     All three meet the same protocol: features of every labelled image once, in
@@ -29,6 +31,7 @@ def evaluate_run(workdir: str | os.PathLike) -> dict[str, Any]:
 
     Args:
       workdir: the run's folder, where `linear_eval.json` is written.
+      data_dir: folder of the data sets, as in `load_dataset`.
 
     Returns:
       What is written: `accuracy` (0 to 1), `split` it was measured on, `num_train`,
@@ -45,9 +48,7 @@ def evaluate_run(workdir: str | os.PathLike) -> dict[str, Any]:
         "random_init": random_encoder(workdir),
         "raw_pixel": (_raw_pixels, {}),
     }
-    dataset = load_dataset(
-        config.data.name, validation_fraction=config.data.validation_fraction
-    )
+    dataset = load_dataset(config.data, data_dir=data_dir)
     train, test = dataset.train, dataset.evaluation
     readouts, neighbours = {}, {}
     for name, (apply, variables) in encoders.items():

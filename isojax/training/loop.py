@@ -30,12 +30,18 @@ _SHOWN_VIEWS = 12
 _STEPS_PER_REPORT = 10
 
 
-def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
+def pretrain(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike | None = None,
+) -> Path:
     """Pretrains an encoder, or goes on with a run that was interrupted.
 
     Args:
       config: of the run, as `configs/base.py` describes it.
       workdir: the run's folder.
+      data_dir: folder of the data sets, as in `load_dataset`.
 
     Returns:
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
@@ -44,9 +50,7 @@ def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
       UsageError: if the config cannot be run or the folder holds something else.
     """
     check_config(config)
-    dataset = load_dataset(
-        config.data.name, validation_fraction=config.data.validation_fraction
-    )
+    dataset = load_dataset(config.data, data_dir=data_dir)
     _check_data(config, dataset)
     workdir = open_workdir(workdir, config)
     run = _Run(config, dataset, workdir)
@@ -58,7 +62,7 @@ def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
 
 
 def _check_data(config: ConfigDict, dataset: Dataset) -> None:
-    images = dataset.train.images
+    images = dataset.pretrain.images
     if config.batch_size > len(images):
         raise UsageError(
             f"config.batch_size={config.batch_size} is more than the {len(images)} "
@@ -80,7 +84,7 @@ class _Run:
         self.config = config
         self.dataset = dataset
         self.workdir = workdir
-        self.steps_per_epoch = len(dataset.train.images) // config.batch_size
+        self.steps_per_epoch = len(dataset.pretrain.images) // config.batch_size
         network = build_network(
             config.model,
             predictor=config.method.predictor,
@@ -106,7 +110,7 @@ class _Run:
             network,
             optimizer,
             seed=config.seed,
-            image_shape=dataset.train.images.shape[1:],
+            image_shape=dataset.pretrain.images.shape[1:],
             num_classes=dataset.num_classes,
             ema=config.method.target == "ema",
         )
@@ -151,8 +155,8 @@ class _Run:
         config = self.config
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
         print(
-            f"Pretraining {config.preset} on {len(self.dataset.train.images):,} images "
-            f"of {config.data.name}, without labels: ResNet-18 of width "
+            f"Pretraining {config.preset} on {len(self.dataset.pretrain.images):,} "
+            f"images of {config.data.name}, without labels: ResNet-18 of width "
             f"{config.model.width} ({parameters / 1e6:.1f} M parameters with heads),\n"
             f"{config.epochs} epochs of {self.steps_per_epoch} steps, batch "
             f"{config.batch_size}, on {parallel.device_count()} "
@@ -166,7 +170,7 @@ class _Run:
         start = time.perf_counter()
         steps = []
         for batch in training_batches(
-            self.dataset.train,
+            self.dataset.pretrain,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             epoch=epoch,
@@ -218,7 +222,7 @@ class _Run:
 
     def _draw_views(self, figures: Path) -> None:
         figures.mkdir(exist_ok=True)
-        images = self.dataset.train.images
+        images = self.dataset.pretrain.images
         indices = np.linspace(0, len(images) - 1, _SHOWN_VIEWS).astype(np.int32)
         batch = {"images": images[indices], "indices": indices}
         views = jax.jit(partial(make_views, config=self.config))(self.state.key, batch)

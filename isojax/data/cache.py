@@ -1,0 +1,139 @@
+"""Decoded splits on disk: written once, checked and mapped into memory after that.
+
+A split's folder holds `images.npy`, `labels.npy` and `meta.json`. The last is written
+last, so that a folder without it is unfinished.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isojax.files import write_atomically
+
+VERSION = 1  # raise it when the same split would be decoded differently
+_META = "meta.json"
+
+
+class Images(NamedTuple):
+    """A split as the cache holds it.
+
+    Attributes:
+      images: (n, h, w, c) uint8, read-only.
+      labels: (n,) int32, -1 where there is none.
+      label_names: name of each class.
+      splits: names of all splits of the data set.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    label_names: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+class DamagedCacheError(Exception):
+    """The content of a cache is not what was written."""
+
+
+def read_images(folder: Path) -> Images | None:
+    """The split in a folder, mapped into memory after its checksum was compared.
+
+    Args:
+      folder: of the split.
+
+    Returns:
+      The split; None where the folder is missing, unfinished, or of another version.
+
+    Raises:
+      DamagedCacheError: if a byte differs from what was written.
+    """
+    if not (folder / _META).exists():
+        return None
+    try:
+        meta = json.loads((folder / _META).read_bytes())
+        if meta["version"] != VERSION:
+            return None
+        images, labels = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in ("images", "labels")
+        )
+        checksum = _checksum(meta, labels, zlib.crc32(images.reshape(-1)))
+        if checksum != meta["crc32"] or list(images.shape) != meta["shape"]:
+            raise DamagedCacheError("its checksum differs")
+        return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCacheError(str(error).splitlines()[0]) from error
+
+
+def write_images(
+    folder: Path,
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    *,
+    shape: tuple[int, int, int, int],
+    label_names: Iterable[str],
+    splits: Iterable[str],
+) -> None:
+    """Writes a split batch by batch; on any failure nothing of it is left.
+
+    Args:
+      folder: of the split; what it held before is removed.
+      batches: images (b, h, w, c) uint8 and labels (b,) int32 of each batch.
+      shape: (n, h, w, c) of all images together.
+      label_names: name of each class.
+      splits: names of all splits of the data set.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        labels, crc = [], 0
+        with open(folder / "images.npy", "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+            # Not through a memory map, where a full disk kills the process.
+            for images, batch_labels in batches:
+                content = np.ascontiguousarray(images).reshape(-1)
+                file.write(content)
+                crc = zlib.crc32(content, crc)
+                labels.append(batch_labels)
+        labels = np.concatenate(labels).astype(np.int32)
+        np.save(folder / "labels.npy", labels)
+        meta = {
+            "version": VERSION,
+            "shape": list(shape),
+            "label_names": list(label_names),
+            "splits": list(splits),
+        }
+        meta["crc32"] = _checksum(meta, labels, crc)
+        write_atomically(folder / _META, json.dumps(meta, indent=1).encode())
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
+    """Goes on from the images' CRC-32 over the labels and the rest of the meta data."""
+    rest = {name: value for name, value in meta.items() if name != "crc32"}
+    return zlib.crc32(
+        json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels, crc)
+    )
+
+
+@contextlib.contextmanager
+def only_one_process(lock: Path) -> Iterator[bool]:
+    """Holds a lock file; yields whether another process held it and was waited for."""
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            waited = False
+        except BlockingIOError:
+            print("Waiting for the run that prepares the same images ...", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = True
+        yield waited

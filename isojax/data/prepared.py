@@ -1,0 +1,185 @@
+"""Splits of tensorflow-datasets, decoded to arrays. Imported only to fill the cache."""
+
+import difflib
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+# TensorFlow reads both when it is imported, and otherwise greets on standard error.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import tensorflow as tf  # noqa: E402
+import tensorflow_datasets as tfds  # noqa: E402
+
+from isojax.data import tiny_imagenet  # noqa: E402, F401  registers the builder
+from isojax.data.cache import only_one_process, read_images, write_images  # noqa: E402
+from isojax.data.disk import (  # noqa: E402
+    naming_full_disk,
+    require_space,
+    require_writable,
+)
+from isojax.data.downloads import prepare  # noqa: E402
+from isojax.errors import UsageError  # noqa: E402
+
+_BATCH = 256
+
+
+def fill_cache(
+    folder: Path, name: str, split: str, *, resolution: int, data_dir: Path
+) -> None:
+    """Decodes a split of a data set into its cache, preparing the set if need be.
+
+    Args:
+      folder: of the split in the cache.
+      name: of the data set, as tensorflow-datasets knows it.
+      split: of the data set, in the notation of tensorflow-datasets.
+      resolution: side of the square images, in pixels.
+      data_dir: folder of tensorflow-datasets.
+
+    Raises:
+      UsageError: if the set or the split does not exist, has no labelled images, cannot
+        be downloaded or written.
+    """
+    builder = _find(name, data_dir)
+    features = _image_and_label(builder)
+    require_writable(data_dir / "isojax")
+    lock = data_dir / "isojax" / f".{builder.name}.lock"
+    with only_one_process(lock) as waited:
+        if waited and read_images(folder) is not None:
+            return
+        if not sys.stderr.isatty():
+            tfds.disable_progress_bar()
+        prepare(builder, data_dir=data_dir)
+        _decode(folder, builder, split, features, resolution=resolution)
+
+
+def _decode(
+    folder: Path,
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    features: tuple[str, str],
+    *,
+    resolution: int,
+) -> None:
+    splits = list(builder.info.splits)
+    try:
+        count = builder.info.splits[split].num_examples
+    except (ValueError, KeyError, AssertionError) as error:
+        raise UsageError(
+            f"{builder.name} has no split {split!r}; it has {', '.join(splits)}, and + "
+            "joins them"
+        ) from error
+    image, label = (builder.info.features[key] for key in features)
+    shape = (count, resolution, resolution, image.shape[-1])
+    purpose = f"decoding {split} of {builder.name}"
+    require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
+    print(f"{purpose.capitalize()}, {count:,} images, once ...", flush=True)
+    batches = _decoded_batches(builder, split, features, side=resolution, count=count)
+    with naming_full_disk(folder.parents[1], purpose=purpose):
+        write_images(
+            folder, batches, shape=shape, label_names=label.names, splits=splits
+        )
+
+
+def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
+    known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    base = name.split("/")[0].split(":")[0]
+    if base not in known:
+        near = difflib.get_close_matches(base, known, n=3, cutoff=0.0)
+        raise UsageError(
+            f"there is no data set {name!r}; the nearest names are {', '.join(near)}"
+        )
+    try:
+        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+        raise UsageError(
+            f"there is no data set {name!r}: {str(error).splitlines()[-1]}"
+        ) from error
+
+
+def _image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+    """Names of the features that hold an image and its class."""
+    features = builder.info.features
+    image, label = (builder.info.supervised_keys or ("image", "label"))[:2]
+    usable = (
+        image in features
+        and label in features
+        and isinstance(features[image], tfds.features.Image)
+        and isinstance(features[label], tfds.features.ClassLabel)
+        and features[image].np_dtype == np.uint8
+    )
+    if not usable:
+        raise UsageError(
+            f"{builder.name} has no 8-bit images with one class label each; choose a "
+            "set for image classification as config.data.name"
+        )
+    return image, label
+
+
+def _decoded_batches(
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    features: tuple[str, str],
+    *,
+    side: int,
+    count: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields images and labels in an order that is the same on every machine."""
+    image, label = features
+    dataset = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+        decoders={
+            key: tfds.decode.SkipDecoding()
+            for key in builder.info.features
+            if key not in features
+        },
+    )
+    dataset = dataset.map(
+        lambda example: (
+            square(example[image], side),
+            tf.cast(example[label], tf.int32),
+        ),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    bar = tqdm(
+        total=count,
+        desc=f"decoding {builder.name}",
+        unit=" images",
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        for images, labels in tfds.as_numpy(dataset.batch(_BATCH).prefetch(2)):
+            yield images, labels
+            bar.update(len(labels))
+
+
+def square(image: tf.Tensor, side: int) -> tf.Tensor:
+    """Resizes the shorter side, antialiased bicubic, and cuts out the centre.
+
+    Args:
+      image: (h, w, c) uint8, of any size.
+      side: of the result, in pixels.
+
+    Returns:
+      (side, side, c) uint8; an image of that size is returned as it is.
+    """
+    if image.shape[:2] == (side, side):
+        return image
+    size = tf.shape(image)[:2]
+    scale = side / tf.reduce_min(size)
+    size = tf.cast(tf.round(scale * tf.cast(size, tf.float64)), tf.int32)
+    image = tf.image.resize(image, size, method="bicubic", antialias=True)
+    top, left = tf.unstack((size - side) // 2)
+    image = tf.image.crop_to_bounding_box(image, top, left, side, side)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
