@@ -61,6 +61,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.3081,)
 
     config.augment = ConfigDict()
+    config.augment_view2 = ConfigDict()  # fields that differ in the second view
     return config
 
 
