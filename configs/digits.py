@@ -33,6 +33,7 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.optimizer.learning_rate = 0.05 if online else 0.1
     config.optimizer.warmup_epochs = 2.0
 
+    config.augment.kind = "affine"
     # Each number is the largest deviation, either way.
     config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
     config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height

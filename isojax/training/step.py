@@ -9,7 +9,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from isojax import schedules, spectral
-from isojax.data import augment
+from isojax.data.augment import random_views
 from isojax.models import SiameseNetwork
 from isojax.predictor import update_correlation
 from isojax.training.method import (
@@ -180,7 +180,8 @@ def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:
     Args:
       key: random key of the step.
       batch: with `images` (n, h, w, c) uint8 and `indices` (n,).
-      config: of the run; sections `augment` and `data` are read.
+      config: of the run; sections `augment`, `augment_view2`, whose fields replace
+        those of `augment` in the second view, and `data` are read.
 
     Returns:
       Two float32 arrays (n, h, w, c).
@@ -188,15 +189,14 @@ def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:
     keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(
         batch["indices"]
     )
-    images = batch["images"].astype(jnp.float32) / 255.0
-    view = jax.vmap(
-        lambda view_key, image: augment.affine_view(
-            view_key, image, config=config.augment
-        )
-    )
+    second = ConfigDict(config.augment.to_dict() | config.augment_view2.to_dict())
     return [
-        augment.normalize(
-            view(keys[:, i], images), mean=config.data.mean, std=config.data.std
+        random_views(
+            keys[:, i],
+            batch["images"],
+            config=section,
+            mean=config.data.mean,
+            std=config.data.std,
         )
-        for i in range(2)
+        for i, section in enumerate((config.augment, second))
     ]

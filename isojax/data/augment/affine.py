@@ -1,0 +1,84 @@
+"""Views of drawings: small affine maps, brightness and contrast."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax.data.augment.colour import adjust_brightness, adjust_contrast
+from isojax.data.augment.crop import random_crop_box, resized_crop
+
+
+def affine(image: Array, matrix: Array, shift: Array) -> Array:
+    """Samples the image bilinearly where a linear map sends each pixel.
+
+    Args:
+      image: shape (h, w, c).
+      matrix: (2, 2), from (row, column) of the result to that of `image`, both measured
+        from the centre.
+      shift: (2,), added after `matrix`, in pixels (rows, columns).
+
+    Returns:
+      The warped image, shape (h, w, c), zero where the source lies outside.
+    """
+    height, width = image.shape[:2]
+    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    grid = jnp.stack(jnp.mgrid[:height, :width]).astype(jnp.float32)
+    offset = grid - centre[:, None, None]
+    source = jnp.einsum("ij,jhw->ihw", matrix, offset) + (centre + shift)[:, None, None]
+    sample = jax.vmap(
+        lambda channel: jax.scipy.ndimage.map_coordinates(channel, source, order=1),
+        in_axes=-1,
+        out_axes=-1,
+    )
+    return sample(image)
+
+
+def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
+    """A random view of a drawing: crop, small affine map, brightness and contrast.
+
+    Args:
+      key: random key.
+      image: float in [0, 1], square, shape (size, size, c).
+      config: section with `crop_scale`, `crop_ratio` (as in `random_crop_box`),
+        `rotation` (degrees), `log_scale`, `log_aspect`, `shear`, `shift` (part of the
+        side), `brightness`, `contrast`: each the largest deviation either way.
+
+    Returns:
+      The view, float in [0, 1], shape as `image`.
+    """
+    crop_key, warp_key, shift_key, brightness_key, contrast_key = jax.random.split(
+        key, 5
+    )
+    size = image.shape[0]
+    if tuple(config.crop_scale) != (1.0, 1.0):
+        box = random_crop_box(
+            crop_key,
+            size,
+            size,
+            scale=tuple(config.crop_scale),
+            ratio=tuple(config.crop_ratio),
+        )
+        image = resized_crop(image, *box, size=size)
+    uniform = jax.random.uniform(warp_key, (4,), minval=-1.0, maxval=1.0)
+    angle = jnp.deg2rad(config.rotation) * uniform[0]
+    log_scale = config.log_scale * uniform[1]
+    log_aspect = config.log_aspect * uniform[2]
+    shear = config.shear * uniform[3]
+    rotation = jnp.array(
+        [[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]]
+    )
+    stretch = jnp.diag(jnp.exp(-log_scale + jnp.array([0.5, -0.5]) * log_aspect))
+    shift = jax.random.uniform(shift_key, (2,), minval=-1.0, maxval=1.0)
+    image = affine(
+        image,
+        rotation @ stretch @ jnp.array([[1.0, 0.0], [shear, 1.0]]),
+        config.shift * size * shift,
+    )
+    brightness = _factor(brightness_key, config.brightness)
+    contrast = _factor(contrast_key, config.contrast)
+    return adjust_contrast(adjust_brightness(image, brightness), contrast)
+
+
+def _factor(key: Array, deviation: float) -> Array:
+    return jax.random.uniform(key, minval=1.0 - deviation, maxval=1.0 + deviation)

@@ -1,0 +1,102 @@
+"""Operations on colour, each as torchvision's function of the same name defines it.
+
+Public functions take one image, float in [0, 1], shape (h, w, 3). The functions of
+channels take arrays (..., 3, m), whose last axis is long and contiguous.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+# ITU-R BT.601, rounded as torchvision rounds it.
+_LUMA = (0.2989, 0.587, 0.114)
+
+
+def adjust_brightness(image: Array, factor: Array | float) -> Array:
+    """Multiplies the image by `factor` and clips to [0, 1]; shape (h, w, c)."""
+    return jnp.clip(image * factor, 0.0, 1.0)
+
+
+def adjust_contrast(image: Array, factor: Array | float) -> Array:
+    """Blends the image with its mean grey level: 0 is flat grey, 1 the image.
+
+    Args:
+      image: float in [0, 1], shape (h, w, 1) or (h, w, 3).
+      factor: non-negative weight of the image.
+
+    Returns:
+      The blended image, clipped to [0, 1], shape as `image`.
+    """
+    grey = luma_of_channels(image[..., None]) if image.shape[-1] == 3 else image
+    return _blend(image, grey.mean(), factor)
+
+
+def adjust_saturation(image: Array, factor: Array | float) -> Array:
+    """Blends the image with its grey-scale version: 0 is grey, 1 the image.
+
+    Args:
+      image: float in [0, 1], shape (h, w, 3).
+      factor: non-negative weight of the image.
+
+    Returns:
+      The blended image, clipped to [0, 1], shape (h, w, 3).
+    """
+    return _blend(image, luma_of_channels(image[..., None])[..., 0], factor)
+
+
+def adjust_hue(image: Array, delta: Array | float) -> Array:
+    """Turns the hue, keeping the largest and smallest channel of each pixel.
+
+    Args:
+      image: float in [0, 1], shape (h, w, 3).
+      delta: part of a full turn, in [-1/2, 1/2].
+
+    Returns:
+      The turned image, shape (h, w, 3).
+    """
+    return turn_hue_of_channels(image[..., None], delta)[..., 0]
+
+
+def rgb_to_grayscale(image: Array) -> Array:
+    """Luma of ITU-R BT.601, repeated in every channel; shape (h, w, 3)."""
+    return jnp.broadcast_to(luma_of_channels(image[..., None])[..., 0], image.shape)
+
+
+def solarize(image: Array, threshold: Array | float = 0.5) -> Array:
+    """Inverts every value that reaches `threshold`; any shape."""
+    return jnp.where(image >= threshold, 1.0 - image, image)
+
+
+def luma_of_channels(image: Array) -> Array:
+    """Luma of ITU-R BT.601; (..., 3, m) to (..., 1, m)."""
+    return sum(weight * image[..., i : i + 1, :] for i, weight in enumerate(_LUMA))
+
+
+def turn_hue_of_channels(image: Array, delta: Array | float) -> Array:
+    """Turns the hue by `delta`, as `adjust_hue`, of an image of shape (..., 3, m).
+
+    In units of a sixth of a turn, red, green and blue lie at hues 0, 2 and 4, and a
+    channel at distance d from the hue is the smallest channel plus the chroma times
+    clip(2 - d, 0, 1). Everything is multiplied by the chroma here, which saves the
+    division by it.
+    """
+    r, g, b = (image[..., i : i + 1, :] for i in range(3))
+    largest = jnp.maximum(jnp.maximum(r, g), b)
+    smallest = jnp.minimum(jnp.minimum(r, g), b)
+    chroma = largest - smallest
+    hue = jnp.where(
+        largest == r,
+        g - b,
+        jnp.where(largest == g, 2 * chroma + (b - r), 4 * chroma + (r - g)),
+    )
+    hue = hue + 6 * delta * chroma
+
+    def channel(place: int) -> Array:
+        distance = jnp.abs(hue - place * chroma)
+        distance = jnp.minimum(distance, jnp.abs(6 * chroma - distance))
+        return smallest + jnp.clip(2 * chroma - distance, 0.0, chroma)
+
+    return jnp.concatenate([channel(0), channel(2), channel(4)], axis=-2)
+
+
+def _blend(image: Array, reference: Array, factor: Array | float) -> Array:
+    return jnp.clip(factor * image + (1.0 - factor) * reference, 0.0, 1.0)

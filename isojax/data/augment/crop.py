@@ -1,0 +1,149 @@
+"""Cutting a box out of an image and resizing it."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from isojax.data.augment.resample import bicubic_taps, sum_rows, turn
+
+_ATTEMPTS = 10
+BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that a random box takes
+
+
+def resized_crop(
+    image: Array,
+    top: Array | int,
+    left: Array | int,
+    height: Array | int,
+    width: Array | int,
+    *,
+    size: int,
+) -> Array:
+    """Cuts out a box and resizes it, bicubic and antialiased, clipped to [0, 1].
+
+    Args:
+      image: float in [0, 1], shape (h, w, c).
+      top: first row of the box, in pixels; may be traced, as the next three.
+      left: first column of the box.
+      height: rows of the box, which lies within the image.
+      width: columns of the box.
+      size: side of the result, in pixels; static.
+
+    Returns:
+      The resized box, float32, shape (size, size, c).
+    """
+    box = (jnp.asarray(edge)[None] for edge in (top, left, height, width))
+    is_flipped = jnp.zeros((1,), bool)
+    columns_first = crop_batch(image[None], *box, is_flipped, size=size)
+    return columns_first[0].transpose(2, 0, 1)
+
+
+def crop_batch(
+    images: Array,
+    top: Array,
+    left: Array,
+    height: Array,
+    width: Array,
+    is_flipped: Array,
+    *,
+    size: int,
+) -> Array:
+    """Crops each image of a batch as `resized_crop` does, and flips some.
+
+    Args:
+      images: float in [0, 1] or uint8, shape (n, h, w, c).
+      top: first row of each box, shape (n,), as the next three.
+      left: first column.
+      height: rows.
+      width: columns.
+      is_flipped: which images are mirrored left to right, shape (n,).
+      size: side of the result, in pixels.
+
+    Returns:
+      Float32 in [0, 1], columns first: shape (n, columns, c, rows).
+    """
+    rows = bicubic_taps(top, height, length=images.shape[1], size=size)
+    indices, weights = bicubic_taps(left, width, length=images.shape[2], size=size)
+    if images.dtype == jnp.uint8:
+        weights = weights / 255.0
+    flipped = is_flipped[None, :, None]
+    columns = (
+        jnp.where(flipped, indices[..., ::-1], indices),
+        jnp.where(flipped, weights[..., ::-1], weights),
+    )
+    cropped = sum_rows(turn(sum_rows(images, *rows)), *columns)
+    return jnp.clip(cropped, 0.0, 1.0)
+
+
+def random_crop_box(
+    key: Array,
+    height: int,
+    width: int,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[Array, Array, Array, Array]:
+    """Draws the box of a random resized crop.
+
+    The area is uniform in `scale`, the logarithm of the aspect ratio uniform; of ten
+    draws the first that fits is taken, and the largest central box of an allowed ratio
+    when none does.
+
+    Args:
+      key: random key.
+      height: rows of the image.
+      width: columns of the image.
+      scale: smallest and largest area, as a part of the image's.
+      ratio: smallest and largest width over height.
+
+    Returns:
+      top, left, height, width of the box, scalar integers, in pixels.
+
+    Source: Szegedy et al. 2015, section 6; parameters as in torchvision's
+    RandomResizedCrop.
+    """
+    uniform = jax.random.uniform(key, (BOX_DRAWS,))
+    return crop_box(uniform, height, width, scale=scale, ratio=ratio)
+
+
+def crop_box(
+    uniform: Array,
+    height: int,
+    width: int,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[Array, Array, Array, Array]:
+    """The box of `random_crop_box` for (..., BOX_DRAWS) numbers in [0, 1)."""
+    area_draws, ratio_draws, place_draws = jnp.split(
+        uniform, [_ATTEMPTS, 2 * _ATTEMPTS], axis=-1
+    )
+    areas = height * width * _between(area_draws, *scale)
+    ratios = jnp.exp(_between(ratio_draws, *jnp.log(jnp.array(ratio))))
+    widths = jnp.round(jnp.sqrt(areas * ratios)).astype(jnp.int32)
+    heights = jnp.round(jnp.sqrt(areas / ratios)).astype(jnp.int32)
+    fits = (widths > 0) & (heights > 0) & (widths <= width) & (heights <= height)
+    any_fits = fits.any(axis=-1)
+    first = jnp.argmax(fits, axis=-1, keepdims=True)
+    box_ratio = min(max(width / height, ratio[0]), ratio[1])
+    central_width = min(width, round(height * box_ratio))
+    central_height = min(height, round(width / box_ratio))
+
+    def side(drawn: Array, central: int) -> Array:
+        chosen = jnp.take_along_axis(drawn, first, axis=-1)[..., 0]
+        return jnp.where(any_fits, chosen, central)
+
+    def start(draw: Array, length: int, extent: Array) -> Array:
+        place = jnp.floor(draw * (length - extent + 1)).astype(jnp.int32)
+        # Rounding may carry a draw just below one to the place behind the last.
+        place = jnp.minimum(place, length - extent)
+        return jnp.where(any_fits, place, (length - extent) // 2)
+
+    box_height, box_width = side(heights, central_height), side(widths, central_width)
+    top = start(place_draws[..., 0], height, box_height)
+    left = start(place_draws[..., 1], width, box_width)
+    return top, left, box_height, box_width
+
+
+def _between(uniform: Array, low: Array | float, high: Array | float) -> Array:
+    return low + (high - low) * uniform

@@ -1,0 +1,108 @@
+"""Weighted sums of a few rows, by which images are cropped, resized and blurred.
+
+Rows are contiguous in memory, so that a sum of rows is fast on every backend. The
+columns follow by turning the images over. Images here are batches.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+
+from isojax.data.augment.stages import stage
+
+Taps = tuple[Array, Array]
+
+
+def weighted_rows(images: Array, indices: Array, weights: Array) -> Array:
+    """Sums rows of each image.
+
+    Args:
+      images: shape (n, length, a, b), of any type.
+      indices: of the rows, shape (taps, n, size), within the image.
+      weights: shape (taps, n, size).
+
+    Returns:
+      The sums over taps, float32, shape (n, size, a, b).
+    """
+    n, length, *rest = images.shape
+    rows = images.reshape(n * length, math.prod(rest))
+    first = (jnp.arange(n) * length)[:, None]
+    total = sum(
+        weight[..., None]
+        * rows.at[first + index].get(mode="promise_in_bounds").astype(jnp.float32)
+        for index, weight in zip(indices, weights, strict=True)
+    )
+    return total.reshape(n, -1, *rest)
+
+
+sum_rows = stage(weighted_rows)
+
+
+@stage
+def turn(images: Array) -> Array:
+    """Puts the second axis last: (n, p, w, c) becomes (n, w, c, p)."""
+    return jnp.moveaxis(images, 1, -1)
+
+
+def bicubic_taps(start: Array, extent: Array, *, length: int, size: int) -> Taps:
+    """Where each pixel of a resized axis comes from, bicubic and antialiased.
+
+    Args:
+      start: first pixel of the box along this axis, shape (n,).
+      extent: pixels of the box, shape (n,).
+      length: pixels of the whole axis; a box lies within.
+      size: pixels of the result.
+
+    Returns:
+      Indices and weights, shape (taps, n, size). Pixels outside the box weigh nothing,
+      and the weights of a pixel sum to one.
+    """
+    start, extent = (x[None, :, None].astype(jnp.float32) for x in (start, extent))
+    scale = extent / size
+    stretch = jnp.maximum(scale, 1.0)  # antialiasing widens the kernel when shrinking
+    centre = start + (jnp.arange(size)[None, None, :] + 0.5) * scale
+    first = jnp.floor(centre - 0.5 - 2 * stretch) + 1
+    taps = math.ceil(4 * max(1.0, length / size))
+    source = first + jnp.arange(taps)[:, None, None]
+    weights = _cubic((source + 0.5 - centre) / stretch)
+    inside = (source >= start) & (source < start + extent)
+    weights = jnp.where(inside, weights, 0.0)
+    indices = jnp.clip(source, 0, length - 1).astype(jnp.int32)
+    return indices, weights / weights.sum(axis=0, keepdims=True)
+
+
+def _cubic(x: Array) -> Array:
+    """Keys' cubic convolution kernel with a = -1/2, zero beyond two pixels."""
+    x = jnp.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1.0
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return jnp.where(x < 1, near, jnp.where(x < 2, far, 0.0))
+
+
+def gaussian_taps(sigma: Array, *, length: int, kernel_size: int) -> Taps:
+    """A Gaussian of each image along one axis, which is reflected at its ends.
+
+    Args:
+      sigma: standard deviations in pixels, shape (n,); 0 leaves the image as it is.
+      length: pixels of the axis.
+      kernel_size: pixels of the kernel, odd.
+
+    Returns:
+      Indices and weights, shape (kernel_size, n, length).
+    """
+    half = kernel_size // 2
+    offsets = jnp.arange(-half, half + 1)[:, None]
+    sigma = sigma[None, :]
+    is_blurred = sigma > 0
+    density = jnp.exp(-0.5 * (offsets / jnp.where(is_blurred, sigma, 1.0)) ** 2)
+    weights = jnp.where(is_blurred | (offsets == 0), density, 0.0)
+    weights = weights / weights.sum(axis=0, keepdims=True)
+    source = jnp.arange(length)[None, :] + offsets
+    last = length - 1
+    indices = last - jnp.abs(last - jnp.abs(source))
+    shape = (kernel_size, sigma.shape[1], length)
+    return (
+        jnp.broadcast_to(indices[:, None, :], shape),
+        jnp.broadcast_to(weights[:, :, None], shape),
+    )

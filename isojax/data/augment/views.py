@@ -1,0 +1,64 @@
+"""Normalised views of a batch of images."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from isojax.data.augment.affine import affine_view
+from isojax.data.augment.simclr import simclr_views
+from isojax.errors import UsageError
+
+
+def random_views(
+    keys: Array,
+    images: Array,
+    *,
+    config: ConfigDict,
+    mean: tuple,
+    std: tuple,
+    dtype: DTypeLike = jnp.float32,
+) -> Array:
+    """A random view of every image, normalised.
+
+    Args:
+      keys: a random key for each image, shape (n,).
+      images: uint8, square, shape (n, size, size, c).
+      config: section with `kind`, "simclr" or "affine", and what `simclr_view` or
+        `affine_view` reads.
+      mean: of each channel, in [0, 1].
+      std: of each channel.
+      dtype: float type of the result.
+
+    Returns:
+      The views, shape as `images`.
+
+    Raises:
+      UsageError: if there is no such kind.
+    """
+    if config.kind not in _KINDS:
+        raise UsageError(
+            f"there is no augment.kind {config.kind!r}; choose one of "
+            f"{', '.join(_KINDS)}"
+        )
+    views = _KINDS[config.kind](keys, images, config=config)
+    return normalize(views, mean=mean, std=std).astype(dtype)
+
+
+def normalize(images: Array, *, mean: tuple, std: tuple) -> Array:
+    """Subtracts `mean`, divides by `std`, one value a channel; shape (..., h, w, c)."""
+    shape = (1,) * (images.ndim - 1) + (-1,)
+    mean = jnp.array(mean, images.dtype).reshape(shape)
+    std = jnp.array(std, images.dtype).reshape(shape)
+    return (images - mean) / std
+
+
+def _affine_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
+    view = jax.vmap(functools.partial(affine_view, config=config))
+    return view(keys, images.astype(jnp.float32) / 255.0)
+
+
+_KINDS = {"simclr": simclr_views, "affine": _affine_views}
