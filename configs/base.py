@@ -88,6 +88,9 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # This part of each class of train_split is kept from both trainings and stands in
     # for evaluation_split, so that settings can be chosen without looking at that.
     config.data.validation_fraction = 0.0
+    # Where the images are while training: "device", in the memory of every device;
+    # "host", sent from there batch by batch; "auto" chooses by size.
+    config.data.feed = "auto"
     config.data.mean = (0.1307,)  # of each channel, in [0, 1]
     config.data.std = (0.3081,)
 

@@ -1,6 +1,7 @@
 """Images in memory, their batches, and augmentation on the device."""
 
 from isojax.data.batches import epoch_order as epoch_order
+from isojax.data.batches import full_batches as full_batches
 from isojax.data.batches import training_batches as training_batches
 from isojax.data.sources import Dataset as Dataset
 from isojax.data.sources import Split as Split

@@ -1,4 +1,4 @@
-"""The order of images in training: a pure function of seed and epoch."""
+"""The order of images in training, a pure function of seed and epoch, and batches."""
 
 from collections.abc import Iterator
 
@@ -13,26 +13,57 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def training_batches(
-    split: Split, *, batch_size: int, seed: int, epoch: int, first: int = 0
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    first: int = 0,
+    part: tuple[int, int] = (0, 1),
+    with_images: bool = True,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the batches of one epoch; the last, partial one is dropped.
 
     Args:
       split: the training images.
-      batch_size: images of a batch.
+      batch_size: images of a batch, over all processes.
       seed: of the order.
       epoch: number of the epoch, from 0.
       first: number of the first batch to yield, to go on in the middle of an epoch.
+      part: number of this process and of all; each gets its share of every batch.
+      with_images: whether images are read, or indices are enough.
 
     Yields:
-      `images` (batch_size, h, w, c) uint8, `labels` (batch_size,) int32 and `indices`
-      (batch_size,) int32, the images' numbers in `split`.
+      `images` (n, h, w, c) uint8, if wanted, `labels` (n,) int32 and `indices` (n,)
+      int32, the images' numbers in `split`; n is batch_size over the processes.
     """
-    order = epoch_order(seed, epoch, len(split.images))
+    order = epoch_order(seed, epoch, len(split.labels))
+    process, processes = part
+    share = batch_size // processes
     for batch in range(first, len(order) // batch_size):
-        indices = order[batch * batch_size : (batch + 1) * batch_size]
-        yield {
-            "images": split.images[indices],
+        start = batch * batch_size + process * share
+        indices = order[start : start + share]
+        images = {"images": split.images[indices]} if with_images else {}
+        yield images | {
             "labels": split.labels[indices],
             "indices": indices.astype(np.int32),
         }
+
+
+def full_batches(
+    images: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields all images in order, in batches of one size.
+
+    Args:
+      images: shape (n, ...).
+      batch_size: images of a batch; the last is filled up with some of its own, so
+        that one compiled program serves all.
+
+    Yields:
+      Batches (min(batch_size, n), ...), and how many of their images count.
+    """
+    size = min(batch_size, len(images))
+    for first in range(0, len(images), size):
+        batch = images[first : first + size]
+        yield np.resize(batch, (size, *images.shape[1:])), len(batch)

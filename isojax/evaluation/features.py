@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from isojax.data import full_batches
+
 _BATCH_SIZE = 256
 
 
@@ -23,11 +25,8 @@ def extract_features(
       float32 features, shape (n, features).
     """
     compiled = jax.jit(apply)
-    size = min(_BATCH_SIZE, len(images))
-    features = []
-    for first in range(0, len(images), size):
-        batch = images[first : first + size]
-        # The last batch is filled up, so that one compiled program serves all.
-        filled = np.resize(batch, (size, *batch.shape[1:]))
-        features.append(np.asarray(compiled(variables, filled))[: len(batch)])
+    features = [
+        np.asarray(compiled(variables, batch))[:count]
+        for batch, count in full_batches(images, _BATCH_SIZE)
+    ]
     return np.concatenate(features)

@@ -1,5 +1,6 @@
 """Figures of a run, drawn without a display."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,26 @@ from isojax.reporting.history import History
 _DPI = 120
 
 
-def save_views(
-    path: Path, images: np.ndarray, view1: np.ndarray, view2: np.ndarray
-) -> None:
-    """A grid of images beside their two views.
+def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> None:
+    """A grid of images, each above its views.
 
     Args:
       path: of the picture.
-      images: originals, shape (n, h, w, c), in [0, 1] or 0..255.
-      view1: first views, same shape, any range; each is stretched to grey 0..1.
-      view2: second views.
+      images: originals, uint8, shape (n, h, w, c).
+      views: of some steps, first and second in turn, in [0, 1], each (n, h, w, c).
     """
-    columns = len(images)
-    figure = Figure(figsize=(columns * 0.8, 2.9), layout="constrained")
-    axes = figure.subplots(3, columns, squeeze=False)
-    rows = {"image": images, "view 1": view1, "view 2": view2}
+    rows = {"image": images / 255.0}
+    for number, view in enumerate(views):
+        rows[f"step {number // 2 + 1}\nview {number % 2 + 1}"] = view
+    figure = Figure(figsize=(0.8 * len(images) + 0.7, 0.8 * len(rows) + 0.4))
+    axes = figure.subplots(len(rows), len(images), squeeze=False)
     for row, (name, row_images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(row, row_images, strict=True):
-            low, high = image.min(), image.max()
-            image = (image - low) / max(high - low, 1e-6)
-            axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle("What the network is asked to see as the same", fontsize=10)
+    figure.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.94)
     figure.savefig(path, dpi=_DPI)
 
 

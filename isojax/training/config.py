@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
+from isojax.training.feeding import FEEDS
 from isojax.training.method import check_method
 from isojax.training.optimizer import OPTIMIZERS
 
@@ -59,6 +60,12 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.warmup_epochs",
         lambda value: value < config.epochs,
         f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config,
+        "data.feed",
+        lambda value: value in FEEDS,
+        f"choose one of {', '.join(FEEDS)}",
     )
     _require(
         config,

@@ -1,5 +1,6 @@
 """The loop around the training step."""
 
+import itertools
 import os
 import sys
 import time
@@ -7,26 +8,25 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from isojax import parallel, spectral
-from isojax.data import Dataset, Split, augment, load_dataset, training_batches
+from isojax import parallel
+from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
-from isojax.models import SiameseNetwork, build_network
+from isojax.models import build_network
 from isojax.reporting import History, save_figures, save_views
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
+from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.monitor import describe, make_evaluation, spectrum_metrics
 from isojax.training.optimizer import make_optimizer
-from isojax.training.probe import probe_logits
-from isojax.training.state import TrainState, init_state
+from isojax.training.state import init_state
 from isojax.training.step import make_train_step, make_views
 from isojax.training.workdir import open_workdir
 
-_EVALUATION_BATCH = 250
-_SHOWN_VIEWS = 12
+_SHOWN_IMAGES, _SHOWN_STEPS = 8, 4
 _STEPS_PER_REPORT = 10
 
 
@@ -54,7 +54,7 @@ def pretrain(
     _check_data(config, dataset)
     workdir = open_workdir(workdir, config)
     run = _Run(config, dataset, workdir)
-    if run.first_epoch == config.epochs:
+    if run.first_step == run.last_step:
         print(f"The run in {workdir} is finished; name another folder for a new one.")
         return workdir
     run.train()
@@ -84,7 +84,10 @@ class _Run:
         self.config = config
         self.dataset = dataset
         self.workdir = workdir
-        self.steps_per_epoch = len(dataset.pretrain.images) // config.batch_size
+        self.steps_per_epoch = len(dataset.pretrain.labels) // config.batch_size
+        self.last_step = self.steps_per_epoch * config.epochs
+        if config.steps:
+            self.last_step = min(self.last_step, config.steps)
         network = build_network(
             config.model,
             predictor=config.method.predictor,
@@ -96,16 +99,24 @@ class _Run:
             epochs=config.epochs,
         )
         self.step = parallel.map_step(
-            make_train_step(
-                network,
-                optimizer,
-                learning_rate,
-                config,
-                total_steps=self.steps_per_epoch * config.epochs,
-                axis_name=parallel.AXIS,
+            with_resident_images(
+                make_train_step(
+                    network,
+                    optimizer,
+                    learning_rate,
+                    config,
+                    total_steps=self.steps_per_epoch * config.epochs,
+                    axis_name=parallel.AXIS,
+                )
             )
         )
-        self.evaluate = jax.jit(_make_evaluation(network, config))
+        self.evaluate = make_evaluation(network, config)
+        self.feed = Feed(
+            dataset.pretrain,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            place=config.data.feed,
+        )
         self.state = init_state(
             network,
             optimizer,
@@ -118,27 +129,29 @@ class _Run:
         if self.checkpoints.latest_step() is not None:
             self.state = self.checkpoints.restore(self.state)
         self.state = parallel.replicate(self.state)
-        self.first_epoch = int(self.state.step) // self.steps_per_epoch
-        self.history = History(workdir, epochs=self.first_epoch)
+        self.first_step = int(self.state.step)
+        self.history = History(workdir, epochs=self.first_step // self.steps_per_epoch)
 
     def train(self) -> None:
         config, figures = self.config, self.workdir / "figures"
         self._announce()
         self._draw_views(figures)
+        print("Compiling the training step, once, up to a minute ...", flush=True)
         bar = tqdm(
-            total=config.epochs * self.steps_per_epoch * config.batch_size,
-            initial=self.first_epoch * self.steps_per_epoch * config.batch_size,
+            total=self.last_step * config.batch_size,
+            initial=self.first_step * config.batch_size,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
+        epochs = -(-self.last_step // self.steps_per_epoch)
         with bar:
-            for epoch in range(self.first_epoch, config.epochs):
+            for epoch in range(self.first_step // self.steps_per_epoch, epochs):
                 row = self._train_epoch(epoch, bar)
-                tqdm.write(_describe(row, config.epochs, self.dataset.evaluation_name))
+                tqdm.write(describe(row, epochs, self.dataset.evaluation_name))
                 sys.stdout.flush()
-                last = epoch + 1 == config.epochs
+                last = epoch + 1 == epochs
                 if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
                     self.checkpoints.save(self.state)
         self.checkpoints.close()
@@ -160,22 +173,19 @@ class _Run:
             f"{config.model.width} ({parameters / 1e6:.1f} M parameters with heads),\n"
             f"{config.epochs} epochs of {self.steps_per_epoch} steps, batch "
             f"{config.batch_size}, on {parallel.device_count()} "
-            f"{jax.default_backend()} device(s). Everything goes to {self.workdir}."
+            f"{jax.default_backend()} device(s). Everything goes to {self.workdir}.\n"
+            f"{self.feed.description}"
         )
-        if self.first_epoch:
-            print(f"Going on after epoch {self.first_epoch}.")
-        print("Compiling the training step, once, up to a minute ...", flush=True)
+        if self.first_step:
+            print(f"Going on after step {self.first_step:,} of {self.last_step:,}.")
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         start = time.perf_counter()
         steps = []
-        for batch in training_batches(
-            self.dataset.pretrain,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            epoch=epoch,
-        ):
-            self.state, metrics = self.step(self.state, parallel.split_batch(batch))
+        step = int(self.state.step)
+        batches = self.feed.epoch(epoch, first=step - epoch * self.steps_per_epoch)
+        for batch in itertools.islice(batches, self.last_step - step):
+            self.state, metrics = self.step(self.state, batch, self.feed.resident)
             steps.append(metrics)
             if len(steps) % _STEPS_PER_REPORT == 0:
                 # Waits for the step, so that the bar cannot run ahead of the device.
@@ -199,69 +209,22 @@ class _Run:
             )
         correlation = np.asarray(self.state.correlation, np.float64)
         eigenvalues = np.linalg.eigvalsh(correlation)
-        row |= _spectrum_metrics(eigenvalues) | self._evaluate_online()
+        row |= spectrum_metrics(eigenvalues) | self.evaluate(
+            self.state, self.dataset.evaluation
+        )
         self.history.append(row, eigenvalues)
         return row
-
-    def _evaluate_online(self) -> dict[str, float]:
-        split: Split = self.dataset.evaluation
-        correct, representations = [], []
-        for first in range(0, len(split.images), _EVALUATION_BATCH):
-            part = slice(first, first + _EVALUATION_BATCH)
-            hits, representation = self.evaluate(
-                self.state, split.images[part], split.labels[part]
-            )
-            correct.append(hits)
-            representations.append(representation)
-        return {
-            "eval/online_accuracy": float(np.mean(np.concatenate(correct))),
-            "eval/effective_rank": float(
-                spectral.effective_rank(jnp.concatenate(representations))
-            ),
-        }
 
     def _draw_views(self, figures: Path) -> None:
         figures.mkdir(exist_ok=True)
         images = self.dataset.pretrain.images
-        indices = np.linspace(0, len(images) - 1, _SHOWN_VIEWS).astype(np.int32)
+        indices = np.linspace(0, len(images) - 1, _SHOWN_IMAGES).astype(np.int32)
         batch = {"images": images[indices], "indices": indices}
-        views = jax.jit(partial(make_views, config=self.config))(self.state.key, batch)
-        save_views(figures / "views.png", batch["images"], *map(np.asarray, views))
-
-
-def _make_evaluation(network: SiameseNetwork, config: ConfigDict):
-    def evaluate(state: TrainState, images: np.ndarray, labels: np.ndarray):
-        images = augment.normalize(
-            images.astype(jnp.float32) / 255.0,
-            mean=config.data.mean,
-            std=config.data.std,
-        )
-        representation, _ = network.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            images,
-            train=False,
-        )
-        logits = probe_logits(state.probe.weights, representation)
-        return logits.argmax(axis=-1) == labels, representation
-
-    return evaluate
-
-
-def _spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
-    return {
-        "train/participation_ratio": float(spectral.participation_ratio(eigenvalues)),
-        "train/eigenvalue_min": float(eigenvalues.min()),
-        "train/eigenvalue_max": float(eigenvalues.max()),
-        "train/eigenvalue_mean": float(eigenvalues.mean()),
-        "train/eigenvalue_std": float(eigenvalues.std()),
-    }
-
-
-def _describe(row: dict[str, float], epochs: int, evaluation_name: str) -> str:
-    return (
-        f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
-        f"{evaluation_name} accuracy of the online probe "
-        f"{row['eval/online_accuracy']:.3f}  "
-        f"participation ratio {row['train/participation_ratio']:.1f}  "
-        f"{row['train/images_per_second']:,.0f} images/s"
-    )
+        draw = jax.jit(partial(make_views, config=self.config))
+        mean, std = np.array(self.config.data.mean), np.array(self.config.data.std)
+        views = [
+            np.asarray(view) * std + mean
+            for step in range(_SHOWN_STEPS)
+            for view in draw(jax.random.fold_in(self.state.key, step), batch)
+        ]
+        save_views(figures / "views.png", batch["images"], views)

@@ -31,12 +31,35 @@ def probe_logits(weights: Array, representation: Array) -> Array:
 
 
 def probe_loss(
-    weights: Array, representation: Array, labels: Array
+    weights: Array,
+    representation: Array,
+    labels: Array,
+    *,
+    axis_name: str | None = None,
 ) -> tuple[Array, Array]:
-    """Mean cross-entropy and accuracy of a batch, both scalars."""
+    """Mean cross-entropy and accuracy over the labelled images of a batch.
+
+    Args:
+      weights: of the probe.
+      representation: shape (n, features).
+      labels: shape (n,), negative where an image has none.
+      axis_name: mapped axis over which the global batch is spread, if any.
+
+    Returns:
+      Two scalars, whose mean over the devices is that over the global batch's labelled
+      images, zero where there are none.
+    """
     logits = probe_logits(weights, representation)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-    return loss, (logits.argmax(axis=-1) == labels).mean()
+    is_labelled = labels >= 0
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits, jnp.maximum(labels, 0)
+    )
+    count = is_labelled.sum().astype(losses.dtype)
+    if axis_name is not None:
+        count = jax.lax.pmean(count, axis_name)
+    share = is_labelled / jnp.where(count > 0, count, 1)
+    hits = logits.argmax(axis=-1) == labels
+    return jnp.sum(share * losses), jnp.sum(share * hits)
 
 
 def update_probe(probe: Probe, gradients: Array) -> Probe:

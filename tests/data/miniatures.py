@@ -164,7 +164,9 @@ def _write_tiny_imagenet(path: Path) -> None:
     name, root = "tiny_imagenet", "tiny-imagenet-200"
     with zipfile.ZipFile(path, "w") as archive:
         words = [f"{wnid}\tname of {wnid}, other name\n" for wnid in sorted(WNIDS)]
-        archive.writestr(f"{root}/words.txt", "".join(["n09999999\tno class\n", *words]))
+        archive.writestr(
+            f"{root}/words.txt", "".join(["n09999999\tno class\n", *words])
+        )
         archive.writestr(f"{root}/wnids.txt", "".join(f"{w}\n" for w in WNIDS))
         annotations = []
         for number in range(TRAIN[name]):

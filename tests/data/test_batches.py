@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from isojax.data import Split, epoch_order, training_batches
+from isojax.data import Split, epoch_order, full_batches, training_batches
 
 SPLIT = Split(np.arange(10)[:, None], np.arange(10, dtype=np.int32) * 2)
 
@@ -33,3 +34,26 @@ def test_images_labels_and_indices_belong_together():
 def test_an_epoch_can_go_on_in_its_middle():
     for late, full in zip(batches(first=2), batches()[2:], strict=True):
         np.testing.assert_array_equal(late["indices"], full["indices"])
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_processes_share_every_batch(with_images):
+    kwargs = dict(batch_size=4, seed=1, epoch=2, with_images=with_images)
+    whole = list(training_batches(SPLIT, **kwargs))
+    parts = [list(training_batches(SPLIT, part=(i, 2), **kwargs)) for i in range(2)]
+    assert len(whole) == 2
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert ("images" in batch) == with_images
+        for name, array in batch.items():
+            joined = np.concatenate([first[name], second[name]])
+            np.testing.assert_array_equal(joined, array)
+
+
+def test_full_batches_hold_every_image_once_and_are_of_one_size():
+    images = np.arange(7)[:, None]
+    batches = list(full_batches(images, 3))
+    assert {batch.shape for batch, _ in batches} == {(3, 1)}
+    kept = np.concatenate([batch[:count] for batch, count in batches])
+    np.testing.assert_array_equal(kept, images)
+    ((batch, count),) = full_batches(images, 10)
+    assert (batch.shape, count) == ((7, 1), 7)

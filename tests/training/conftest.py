@@ -11,6 +11,7 @@ from configs import digits
 from isojax import parallel
 from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
 from isojax.models.convolution import Conv
+from isojax.training.feeding import with_resident_images
 from isojax.training.optimizer import make_optimizer
 from isojax.training.state import init_state
 from isojax.training.step import make_train_step
@@ -85,7 +86,8 @@ def spread_run(tiny_run):
 
     def make(**method):
         run = tiny_run(axis_name=parallel.AXIS, **method)
-        run.step = parallel.map_step(run.step)
+        mapped = parallel.map_step(with_resident_images(run.step))
+        run.step = lambda state, batch: mapped(state, batch, {})
         run.state = parallel.replicate(run.state)
         return run
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import digits
 from isojax import parallel
-from isojax.data import load_dataset
+from isojax.data import Split, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run, protocol
 from isojax.training import encoder, load_encoder, loop, pretrain, random_encoder
@@ -29,14 +29,12 @@ def small_config():
 @pytest.fixture(scope="module")
 def small_data():
     """Every fortieth digit, enough for a loop."""
-    full = load_dataset("digits")
-    part = slice(None, None, 40)
-    return full._replace(
-        train=type(full.train)(full.train.images[part], full.train.labels[part]),
-        evaluation=type(full.train)(
-            full.evaluation.images[part], full.evaluation.labels[part]
-        ),
-    )
+    full = load_dataset(digits.get_config().data)
+    few = {
+        name: Split(*(array[::40] for array in getattr(full, name)))
+        for name in ("pretrain", "train", "evaluation")
+    }
+    return full._replace(**few)
 
 
 @pytest.fixture(scope="module", autouse=True)

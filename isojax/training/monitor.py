@@ -1,0 +1,86 @@
+"""What is measured while a run trains, and the line that tells of it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax import spectral
+from isojax.data import Split, augment, full_batches
+from isojax.models import SiameseNetwork
+from isojax.training.probe import probe_logits
+from isojax.training.state import TrainState
+
+_BATCH_SIZE = 250
+
+
+def make_evaluation(
+    network: SiameseNetwork, config: ConfigDict
+) -> Callable[[TrainState, Split], dict[str, float]]:
+    """Builds the evaluation of an epoch.
+
+    Args:
+      network: the module.
+      config: of the run.
+
+    Returns:
+      From a state and labelled images to the online probe's accuracy and the effective
+      rank of the representations, in evaluation mode.
+    """
+
+    @jax.jit
+    def evaluate_batch(
+        params: dict, batch_stats: dict, probe_weights: Array, images: Array
+    ) -> tuple[Array, Array]:
+        images = augment.normalize(
+            images.astype(jnp.float32) / 255.0,
+            mean=config.data.mean,
+            std=config.data.std,
+        )
+        representation, _ = network.apply(
+            {"params": params, "batch_stats": batch_stats}, images, train=False
+        )
+        logits = probe_logits(probe_weights, representation)
+        return logits.argmax(axis=-1), representation
+
+    def evaluate(state: TrainState, split: Split) -> dict[str, float]:
+        classes, representations = [], []
+        for images, count in full_batches(split.images, _BATCH_SIZE):
+            predicted, representation = evaluate_batch(
+                state.params, state.batch_stats, state.probe.weights, images
+            )
+            classes.append(np.asarray(predicted)[:count])
+            representations.append(np.asarray(representation)[:count])
+        accuracy = np.mean(np.concatenate(classes) == split.labels)
+        rank = spectral.effective_rank(jnp.concatenate(representations))
+        return {
+            "eval/online_accuracy": float(accuracy),
+            "eval/effective_rank": float(rank),
+        }
+
+    return evaluate
+
+
+def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
+    """Metrics of the correlation's eigenvalues, shape (dim,)."""
+    return {
+        "train/participation_ratio": float(spectral.participation_ratio(eigenvalues)),
+        "train/eigenvalue_min": float(eigenvalues.min()),
+        "train/eigenvalue_max": float(eigenvalues.max()),
+        "train/eigenvalue_mean": float(eigenvalues.mean()),
+        "train/eigenvalue_std": float(eigenvalues.std()),
+    }
+
+
+def describe(row: dict[str, float], epochs: int, evaluation_name: str) -> str:
+    """The line that a finished epoch prints."""
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
+        f"{evaluation_name} accuracy of the online probe "
+        f"{row['eval/online_accuracy']:.3f}  "
+        f"participation ratio {row['train/participation_ratio']:.1f}  "
+        f"{row['train/images_per_second']:,.0f} images/s"
+    )

@@ -1,0 +1,83 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from isojax import parallel
+from isojax.data import Split
+from isojax.errors import UsageError
+from isojax.training import feeding
+from isojax.training.feeding import Feed, with_resident_images
+
+SPLIT = Split(
+    np.arange(22 * 12, dtype=np.uint8).reshape(22, 2, 2, 3),
+    np.arange(22, dtype=np.int32),
+)
+
+
+def feed(place):
+    return Feed(SPLIT, batch_size=8, seed=3, place=place)
+
+
+def images_seen(some_feed, **kwargs):
+    """What a mapped step is given, batch by batch."""
+
+    def step(state, batch):
+        return state, jax.tree.map(
+            lambda array: jax.lax.all_gather(array, parallel.AXIS, tiled=True), batch
+        )
+
+    mapped = parallel.map_step(with_resident_images(step))
+    state = parallel.replicate(jnp.zeros(()))
+    for batch in some_feed.epoch(0, **kwargs):
+        state, seen = mapped(state, batch, some_feed.resident)
+        yield jax.tree.map(np.asarray, seen)
+
+
+def test_both_ways_give_the_same_batches():
+    host, device = feed("host"), feed("device")
+    assert not host.resident
+    assert device.resident["images"].sharding.num_devices == parallel.device_count()
+    batches = list(zip(images_seen(host), images_seen(device), strict=True))
+    assert len(batches) == 2  # the partial third is dropped
+    for from_host, from_device in batches:
+        chex.assert_trees_all_equal(from_host, from_device)
+        indices = from_host["indices"]
+        np.testing.assert_array_equal(from_host["images"], SPLIT.images[indices])
+        np.testing.assert_array_equal(from_host["labels"], SPLIT.labels[indices])
+
+
+def test_resident_images_are_not_sent_again():
+    batch = next(feed("device").epoch(0))
+    assert set(batch) == {"labels", "indices"}
+    assert set(next(feed("host").epoch(0))) == {"images", "labels", "indices"}
+
+
+def test_an_epoch_goes_on_in_its_middle():
+    for place in ("host", "device"):
+        (late,) = images_seen(feed(place), first=1)
+        chex.assert_trees_all_equal(late, list(images_seen(feed(place)))[1])
+
+
+@pytest.mark.parametrize(
+    ("memory", "place", "on_device"),
+    [
+        (None, "auto", False),  # a CPU
+        (8 * SPLIT.images.nbytes, "auto", True),
+        (2 * SPLIT.images.nbytes, "auto", False),
+        (2 * SPLIT.images.nbytes, "device", True),
+        (8 * SPLIT.images.nbytes, "host", False),
+    ],
+)
+def test_the_place_is_chosen_by_size(memory, place, on_device, monkeypatch):
+    monkeypatch.setattr(feeding, "_device_memory", lambda: memory)
+    chosen = feed(place)
+    assert bool(chosen.resident) == on_device
+    assert ("of each device" in chosen.description) == on_device
+
+
+def test_images_that_no_device_can_hold_are_refused(monkeypatch):
+    monkeypatch.setattr(feeding, "_device_memory", lambda: 10)
+    with pytest.raises(UsageError, match="set config.data.feed=host"):
+        feed("device")
