@@ -1,7 +1,7 @@
 """SimCLR's views: crop, flip, colour jitter, grey-scale, blur, solarisation.
 
 The random numbers of a view are drawn at once from its key; the operations then act on
-a whole batch, columns first: (n, columns, 3, rows).
+a whole batch, channels first and turned: (n, 3, columns, rows).
 """
 
 import itertools
@@ -86,6 +86,8 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
         )
     draws = draw_parameters(keys, size=size, config=config)
     views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
+    turned = views.shape
+    views = views.reshape(len(views), 3, -1)
     if config.jitter_probability > 0:
         views = _jitter(views, draws, config)
     if config.grayscale_probability > 0:
@@ -93,10 +95,10 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
         views = _blend(views, 1 - grey, grey, jnp.zeros_like(grey))
     if config.blur_probability > 0:
         kernel_size = blur_kernel_size(size)
-        views = blur_batch(views, draws.sigma, kernel_size=kernel_size)
-        views = views.transpose(0, 1, 3, 2)
+        views = blur_batch(views.reshape(turned), draws.sigma, kernel_size=kernel_size)
+        views = views.transpose(0, 2, 3, 1)
     else:
-        views = views.transpose(0, 3, 1, 2)
+        views = views.reshape(turned).transpose(0, 3, 2, 1)
     if config.solarize_probability > 0:
         is_solarized = draws.is_solarized[:, None, None, None]
         views = jnp.where(is_solarized, solarize(views), views)
@@ -195,17 +197,16 @@ def _blends(
 @stage
 def _blend(images: Array, factor: Array, grey: Array, level: Array) -> Array:
     """Image, its grey version and an even grey, added with weights of shape (n,)."""
-    factor, grey, level = (x[:, None, None, None] for x in (factor, grey, level))
+    factor, grey, level = (x[:, None, None] for x in (factor, grey, level))
     blended = factor * images + (grey * luma_of_channels(images) + level)
     return jnp.clip(blended, 0.0, 1.0)
 
 
 @stage
 def _mean_luma(images: Array) -> Array:
-    means = images.mean(axis=(1, 3))
-    return luma_of_channels(means[..., None])[:, 0, 0]
+    return luma_of_channels(images.mean(axis=2, keepdims=True))[:, 0, 0]
 
 
 @stage
 def _turn_hue(images: Array, delta: Array) -> Array:
-    return turn_hue_of_channels(images, delta[:, None, None, None])
+    return turn_hue_of_channels(images, delta[:, None, None])
