@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.resample import bicubic_taps, sum_rows
+from isojax.data.augment.colour import clip
+from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
 from isojax.data.augment.stages import stage
 
 _ATTEMPTS = 10
@@ -75,7 +76,12 @@ def crop_batch(
     )
     cropped = sum_rows(images.reshape(n, 1, height_in, -1), *rows)
     cropped = _channels_first(cropped.reshape(n, size, width_in, channels))
-    return jnp.clip(sum_rows(cropped, *columns), 0.0, 1.0)
+    return _clipped_rows(cropped, *columns)
+
+
+@stage
+def _clipped_rows(images: Array, indices: Array, weights: Array) -> Array:
+    return clip(weighted_rows(images, indices, weights))
 
 
 @stage

@@ -14,8 +14,7 @@ from isojax.data.augment.stages import stage
 Taps = tuple[Array, Array]
 
 
-@stage
-def sum_rows(images: Array, indices: Array, weights: Array) -> Array:
+def weighted_rows(images: Array, indices: Array, weights: Array) -> Array:
     """Sums rows of each image.
 
     Args:
@@ -36,6 +35,9 @@ def sum_rows(images: Array, indices: Array, weights: Array) -> Array:
         .astype(jnp.float32)
         for index, weight in zip(indices, weights, strict=True)
     )
+
+
+sum_rows = stage(weighted_rows)
 
 
 @stage

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from isojax.data.augment.blur import blur_batch
 from isojax.data.augment.colour import (
+    clip,
     luma_of_channels,
     solarize,
     turn_hue_of_channels,
@@ -164,42 +165,44 @@ def _jitter(images: Array, draws: SimclrDraws, config: ConfigDict) -> Array:
     """Brightness, contrast, saturation and hue, in each image's own order.
 
     The first three are blends with something grey, so that one formula serves all and
-    their order is a matter of its weights. The hue, which costs most, is turned once,
-    and the three blends stand before it and again after it; either is idle.
+    their order is a matter of its weights. They fill three of four places; the hue is
+    turned after the first place or after the third, and one place stays idle so that
+    as many blends come before the hue as should.
     """
-    if config.hue == 0:
-        return _blends(images, draws, jnp.ones_like(draws.order, bool), config)
-    is_before = jnp.arange(3)[None, :] < draws.hue_place[:, None]
-    images = _blends(images, draws, is_before, config)
-    images = _turn_hue(images, draws.hue)
-    return _blends(images, draws, ~is_before, config)
+    first = 1 - draws.hue_place % 2
+    is_early = draws.hue_place < 2
+    for place in range(4):
+        images = _blend_at(place - first, images, draws, config)
+        if config.hue > 0 and place in (0, 2):
+            is_here = is_early if place == 0 else ~is_early
+            images = _turn_hue(images, jnp.where(is_here, draws.hue, 0.0))
+    return images
 
 
-def _blends(
-    images: Array, draws: SimclrDraws, is_active: Array, config: ConfigDict
+def _blend_at(
+    place: Array, images: Array, draws: SimclrDraws, config: ConfigDict
 ) -> Array:
+    """The blend that comes at `place`, shape (n,), in each image's order, if any."""
     if config.brightness == config.contrast == config.saturation == 0:
         return images
-    factors = jnp.take_along_axis(draws.factors, draws.order, axis=1)
-    factors = jnp.where(is_active, factors, 1.0)
-    zero = jnp.zeros_like(draws.hue)
-    for place in range(3):
-        factor, operation = factors[:, place], draws.order[:, place]
-        grey = jnp.where(operation == SATURATION, 1 - factor, 0.0)
-        level = zero
-        if config.contrast > 0:
-            mean = _mean_luma(images)
-            level = jnp.where(operation == CONTRAST, (1 - factor) * mean, 0.0)
-        images = _blend(images, factor, grey, level)
-    return images
+    index = jnp.clip(place, 0, 2)[:, None]
+    operation = jnp.take_along_axis(draws.order, index, axis=1)
+    factor = jnp.take_along_axis(draws.factors, operation, axis=1)[:, 0]
+    factor = jnp.where((place >= 0) & (place < 3), factor, 1.0)
+    operation = operation[:, 0]
+    grey = jnp.where(operation == SATURATION, 1 - factor, 0.0)
+    level = jnp.zeros_like(factor)
+    if config.contrast > 0:
+        mean = _mean_luma(images)
+        level = jnp.where(operation == CONTRAST, (1 - factor) * mean, 0.0)
+    return _blend(images, factor, grey, level)
 
 
 @stage
 def _blend(images: Array, factor: Array, grey: Array, level: Array) -> Array:
     """Image, its grey version and an even grey, added with weights of shape (n,)."""
     factor, grey, level = (x[:, None, None] for x in (factor, grey, level))
-    blended = factor * images + (grey * luma_of_channels(images) + level)
-    return jnp.clip(blended, 0.0, 1.0)
+    return clip(factor * images + (grey * luma_of_channels(images) + level))
 
 
 @stage
