@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.resample import gaussian_taps, sum_rows
-from isojax.data.augment.stages import stage
+from isojax.data.augment.resample import gaussian_taps, sum_rows, turn
 
 
 def gaussian_blur(image: Array, sigma: Array | float, *, kernel_size: int) -> Array:
@@ -27,27 +26,22 @@ def gaussian_blur(image: Array, sigma: Array | float, *, kernel_size: int) -> Ar
             f"shape {image.shape}; it is {kernel_size}"
         )
     sigma = jnp.asarray(sigma, jnp.float32)[None]
-    columns_first = image.transpose(1, 2, 0)[None]
-    return blur_batch(columns_first, sigma, kernel_size=kernel_size)[0].swapaxes(1, 2)
+    channels_first = image.transpose(2, 1, 0)[None]
+    blurred = blur_batch(channels_first, sigma, kernel_size=kernel_size)
+    return blurred[0].transpose(1, 2, 0)
 
 
 def blur_batch(images: Array, sigma: Array, *, kernel_size: int) -> Array:
-    """Blurs each image of a batch, whose columns come first.
+    """Blurs each image of a batch.
 
     Args:
-      images: float, shape (n, w, c, h).
+      images: float, turned: shape (n, c, columns, rows).
       sigma: in pixels, shape (n,); 0 leaves an image as it is.
       kernel_size: side of the kernel, odd.
 
     Returns:
-      Float32, rows first: shape (n, h, c, w).
+      Float32, shape (n, c, rows, columns).
     """
-    columns = gaussian_taps(sigma, length=images.shape[1], kernel_size=kernel_size)
+    columns = gaussian_taps(sigma, length=images.shape[2], kernel_size=kernel_size)
     rows = gaussian_taps(sigma, length=images.shape[3], kernel_size=kernel_size)
-    blurred = _rows_first(sum_rows(images, *columns))
-    return sum_rows(blurred, *rows)
-
-
-@stage
-def _rows_first(images: Array) -> Array:
-    return jnp.swapaxes(images, 1, 3)
+    return sum_rows(turn(sum_rows(images, *columns)), *rows)

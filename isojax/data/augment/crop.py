@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.resample import bicubic_taps, sum_rows, turn
+from isojax.data.augment.colour import clip
+from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
+from isojax.data.augment.stages import stage
 
 _ATTEMPTS = 10
 BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that a random box takes
@@ -34,8 +36,8 @@ def resized_crop(
     """
     box = (jnp.asarray(edge)[None] for edge in (top, left, height, width))
     is_flipped = jnp.zeros((1,), bool)
-    columns_first = crop_batch(image[None], *box, is_flipped, size=size)
-    return columns_first[0].transpose(2, 0, 1)
+    turned = crop_batch(image[None], *box, is_flipped, size=size)
+    return turned[0].transpose(2, 1, 0)
 
 
 def crop_batch(
@@ -60,10 +62,11 @@ def crop_batch(
       size: side of the result, in pixels.
 
     Returns:
-      Float32 in [0, 1], columns first: shape (n, columns, c, rows).
+      Float32 in [0, 1], turned: shape (n, c, columns, rows).
     """
-    rows = bicubic_taps(top, height, length=images.shape[1], size=size)
-    indices, weights = bicubic_taps(left, width, length=images.shape[2], size=size)
+    n, height_in, width_in, channels = images.shape
+    rows = bicubic_taps(top, height, length=height_in, size=size)
+    indices, weights = bicubic_taps(left, width, length=width_in, size=size)
     if images.dtype == jnp.uint8:
         weights = weights / 255.0
     flipped = is_flipped[None, :, None]
@@ -71,8 +74,20 @@ def crop_batch(
         jnp.where(flipped, indices[..., ::-1], indices),
         jnp.where(flipped, weights[..., ::-1], weights),
     )
-    cropped = sum_rows(turn(sum_rows(images, *rows)), *columns)
-    return jnp.clip(cropped, 0.0, 1.0)
+    cropped = sum_rows(images.reshape(n, 1, height_in, -1), *rows)
+    cropped = _channels_first(cropped.reshape(n, size, width_in, channels))
+    return _clipped_rows(cropped, *columns)
+
+
+@stage
+def _clipped_rows(images: Array, indices: Array, weights: Array) -> Array:
+    return clip(weighted_rows(images, indices, weights))
+
+
+@stage
+def _channels_first(images: Array) -> Array:
+    """Shape (n, rows, columns, c) to (n, c, columns, rows)."""
+    return images.transpose(0, 3, 2, 1)
 
 
 def random_crop_box(

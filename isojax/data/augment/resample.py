@@ -18,22 +18,23 @@ def weighted_rows(images: Array, indices: Array, weights: Array) -> Array:
     """Sums rows of each image.
 
     Args:
-      images: shape (n, length, a, b), of any type.
+      images: shape (n, channels, length, width), of any type.
       indices: of the rows, shape (taps, n, size), within the image.
       weights: shape (taps, n, size).
 
     Returns:
-      The sums over taps, float32, shape (n, size, a, b).
+      The sums over taps, float32, shape (n, channels, size, width).
     """
-    n, length, *rest = images.shape
-    rows = images.reshape(n * length, math.prod(rest))
-    first = (jnp.arange(n) * length)[:, None]
-    total = sum(
-        weight[..., None]
-        * rows.at[first + index].get(mode="promise_in_bounds").astype(jnp.float32)
+    n, channels, length, width = images.shape
+    rows = images.reshape(-1, width)
+    first = (length * jnp.arange(n * channels)).reshape(n, channels, 1)
+    return sum(
+        weight[:, None, :, None]
+        * rows.at[first + index[:, None, :]]
+        .get(mode="promise_in_bounds")
+        .astype(jnp.float32)
         for index, weight in zip(indices, weights, strict=True)
     )
-    return total.reshape(n, -1, *rest)
 
 
 sum_rows = stage(weighted_rows)
@@ -41,8 +42,8 @@ sum_rows = stage(weighted_rows)
 
 @stage
 def turn(images: Array) -> Array:
-    """Puts the second axis last: (n, p, w, c) becomes (n, w, c, p)."""
-    return jnp.moveaxis(images, 1, -1)
+    """Exchanges rows and columns, the last two axes."""
+    return jnp.swapaxes(images, -1, -2)
 
 
 def bicubic_taps(start: Array, extent: Array, *, length: int, size: int) -> Taps:

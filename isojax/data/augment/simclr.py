@@ -1,7 +1,7 @@
 """SimCLR's views: crop, flip, colour jitter, grey-scale, blur, solarisation.
 
 The random numbers of a view are drawn at once from its key; the operations then act on
-a whole batch, columns first: (n, columns, 3, rows).
+a whole batch, channels first and turned: (n, 3, columns, rows).
 """
 
 import itertools
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from isojax.data.augment.blur import blur_batch
 from isojax.data.augment.colour import (
+    clip,
     luma_of_channels,
     solarize,
     turn_hue_of_channels,
@@ -86,6 +87,8 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
         )
     draws = draw_parameters(keys, size=size, config=config)
     views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
+    turned = views.shape
+    views = views.reshape(len(views), 3, -1)
     if config.jitter_probability > 0:
         views = _jitter(views, draws, config)
     if config.grayscale_probability > 0:
@@ -93,10 +96,10 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
         views = _blend(views, 1 - grey, grey, jnp.zeros_like(grey))
     if config.blur_probability > 0:
         kernel_size = blur_kernel_size(size)
-        views = blur_batch(views, draws.sigma, kernel_size=kernel_size)
-        views = views.transpose(0, 1, 3, 2)
+        views = blur_batch(views.reshape(turned), draws.sigma, kernel_size=kernel_size)
+        views = views.transpose(0, 2, 3, 1)
     else:
-        views = views.transpose(0, 3, 1, 2)
+        views = views.reshape(turned).transpose(0, 3, 2, 1)
     if config.solarize_probability > 0:
         is_solarized = draws.is_solarized[:, None, None, None]
         views = jnp.where(is_solarized, solarize(views), views)
@@ -162,50 +165,51 @@ def _jitter(images: Array, draws: SimclrDraws, config: ConfigDict) -> Array:
     """Brightness, contrast, saturation and hue, in each image's own order.
 
     The first three are blends with something grey, so that one formula serves all and
-    their order is a matter of its weights. The hue, which costs most, is turned once,
-    and the three blends stand before it and again after it; either is idle.
+    their order is a matter of its weights. They fill three of four places; the hue is
+    turned after the first place or after the third, and one place stays idle so that
+    as many blends come before the hue as should.
     """
-    if config.hue == 0:
-        return _blends(images, draws, jnp.ones_like(draws.order, bool), config)
-    is_before = jnp.arange(3)[None, :] < draws.hue_place[:, None]
-    images = _blends(images, draws, is_before, config)
-    images = _turn_hue(images, draws.hue)
-    return _blends(images, draws, ~is_before, config)
+    first = 1 - draws.hue_place % 2
+    is_early = draws.hue_place < 2
+    for place in range(4):
+        images = _blend_at(place - first, images, draws, config)
+        if config.hue > 0 and place in (0, 2):
+            is_here = is_early if place == 0 else ~is_early
+            images = _turn_hue(images, jnp.where(is_here, draws.hue, 0.0))
+    return images
 
 
-def _blends(
-    images: Array, draws: SimclrDraws, is_active: Array, config: ConfigDict
+def _blend_at(
+    place: Array, images: Array, draws: SimclrDraws, config: ConfigDict
 ) -> Array:
+    """The blend that comes at `place`, shape (n,), in each image's order, if any."""
     if config.brightness == config.contrast == config.saturation == 0:
         return images
-    factors = jnp.take_along_axis(draws.factors, draws.order, axis=1)
-    factors = jnp.where(is_active, factors, 1.0)
-    zero = jnp.zeros_like(draws.hue)
-    for place in range(3):
-        factor, operation = factors[:, place], draws.order[:, place]
-        grey = jnp.where(operation == SATURATION, 1 - factor, 0.0)
-        level = zero
-        if config.contrast > 0:
-            mean = _mean_luma(images)
-            level = jnp.where(operation == CONTRAST, (1 - factor) * mean, 0.0)
-        images = _blend(images, factor, grey, level)
-    return images
+    index = jnp.clip(place, 0, 2)[:, None]
+    operation = jnp.take_along_axis(draws.order, index, axis=1)
+    factor = jnp.take_along_axis(draws.factors, operation, axis=1)[:, 0]
+    factor = jnp.where((place >= 0) & (place < 3), factor, 1.0)
+    operation = operation[:, 0]
+    grey = jnp.where(operation == SATURATION, 1 - factor, 0.0)
+    level = jnp.zeros_like(factor)
+    if config.contrast > 0:
+        mean = _mean_luma(images)
+        level = jnp.where(operation == CONTRAST, (1 - factor) * mean, 0.0)
+    return _blend(images, factor, grey, level)
 
 
 @stage
 def _blend(images: Array, factor: Array, grey: Array, level: Array) -> Array:
     """Image, its grey version and an even grey, added with weights of shape (n,)."""
-    factor, grey, level = (x[:, None, None, None] for x in (factor, grey, level))
-    blended = factor * images + (grey * luma_of_channels(images) + level)
-    return jnp.clip(blended, 0.0, 1.0)
+    factor, grey, level = (x[:, None, None] for x in (factor, grey, level))
+    return clip(factor * images + (grey * luma_of_channels(images) + level))
 
 
 @stage
 def _mean_luma(images: Array) -> Array:
-    means = images.mean(axis=(1, 3))
-    return luma_of_channels(means[..., None])[:, 0, 0]
+    return luma_of_channels(images.mean(axis=2, keepdims=True))[:, 0, 0]
 
 
 @stage
 def _turn_hue(images: Array, delta: Array) -> Array:
-    return turn_hue_of_channels(images, delta[:, None, None, None])
+    return turn_hue_of_channels(images, delta[:, None, None])

@@ -1,6 +1,7 @@
 """Normalised views of a batch of images."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +45,32 @@ def random_views(
             f"there is no augment.kind {config.kind!r}; choose one of "
             f"{', '.join(_KINDS)}"
         )
-    views = _KINDS[config.kind](keys, images, config=config)
-    return normalize(views, mean=mean, std=std).astype(dtype)
+
+    def make(keys: Array, images: Array) -> Array:
+        views = _KINDS[config.kind](keys, images, config=config)
+        return normalize(views, mean=mean, std=std).astype(dtype)
+
+    return jax.lax.platform_dependent(
+        keys, images, cpu=functools.partial(_in_chunks, make), default=make
+    )
+
+
+def _in_chunks(
+    make: Callable[[Array, Array], Array], keys: Array, images: Array
+) -> Array:
+    """Makes views of a few images at a time, which stay in a processor's cache."""
+    n = len(images)
+    chunk = max(1, _CHUNK_VALUES // images[0].size)
+    whole = n - n % chunk
+
+    def chunks(x: Array) -> Array:
+        return x[:whole].reshape(-1, chunk, *x.shape[1:])
+
+    views = jax.lax.map(lambda part: make(*part), (chunks(keys), chunks(images)))
+    views = views.reshape(whole, *views.shape[2:])
+    if whole == n:
+        return views
+    return jnp.concatenate([views, make(keys[whole:], images[whole:])])
 
 
 def normalize(images: Array, *, mean: tuple, std: tuple) -> Array:
@@ -61,4 +86,5 @@ def _affine_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
     return view(keys, images.astype(jnp.float32) / 255.0)
 
 
+_CHUNK_VALUES = 2**17
 _KINDS = {"simclr": simclr_views, "affine": _affine_views}
