@@ -29,10 +29,12 @@ def small_config():
 @pytest.fixture(scope="module")
 def small_data():
     """Every fortieth digit, enough for a loop."""
-    full = load_dataset("digits")
+    full = load_dataset(digits.get_config().data)
     part = slice(None, None, 40)
+    train = type(full.train)(full.train.images[part], full.train.labels[part])
     return full._replace(
-        train=type(full.train)(full.train.images[part], full.train.labels[part]),
+        pretrain=train,
+        train=train,
         evaluation=type(full.train)(
             full.evaluation.images[part], full.evaluation.labels[part]
         ),
