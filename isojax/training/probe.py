@@ -31,12 +31,35 @@ def probe_logits(weights: Array, representation: Array) -> Array:
 
 
 def probe_loss(
-    weights: Array, representation: Array, labels: Array
+    weights: Array,
+    representation: Array,
+    labels: Array,
+    *,
+    axis_name: str | None = None,
 ) -> tuple[Array, Array]:
-    """Mean cross-entropy and accuracy of a batch, both scalars."""
+    """Mean cross-entropy and accuracy of the labelled images of a batch.
+
+    Args:
+      weights: of the probe.
+      representation: shape (n, features).
+      labels: shape (n,), -1 where there is none.
+      axis_name: mapped axis over which the global batch is spread, if any.
+
+    Returns:
+      Two scalars, whose means over the devices are those of the global batch; zero
+      where no image of it is labelled.
+    """
     logits = probe_logits(weights, representation)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-    return loss, (logits.argmax(axis=-1) == labels).mean()
+    labelled = labels >= 0
+    part = labelled.mean()
+    if axis_name is not None:
+        part = jax.lax.pmean(part, axis_name)
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        logits, jnp.maximum(labels, 0)
+    )
+    hits = logits.argmax(axis=-1) == labels
+    weight = labelled / jnp.where(part > 0, part, 1.0)
+    return (weight * losses).mean(), (weight * hits).mean()
 
 
 def update_probe(probe: Probe, gradients: Array) -> Probe:

@@ -46,8 +46,8 @@ def make_train_step(
 
     Returns:
       `step(state, batch) -> (state, metrics)`. A batch has `images` (n, h, w, c) uint8,
-      `labels` (n,) int32 and `indices` (n,) int32; metrics are scalars over the global
-      batch.
+      `labels` (n,) int32, -1 for none, and `indices` (n,) int32; metrics are scalars
+      over the global batch.
 
     Source: Halvagal et al. 2023, appendix D; the order of updates is explained in
     `compute_loss` and `train_step`.
@@ -81,7 +81,10 @@ def make_train_step(
             )
         )
         probe_cross_entropy, probe_accuracy = probe_loss(
-            probe_weights, jnp.concatenate(representations), jnp.tile(labels, 2)
+            probe_weights,
+            jnp.concatenate(representations),
+            jnp.tile(labels, 2),
+            axis_name=axis_name,
         )
         similarity = spectral.cosine_similarity(*projections).mean()
         metrics = {
