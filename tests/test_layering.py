@@ -60,6 +60,7 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
+        ("tensorflow", "data"),
         ("tensorflow_datasets", "data"),
         ("matplotlib", "reporting"),
         ("orbax", "training"),

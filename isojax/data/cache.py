@@ -1,7 +1,8 @@
 """Decoded splits on disk: written once, checked and mapped into memory after that.
 
-A split's folder holds `images.npy`, `labels.npy` and `meta.json`. The last is written
-last, so that a folder without it is unfinished.
+A split's folder holds `images.bin` (uint8), `labels.bin` (int32, little-endian) and
+`meta.json`, with the shape and a checksum of every byte of the three. The last is
+written last, so that a folder without it is unfinished.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ import numpy as np
 from isojax.files import write_atomically
 
 VERSION = 1  # raise it when the same split would be decoded differently
-_META = "meta.json"
+_IMAGES, _LABELS, _META = "images.bin", "labels.bin", "meta.json"
+_LABEL_TYPE = np.dtype("<i4")
 
 
 class Images(NamedTuple):
@@ -59,13 +61,11 @@ def read_images(folder: Path) -> Images | None:
         meta = json.loads((folder / _META).read_bytes())
         if meta["version"] != VERSION:
             return None
-        images, labels = (
-            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
-            for name in ("images", "labels")
-        )
-        checksum = _checksum(meta, labels, zlib.crc32(images.reshape(-1)))
-        if checksum != meta["crc32"] or list(images.shape) != meta["shape"]:
-            raise DamagedCacheError("its checksum differs")
+        images = np.asarray(np.memmap(folder / _IMAGES, np.uint8, mode="r"))
+        labels = np.fromfile(folder / _LABELS, _LABEL_TYPE)
+        if _checksum(meta, labels, zlib.crc32(images)) != meta["crc32"]:
+            raise DamagedCacheError("the checksum differs")
+        images = images.reshape(meta["shape"])
         return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedCacheError(str(error).splitlines()[0]) from error
@@ -92,18 +92,15 @@ def write_images(
     folder.mkdir(parents=True)
     try:
         labels, crc = [], 0
-        with open(folder / "images.npy", "wb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "|u1", "fortran_order": False, "shape": shape}
-            )
+        with open(folder / _IMAGES, "wb") as file:
             # Not through a memory map, where a full disk kills the process.
             for images, batch_labels in batches:
                 content = np.ascontiguousarray(images).reshape(-1)
                 file.write(content)
                 crc = zlib.crc32(content, crc)
                 labels.append(batch_labels)
-        labels = np.concatenate(labels).astype(np.int32)
-        np.save(folder / "labels.npy", labels)
+        labels = np.concatenate(labels).astype(_LABEL_TYPE)
+        labels.tofile(folder / _LABELS)
         meta = {
             "version": VERSION,
             "shape": list(shape),

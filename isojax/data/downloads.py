@@ -7,6 +7,7 @@ import shutil
 import threading
 from functools import cache
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import promise
@@ -17,10 +18,13 @@ from tensorflow_datasets.core.download import checksums, download_manager
 from isojax.data.disk import naming_full_disk, require_space
 from isojax.errors import UsageError
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 3.0
+_NAMED_FILES = 5  # in a message
 # The archives extracted, the records made of them, and the decoded images take about
 # as much each.
 _COPIES = 3
+
+_DOWNLOAD_ERRORS = (tfds.download.DownloadError, requests.RequestException, URLError)
 
 
 class _Unreachable(Exception):
@@ -67,7 +71,7 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
             f"{builder.name} has to be downloaded and {', '.join(hosts)} gives no "
             f"answer; {_by_hand(unreachable, archives, manual)}"
         ) from error
-    except (tfds.download.DownloadError, requests.RequestException) as error:
+    except _DOWNLOAD_ERRORS as error:
         rest = [url for url in archives if url not in by_hand]
         raise UsageError(
             f"the download of {builder.name} failed ({_first_line(error)}); try again, "
@@ -140,7 +144,7 @@ def _place(manual: Path, info: checksums.UrlInfo) -> Path:
 def _by_hand(urls: list[str], archives: dict, manual: Path) -> str:
     """Names each file to place by hand, with its source, place, size and SHA-256."""
     files = []
-    for url in urls:
+    for url in urls[:_NAMED_FILES]:
         info = archives.get(url)
         if info is None or not info.filename:  # cannot be placed by hand
             return "connect this machine to the network"
@@ -148,6 +152,8 @@ def _by_hand(urls: list[str], archives: dict, manual: Path) -> str:
             f"fetch {url} on another machine and place it as {_place(manual, info)} "
             f"({info.size:,} bytes, SHA-256 {info.checksum})"
         )
+    if len(urls) > _NAMED_FILES:
+        files.append(f"and {len(urls) - _NAMED_FILES:,} more files in the same way")
     return "; ".join(files)
 
 

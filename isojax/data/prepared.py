@@ -97,9 +97,12 @@ def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
         )
     try:
         return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except (ValueError, tfds.core.DatasetNotFoundError) as error:
+    except (ValueError, AssertionError) as error:
+        configs = list(tfds.builder_cls(base).builder_configs)[:5]
+        remedy = f"write {base}/CONFIG with one of {', '.join(configs)}, ..."
         raise UsageError(
-            f"there is no data set {name!r}: {str(error).splitlines()[-1]}"
+            f"{base} has no version or configuration of config.data.name={name}; "
+            + (remedy if configs else f"write {base}")
         ) from error
 
 
@@ -136,10 +139,10 @@ def _decoded_batches(
         split=split,
         shuffle_files=False,
         read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
-        decoders={
+        decoders={  # masks and the like take as long as the image itself
             key: tfds.decode.SkipDecoding()
-            for key in builder.info.features
-            if key not in features
+            for key, feature in builder.info.features.items()
+            if isinstance(feature, tfds.features.Image) and key != image
         },
     )
     dataset = dataset.map(

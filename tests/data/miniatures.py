@@ -7,14 +7,20 @@ Every image shows its number, so that a test can tell which it is in any order a
 after any compression; see `number_of`.
 """
 
+import contextlib
 import io
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
+
+from configs import base
+from isojax.data import load_dataset
 
 ARCHIVES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -74,11 +80,9 @@ def write_archive(name: str, folder: Path) -> Path:
     return path
 
 
-def prepare(name: str, data_dir: Path) -> None:
-    """Places a miniature archive by hand and tells its builder the checksum of it.
-
-    The builder's class keeps the checksum as long as the process lives.
-    """
+@contextlib.contextmanager
+def known(names: Iterable[str], data_dir: Path) -> Iterator[None]:
+    """Places miniature archives by hand, whose checksums the builders then expect."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import checksums
 
@@ -86,9 +90,27 @@ def prepare(name: str, data_dir: Path) -> None:
 
     manual = data_dir / "downloads" / "manual"
     manual.mkdir(parents=True, exist_ok=True)
-    archive = write_archive(name, manual)
-    infos = tfds.builder_cls(name).url_infos
-    infos[ARCHIVES[name]] = checksums.compute_url_info(archive)
+    official = {}
+    for name in names:
+        archive = write_archive(name, manual)
+        infos = tfds.builder_cls(name).url_infos
+        official[name] = infos[ARCHIVES[name]]
+        infos[ARCHIVES[name]] = checksums.compute_url_info(archive)
+    try:
+        yield
+    finally:
+        for name, info in official.items():
+            tfds.builder_cls(name).url_infos[ARCHIVES[name]] = info
+
+
+def section(name: str, /, **fields) -> ConfigDict:
+    """The section `data` of a config for one of the four."""
+    data = base.get_config().data.to_dict() | {"name": name, "resolution": SIDE[name]}
+    if name == "stl10":
+        data["pretrain_split"] = "train+unlabelled"
+    if name == "tiny_imagenet":
+        data["evaluation_split"] = "validation"
+    return ConfigDict(data | fields)
 
 
 def _images(name: str, count: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -195,26 +217,12 @@ def _jpeg(name: str, number: int) -> bytes:
 
 def main() -> None:
     """Prepares all four under the folder that the command line names."""
-    from ml_collections import ConfigDict
-
-    from isojax.data import load_dataset
-
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tests.data.miniatures DIR")
     data_dir = Path(sys.argv[1]).absolute()
-    for name in ARCHIVES:
-        prepare(name, data_dir)
-        data = ConfigDict(
-            {
-                "name": name,
-                "resolution": SIDE[name],
-                "pretrain_split": "train+unlabelled" if name == "stl10" else "train",
-                "train_split": "train",
-                "evaluation_split": "validation" if name == "tiny_imagenet" else "test",
-                "validation_fraction": 0.0,
-            }
-        )
-        load_dataset(data, data_dir=data_dir)
+    with known(ARCHIVES, data_dir):
+        for name in ARCHIVES:
+            load_dataset(section(name), data_dir=data_dir)
     print(f"Ready: add --data_dir={data_dir} to train.py and eval_linear.py.")
 
 

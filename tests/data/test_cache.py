@@ -1,0 +1,110 @@
+import errno
+import fcntl
+import json
+
+import numpy as np
+import pytest
+
+from isojax.data import cache
+
+SHAPE = (7, 4, 4, 3)
+IMAGES = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
+LABELS = np.arange(7) - 1
+
+
+def batches():
+    yield IMAGES[:4], LABELS[:4]
+    yield IMAGES[4:], LABELS[4:]
+
+
+def write(folder, content=None):
+    cache.write_images(
+        folder,
+        batches() if content is None else content,
+        shape=SHAPE,
+        label_names=["a", "b"],
+        splits=["train", "test"],
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path / "set" / "train")
+    return tmp_path / "set" / "train"
+
+
+def test_what_was_written_comes_back_without_a_copy_in_memory(folder):
+    found = cache.read_images(folder)
+    np.testing.assert_array_equal(found.images, IMAGES)
+    np.testing.assert_array_equal(found.labels, LABELS)
+    assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int32)
+    assert (found.label_names, found.splits) == (("a", "b"), ("train", "test"))
+    assert not found.images.flags.writeable
+    owner = found.images
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    assert isinstance(owner, np.memmap)
+
+
+@pytest.mark.parametrize("file", ["images.bin", "labels.bin", "meta.json"])
+def test_any_flipped_byte_is_found(folder, file):
+    content = (folder / file).read_bytes()
+    places = np.linspace(0, len(content) - 1, 25).astype(int)
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        (folder / file).write_bytes(flipped)
+        try:
+            found = cache.read_images(folder)
+        except cache.DamagedCacheError:
+            continue
+        assert found is None, f"byte {place} of {file}"  # its version is another one
+
+
+@pytest.mark.parametrize("file", ["images.bin", "labels.bin", "meta.json"])
+def test_a_cut_file_is_found(folder, file):
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(cache.DamagedCacheError):
+        cache.read_images(folder)
+
+
+def test_an_unfinished_or_older_cache_is_not_read(folder, tmp_path):
+    assert cache.read_images(tmp_path / "nothing") is None
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"version": 0}))
+    assert cache.read_images(folder) is None
+    (folder / "meta.json").unlink()
+    assert cache.read_images(folder) is None
+
+
+def test_nothing_is_left_of_a_cache_whose_writing_stopped(folder):
+    def stopping():
+        yield IMAGES[:4], LABELS[:4]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write(folder, stopping())
+    assert not folder.exists()
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_a_second_process_waits_for_the_first(tmp_path, capsys, monkeypatch):
+    lock = tmp_path / "lock"
+    with cache.only_one_process(lock) as waited:
+        assert not waited
+        with open(lock) as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    flock, calls = fcntl.flock, []
+
+    def busy_at_first(file, operation):
+        calls.append(operation)
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", busy_at_first)
+    with cache.only_one_process(lock) as waited:
+        assert waited
+    assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
+    assert "Waiting" in capsys.readouterr().out

@@ -1,0 +1,165 @@
+import errno
+import functools
+import http.server
+import re
+import threading
+
+import pytest
+from ml_collections import ConfigDict
+from tensorflow_datasets.core.download import downloader, extractor
+
+from configs import base
+from isojax.data import downloads, load_dataset
+from isojax.errors import UsageError
+from tests.data import miniatures
+
+CLOSED = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def server():
+    """Answers every request with 403."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(403)
+            self.end_headers()
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, CLOSED)
+    for variable in ("no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`load(name)` loads the data set of that name from an empty folder."""
+
+    def load(name="cifar10"):
+        fields = {"name": name, "resolution": 32}
+        data = ConfigDict(base.get_config().data.to_dict() | fields)
+        return load_dataset(data, data_dir=tmp_path)
+
+    return load
+
+
+@pytest.fixture
+def miniature(no_network, tmp_path):
+    """The archive of CIFAR-10's miniature, placed by hand, its checksum known."""
+    with miniatures.known(["cifar10"], tmp_path):
+        yield tmp_path / "downloads" / "manual" / "cifar-10-binary.tar.gz"
+
+
+def files(folder):
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_any_answer_of_a_host_counts(server):
+    assert downloads.host_answers(server)
+    assert not downloads.host_answers(CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "cifar10",
+            [
+                "www.cs.toronto.edu gives no answer",
+                "fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                "downloads/manual/cifar-10-binary.tar.gz (170,052,171 bytes",
+                "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            ],
+        ),
+        (
+            "tiny_imagenet",
+            [
+                "cs231n.stanford.edu gives no answer",
+                "manual/tiny-imagenet-200.zip (248,100,043 bytes",
+                "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
+            ],
+        ),
+        ("oxford_iiit_pet", ["manual/annotations.tar.gz", "manual/images.tar.gz"]),
+        ("plantae_k", ["apple_d001.JPG", "more files in the same way"]),
+    ],
+)
+def test_without_a_network_the_files_to_place_are_named(name, parts, no_network, load):
+    with pytest.raises(UsageError) as error:
+        load(name)
+    for part in parts:
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_refused_download_is_told_with_its_reason(
+    server, load, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(downloads, "host_answers", lambda url: True)
+    open_url = downloader._open_url
+    monkeypatch.setattr(
+        downloader, "_open_url", lambda url, **kwargs: open_url(server, **kwargs)
+    )
+    with pytest.raises(
+        UsageError, match="failed .*HTTP code: 403.*; try again, or fetch"
+    ):
+        load()
+    assert {path.name for path in files(tmp_path)} == {".cifar10.lock"}
+
+
+def test_a_cut_archive_is_named_with_both_checksums(miniature, load):
+    whole = miniature.read_bytes()
+    miniature.write_bytes(whole[:1000])
+    with pytest.raises(UsageError) as error:
+        load()
+    message = str(error.value)
+    assert f"{miniature} is cut or not the right file: it has 1,000 bytes" in message
+    assert f"expected are {len(whole):,}" in message
+    assert len(set(re.findall("[0-9a-f]{64}", message))) == 2
+    miniature.write_bytes(whole)
+    assert len(load().train.labels) == miniatures.TRAIN["cifar10"]
+
+
+def test_a_disk_that_fills_up_while_extracting_leaves_nothing(
+    miniature, load, monkeypatch, tmp_path
+):
+    copy, calls = extractor._copy, []
+
+    def copy_until_full(content, path):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(content, path)
+
+    monkeypatch.setattr(extractor, "_copy", copy_until_full)
+    with pytest.raises(UsageError, match="is full, so that preparing cifar10 stopped"):
+        load()
+    assert len(calls) >= 3
+    assert files(tmp_path) == {miniature, tmp_path / "isojax" / ".cifar10.lock"}
+
+
+@pytest.mark.parametrize(
+    ("free", "purpose"),
+    [(100, "preparing cifar10"), (9.5e5, "decoding train of cifar10")],
+)
+def test_room_is_asked_for_before_each_part(
+    free, purpose, miniature, load, monkeypatch
+):
+    usage = functools.partial(downloads.shutil._ntuple_diskusage, 9e9, 0)
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage(free))
+    with pytest.raises(UsageError, match=f"{purpose} takes about"):
+        load()
