@@ -30,23 +30,11 @@ def small_config():
 def small_data():
     """Every fortieth digit, enough for a loop."""
     full = load_dataset(digits.get_config().data)
-<<<<<<< HEAD
     few = {
         name: Split(*(array[::40] for array in getattr(full, name)))
         for name in ("pretrain", "train", "evaluation")
     }
     return full._replace(**few)
-=======
-    part = slice(None, None, 40)
-    train = type(full.train)(full.train.images[part], full.train.labels[part])
-    return full._replace(
-        pretrain=train,
-        train=train,
-        evaluation=type(full.train)(
-            full.evaluation.images[part], full.evaluation.labels[part]
-        ),
-    )
->>>>>>> 3cf8f3ba43ee04b4acf24b6b96df13f55d7d04da
 
 
 @pytest.fixture(scope="module", autouse=True)
