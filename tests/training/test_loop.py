@@ -165,3 +165,16 @@ def test_a_diverging_run_is_told_in_one_line(tmp_path):
     config.optimizer.learning_rate = 1e30
     with pytest.raises(UsageError, match="diverged in epoch 1.*learning_rate"):
         pretrain(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("steps", [4, 6])
+def test_a_run_of_some_steps_is_the_beginning_of_the_whole(finished, tmp_path, steps):
+    config = small_config()
+    config.steps = steps  # epochs have three
+    workdir = pretrain(config, tmp_path / "run")
+    rows = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == [3, steps]
+    part = load_encoder(workdir, step=steps)[1]
+    if steps == 6:
+        whole = load_encoder(finished, step=steps)[1]
+        jax.tree.map(np.testing.assert_array_equal, part, whole)
