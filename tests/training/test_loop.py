@@ -86,10 +86,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
     def map_and_stop(step):
         mapped = map_step(step)
 
-        def stopping(state, batch):
+        def stopping(state, batch, resident):
             if int(state.step) == 7:  # in the middle of the last epoch
                 raise KeyboardInterrupt
-            return mapped(state, batch)
+            return mapped(state, batch, resident)
 
         return stopping
 
