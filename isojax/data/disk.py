@@ -25,8 +25,8 @@ def require_space(folder: Path, needed: int, *, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"{purpose} takes about {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are "
-            f"free in {folder}; make room, or name a folder on another disk with "
+            f"{purpose} takes about {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
+            f"are free in {folder}; make room, or name a folder on another disk with "
             "--data_dir"
         )
 

@@ -79,6 +79,13 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
         ) from error
     except download_manager.NonMatchingChecksumError as error:
         raise UsageError(_wrong_archive(archives, manual, error)) from error
+    except AssertionError as error:
+        if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            raise
+        instructions = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
+        raise UsageError(
+            f"{builder.name} has to be fetched by hand into {manual}: {instructions}"
+        ) from error
     finally:
         for path in _unfinished(data_dir) - before:
             shutil.rmtree(path, ignore_errors=True)
@@ -94,7 +101,7 @@ def host_answers(url: str) -> bool:
     def ask():
         try:
             response = requests.head(url, timeout=_ANSWER_SECONDS)
-            answers.append(response.status_code < 500)
+            answers.append(response.status_code not in (502, 503, 504))
         except requests.RequestException:
             pass
 

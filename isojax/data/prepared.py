@@ -79,7 +79,7 @@ def _decode(
     shape = (count, resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
     require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
-    print(f"{purpose.capitalize()}, {count:,} images, once ...", flush=True)
+    print(f"Now {purpose}, {count:,} images, once ...", flush=True)
     batches = _decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(
@@ -88,10 +88,10 @@ def _decode(
 
 
 def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
-    known = ["digits", *tfds.list_builders(with_community_datasets=False)]
+    known = tfds.list_builders(with_community_datasets=False)
     base = name.split("/")[0].split(":")[0]
     if base not in known:
-        near = difflib.get_close_matches(base, known, n=3, cutoff=0.0)
+        near = difflib.get_close_matches(base, ["digits", *known], n=3, cutoff=0.0)
         raise UsageError(
             f"there is no data set {name!r}; the nearest names are {', '.join(near)}"
         )

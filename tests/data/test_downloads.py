@@ -106,6 +106,13 @@ def test_without_a_network_the_files_to_place_are_named(name, parts, no_network,
     assert "\n" not in str(error.value)
 
 
+def test_a_set_that_its_owner_hands_out_is_told_so(load):
+    with pytest.raises(
+        UsageError, match="resisc45 has to be fetched by hand into .*: "
+    ):
+        load("resisc45")
+
+
 def test_a_refused_download_is_told_with_its_reason(
     server, load, monkeypatch, tmp_path
 ):
