@@ -76,6 +76,13 @@ def test_views_in_bfloat16_are_the_rounded_ones():
     np.testing.assert_allclose(rounded.astype(jnp.float32), views, rtol=4e-3, atol=1e-6)
 
 
+def test_accelerators_work_on_the_whole_batch_at_once():
+    traced = compiled_views(SIMCLR).trace(KEYS, IMAGES)
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert f"{len(IMAGES)}x3x40x40" in program and "stablehlo.while" not in program
+    assert "optimization_barrier" in program and "inlineable" not in program
+
+
 def test_an_unknown_kind_names_the_known_ones():
     with pytest.raises(UsageError, match="'simclar'.*simclr, affine"):
         compiled_views(FrozenConfigDict({"kind": "simclar"}))(KEYS, IMAGES)
