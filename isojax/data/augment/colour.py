@@ -4,9 +4,10 @@ Public functions take one image, float in [0, 1], shape (h, w, 3). The functions
 channels take arrays (..., 3, m), whose last axis is long and contiguous.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array
+
+from isojax.data.augment.comparison import clip, flip_sign, larger, smaller
 
 # ITU-R BT.601, rounded as torchvision rounds it.
 _LUMA = (0.2989, 0.587, 0.114)
@@ -82,51 +83,20 @@ def turn_hue_of_channels(image: Array, delta: Array | float) -> Array:
     needs neither cases nor divisions, which are slow.
     """
     r, g, b = (image[..., i : i + 1, :] for i in range(3))
-    largest = _max(_max(r, g), b)
-    smallest = _min(_min(r, g), b)
+    largest = larger(larger(r, g), b)
+    smallest = smaller(smaller(r, g), b)
     chroma = largest - smallest
     step = 6 * delta * chroma
 
     def channel(this: Array, following: Array, last: Array) -> Array:
         distance = following + last - this + (largest - 2 * smallest)
-        moved = jnp.abs(distance + _with_sign(step, following - last))
-        moved = _min(moved, 6 * chroma - moved)
-        return smallest + _min(_max(2 * chroma - moved, 0.0), chroma)
+        moved = jnp.abs(distance + flip_sign(step, following - last))
+        moved = smaller(moved, 6 * chroma - moved)
+        return smallest + smaller(larger(2 * chroma - moved, 0.0), chroma)
 
     return jnp.concatenate(
         [channel(r, g, b), channel(g, b, r), channel(b, r, g)], axis=-2
     )
-
-
-def clip(x: Array) -> Array:
-    """Clips to [0, 1]."""
-    return _min(_max(x, 0.0), 1.0)
-
-
-# Floats compare as their bits do, unless both are negative. The comparison of integers
-# is one instruction; that of floats has to mind NaN and takes five.
-
-
-def _max(x: Array, y: Array | float) -> Array:
-    return _float(jnp.maximum(_bits(x), _bits(y)))
-
-
-def _min(x: Array, y: Array | float) -> Array:
-    return _float(jnp.minimum(_bits(x), _bits(y)))
-
-
-def _with_sign(x: Array, sign: Array) -> Array:
-    """Changes the sign of `x` where `sign` is negative."""
-    sign_bit = jnp.iinfo(jnp.int32).min
-    return _float(_bits(x) ^ (_bits(sign) & sign_bit))
-
-
-def _bits(x: Array | float) -> Array:
-    return jax.lax.bitcast_convert_type(jnp.asarray(x, jnp.float32), jnp.int32)
-
-
-def _float(bits: Array) -> Array:
-    return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def _blend(image: Array, reference: Array, factor: Array | float) -> Array:

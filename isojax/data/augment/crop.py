@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.colour import clip
+from isojax.data.augment.comparison import clip
 from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
 from isojax.data.augment.stages import stage
 
@@ -65,18 +65,14 @@ def crop_batch(
       Float32 in [0, 1], turned: shape (n, c, columns, rows).
     """
     n, height_in, width_in, channels = images.shape
-    rows = bicubic_taps(top, height, length=height_in, size=size)
-    indices, weights = bicubic_taps(left, width, length=width_in, size=size)
+    upright = jnp.zeros_like(is_flipped)
+    rows = bicubic_taps(top, height, upright, length=height_in, size=size)
+    indices, weights = bicubic_taps(left, width, is_flipped, length=width_in, size=size)
     if images.dtype == jnp.uint8:
         weights = weights / 255.0
-    flipped = is_flipped[None, :, None]
-    columns = (
-        jnp.where(flipped, indices[..., ::-1], indices),
-        jnp.where(flipped, weights[..., ::-1], weights),
-    )
     cropped = sum_rows(images.reshape(n, 1, height_in, -1), *rows)
     cropped = _channels_first(cropped.reshape(n, size, width_in, channels))
-    return _clipped_rows(cropped, *columns)
+    return _clipped_rows(cropped, indices, weights)
 
 
 @stage

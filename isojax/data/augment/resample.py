@@ -9,6 +9,7 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
+from isojax.data.augment.comparison import clip, larger
 from isojax.data.augment.stages import stage
 
 Taps = tuple[Array, Array]
@@ -46,12 +47,15 @@ def turn(images: Array) -> Array:
     return jnp.swapaxes(images, -1, -2)
 
 
-def bicubic_taps(start: Array, extent: Array, *, length: int, size: int) -> Taps:
+def bicubic_taps(
+    start: Array, extent: Array, is_reversed: Array, *, length: int, size: int
+) -> Taps:
     """Where each pixel of a resized axis comes from, bicubic and antialiased.
 
     Args:
-      start: first pixel of the box along this axis, shape (n,).
+      start: first pixel of the box along this axis, an integer, shape (n,).
       extent: pixels of the box, shape (n,).
+      is_reversed: whether the result runs backwards, shape (n,).
       length: pixels of the whole axis; a box lies within.
       size: pixels of the result.
 
@@ -59,26 +63,27 @@ def bicubic_taps(start: Array, extent: Array, *, length: int, size: int) -> Taps
       Indices and weights, shape (taps, n, size). Pixels outside the box weigh nothing,
       and the weights of a pixel sum to one.
     """
-    start, extent = (x[None, :, None].astype(jnp.float32) for x in (start, extent))
+    start, extent = (x[:, None].astype(jnp.float32) for x in (start, extent))
+    place = jnp.arange(size)[None, :]
+    place = jnp.where(is_reversed[:, None], size - 1 - place, place)
     scale = extent / size
     stretch = jnp.maximum(scale, 1.0)  # antialiasing widens the kernel when shrinking
-    centre = start + (jnp.arange(size)[None, None, :] + 0.5) * scale
+    centre = start + (place + 0.5) * scale
     first = jnp.floor(centre - 0.5 - 2 * stretch) + 1
     taps = math.ceil(4 * max(1.0, length / size))
-    source = first + jnp.arange(taps)[:, None, None]
-    weights = _cubic((source + 0.5 - centre) / stretch)
-    inside = (source >= start) & (source < start + extent)
-    weights = jnp.where(inside, weights, 0.0)
-    indices = jnp.clip(source, 0, length - 1).astype(jnp.int32)
+    source = first[None] + jnp.arange(taps)[:, None, None]
+    weights = _cubic((source + 0.5 - centre[None]) / stretch[None])
+    is_inside = clip(source - start[None] + 1) * clip((start + extent)[None] - source)
+    weights = weights * is_inside
+    indices = jnp.clip(source.astype(jnp.int32), 0, length - 1)
     return indices, weights / weights.sum(axis=0, keepdims=True)
 
 
 def _cubic(x: Array) -> Array:
     """Keys' cubic convolution kernel with a = -1/2, zero beyond two pixels."""
     x = jnp.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return jnp.where(x < 1, near, jnp.where(x < 2, far, 0.0))
+    within_one, within_two = larger(1 - x, 0.0), larger(2 - x, 0.0)
+    return within_one**2 * (1 - 2 * within_one) + 0.5 * within_two**2 * (within_two - 1)
 
 
 def gaussian_taps(sigma: Array, *, length: int, kernel_size: int) -> Taps:

@@ -60,17 +60,12 @@ def _in_chunks(
 ) -> Array:
     """Makes views of a few images at a time, which stay in a processor's cache."""
     n = len(images)
-    chunk = max(1, _CHUNK_VALUES // images[0].size)
-    whole = n - n % chunk
-
-    def chunks(x: Array) -> Array:
-        return x[:whole].reshape(-1, chunk, *x.shape[1:])
-
-    views = jax.lax.map(lambda part: make(*part), (chunks(keys), chunks(images)))
-    views = views.reshape(whole, *views.shape[2:])
-    if whole == n:
-        return views
-    return jnp.concatenate([views, make(keys[whole:], images[whole:])])
+    most = min(n, max(1, _CHUNK_VALUES // images[0].size))
+    # A divisor, since what remained would have to be copied behind the rest.
+    chunk = max(size for size in range(1, most + 1) if n % size == 0)
+    parts = (x.reshape(n // chunk, chunk, *x.shape[1:]) for x in (keys, images))
+    views = jax.lax.map(lambda part: make(*part), tuple(parts))
+    return views.reshape(images.shape)
 
 
 def normalize(images: Array, *, mean: tuple, std: tuple) -> Array:
@@ -86,5 +81,5 @@ def _affine_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
     return view(keys, images.astype(jnp.float32) / 255.0)
 
 
-_CHUNK_VALUES = 2**17
+_CHUNK_VALUES = 2**17  # 512 KiB, while two or three arrays are in use at a time
 _KINDS = {"simclr": simclr_views, "affine": _affine_views}

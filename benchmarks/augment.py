@@ -1,0 +1,177 @@
+"""How many augmented views a second one processor core makes, as a Markdown table.
+
+    export XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
+    taskset -c 0 python -m benchmarks.augment
+
+A view is the whole of SimCLR's pipeline: from uint8 images in memory to normalised
+float32 arrays. Views are made in batches by one jitted function. Per core means that
+the process may run on one core only, which `taskset` sees to; the flag keeps XLA from
+dividing a product among threads. The rate is one over the median time of a batch;
+beside it stand the rates at the slowest and the fastest repetition, and the views made
+per second of processor time, which other programs on the same machine disturb less.
+
+Where torchvision is installed, its transforms make the same views from the same images,
+one PIL image after the other in one thread, in turn with the repetitions of isojax.
+"""
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.dynamics import markdown
+from isojax.data.augment import random_views
+
+BATCH = 256
+REPETITIONS = 15
+TORCHVISION_VIEWS = 64  # a repetition
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+HAS_TORCHVISION = importlib.util.find_spec("torchvision") is not None
+
+
+class Timing(NamedTuple):
+    """Views a second of one repetition, by the clock and by the processor's time."""
+
+    wall: float
+    processor: float
+
+
+def main() -> None:
+    """Prints the table."""
+    columns = ["side", "jitter", "blur", "views/s", "slowest to fastest", "by CPU time"]
+    if HAS_TORCHVISION:
+        columns += ["torchvision, views/s", "ratio"]
+    rows = []
+    for size, strength, blur_probability in (
+        (32, 0.5, 0),
+        (64, 0.5, 0),
+        (96, 1.0, 0.5),
+    ):
+        config = simclr_config(strength, blur_probability)
+        makers = [isojax_maker(size, config)]
+        if HAS_TORCHVISION:
+            makers.append(torchvision_maker(size, config))
+        ours, *theirs = alternate(makers)
+        rates = [timing.wall for timing in ours]
+        rate = statistics.median(rates)
+        processor_rate = statistics.median(timing.processor for timing in ours)
+        row = [
+            f"{size}",
+            f"s = {strength}",
+            f"{blur_probability:.0%}",
+            f"{rate:,.0f}",
+            f"{min(rates):,.0f} to {max(rates):,.0f}",
+            f"{processor_rate:,.0f}",
+        ]
+        for timings in theirs:
+            their_rate = statistics.median(timing.wall for timing in timings)
+            row += [f"{their_rate:,.0f}", f"{rate / their_rate:.1f}"]
+        rows.append(row)
+    print(markdown(columns, rows), flush=True)
+
+
+def simclr_config(strength: float, blur_probability: float) -> ConfigDict:
+    """The section `augment` of a run."""
+    return ConfigDict(
+        {
+            "kind": "simclr",
+            "crop_scale": (0.08, 1.0),
+            "crop_ratio": (3 / 4, 4 / 3),
+            "flip_probability": 0.5,
+            "jitter_probability": 0.8,
+            "brightness": 0.8 * strength,
+            "contrast": 0.8 * strength,
+            "saturation": 0.8 * strength,
+            "hue": 0.2 * strength,
+            "grayscale_probability": 0.2,
+            "blur_probability": blur_probability,
+            "blur_sigma": (0.1, 2.0),
+            "solarize_probability": 0.0,
+        }
+    )
+
+
+def random_images(n: int, size: int) -> np.ndarray:
+    """Images of random pixels, whose values do not matter to the time."""
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def isojax_maker(size: int, config: ConfigDict) -> Callable[[], int]:
+    """A function that makes a batch of views and returns how many these are."""
+    images = jax.device_put(random_images(BATCH, size))
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    views = jax.jit(
+        lambda keys, images: random_views(
+            keys, images, config=config, mean=MEAN, std=STD
+        )
+    )
+
+    def make() -> int:
+        views(keys, images).block_until_ready()
+        return BATCH
+
+    return make
+
+
+def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], int]:
+    """The same by torchvision's transforms on PIL images."""
+    import torch
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    torch.set_num_threads(1)
+    jitter = v2.ColorJitter(
+        config.brightness, config.contrast, config.saturation, config.hue
+    )
+    transforms = [
+        v2.RandomResizedCrop(
+            size,
+            scale=config.crop_scale,
+            ratio=config.crop_ratio,
+            interpolation=v2.InterpolationMode.BICUBIC,
+        ),
+        v2.RandomHorizontalFlip(config.flip_probability),
+        v2.RandomApply([jitter], p=config.jitter_probability),
+        v2.RandomGrayscale(config.grayscale_probability),
+    ]
+    if config.blur_probability > 0:
+        blur = v2.GaussianBlur(size // 20 * 2 + 1, sigma=config.blur_sigma)
+        transforms.append(v2.RandomApply([blur], p=config.blur_probability))
+    transforms += [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(MEAN, STD),
+    ]
+    transform = v2.Compose(transforms)
+    images = [
+        Image.fromarray(image) for image in random_images(TORCHVISION_VIEWS, size)
+    ]
+
+    def make() -> int:
+        torch.stack([transform(image) for image in images])
+        return TORCHVISION_VIEWS
+
+    return make
+
+
+def alternate(makers: list[Callable[[], int]]) -> list[list[Timing]]:
+    """Timings of each function, called in turn, the first calls not counted."""
+    timings = [[] for _ in makers]
+    for repetition in range(1 + REPETITIONS):
+        for make, so_far in zip(makers, timings, strict=True):
+            wall, processor = time.perf_counter(), time.process_time()
+            views = make()
+            wall = time.perf_counter() - wall
+            processor = time.process_time() - processor
+            if repetition > 0:
+                so_far.append(Timing(views / wall, views / processor))
+    return timings
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Batches of normalised views, of both kinds and in the training step."""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from configs import digits
+from isojax.data import augment
+from isojax.errors import UsageError
+from isojax.training.step import make_views
+
+SIMCLR = FrozenConfigDict(
+    dict(
+        kind="simclr",
+        crop_scale=(0.08, 1.0),
+        crop_ratio=(3 / 4, 4 / 3),
+        flip_probability=0.5,
+        jitter_probability=0.8,
+        brightness=0.4,
+        contrast=0.4,
+        saturation=0.4,
+        hue=0.1,
+        grayscale_probability=0.2,
+        blur_probability=0.5,
+        blur_sigma=(0.1, 2.0),
+        solarize_probability=0.0,
+    )
+)
+AFFINE = FrozenConfigDict(digits.get_config().augment)
+MEAN, STD = (0.1, 0.4, 0.7), (0.2, 0.3, 0.5)
+# So many that the batch is worked on in parts.
+IMAGES = np.random.default_rng(0).integers(0, 256, (54, 40, 40, 3), dtype=np.uint8)
+KEYS = jax.random.split(jax.random.key(5), len(IMAGES))
+
+
+@lru_cache
+def compiled_views(config, dtype=jnp.float32):
+    return jax.jit(
+        partial(augment.random_views, config=config, mean=MEAN, std=STD, dtype=dtype)
+    )
+
+
+def run_config(augment, **view2):
+    return ConfigDict(
+        dict(augment=augment, augment_view2=view2, data=dict(mean=MEAN, std=STD))
+    )
+
+
+@pytest.mark.parametrize("config", [SIMCLR, AFFINE], ids=lambda config: config.kind)
+def test_views_are_those_of_each_image_alone_normalised(config):
+    views = compiled_views(config)(KEYS, IMAGES)
+    assert views.shape == IMAGES.shape and views.dtype == jnp.float32
+    function = getattr(augment, f"{config.kind}_view")
+    view = jax.jit(lambda key, image: function(key, image, config=config))
+    for i in (0, 7, 53):
+        one = view(KEYS[i], IMAGES[i] / np.float32(255))
+        expected = augment.normalize(one, mean=MEAN, std=STD)
+        np.testing.assert_allclose(views[i], expected, atol=2e-5)
+
+
+def test_views_do_not_depend_on_their_place():
+    views = compiled_views(SIMCLR)(KEYS, IMAGES)
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    shuffled = compiled_views(SIMCLR)(KEYS[order], IMAGES[order])
+    np.testing.assert_allclose(shuffled, views[order], atol=1e-5)
+
+
+def test_views_in_bfloat16_are_the_rounded_ones():
+    views = compiled_views(SIMCLR)(KEYS, IMAGES)
+    rounded = compiled_views(SIMCLR, dtype=jnp.bfloat16)(KEYS, IMAGES)
+    assert rounded.dtype == jnp.bfloat16
+    np.testing.assert_allclose(rounded.astype(jnp.float32), views, rtol=4e-3, atol=1e-6)
+
+
+def test_accelerators_work_on_the_whole_batch_at_once():
+    traced = compiled_views(SIMCLR).trace(KEYS, IMAGES)
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert f"{len(IMAGES)}x3x40x40" in program and "stablehlo.while" not in program
+    assert "optimization_barrier" in program and "inlineable" not in program
+
+
+def test_an_unknown_kind_names_the_known_ones():
+    with pytest.raises(UsageError, match="'simclar'.*simclr, affine"):
+        compiled_views(FrozenConfigDict({"kind": "simclar"}))(KEYS, IMAGES)
+
+
+def test_the_second_view_is_drawn_apart_and_may_differ_in_some_fields():
+    batch = {"images": IMAGES[:4], "indices": np.arange(4)}
+    key = jax.random.key(0)
+    first, same = jax.jit(partial(make_views, config=run_config(SIMCLR)))(key, batch)
+    assert jnp.abs(first - same).mean() > 0.1
+    config = run_config(SIMCLR, solarize_probability=1.0)
+    unchanged, second = jax.jit(partial(make_views, config=config))(key, batch)
+    np.testing.assert_allclose(unchanged, first, atol=1e-5)
+    before, after = np.asarray(same) * STD + MEAN, np.asarray(second) * STD + MEAN
+    is_close = np.abs(before - 0.5) < 1e-5  # rounding decides
+    expected = np.where(before >= 0.5, 1 - before, before)
+    np.testing.assert_allclose(after[~is_close], expected[~is_close], atol=1e-5)
