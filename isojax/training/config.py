@@ -9,6 +9,7 @@ _POSITIVE = (
     "epochs",
     "batch_size",
     "checkpoint_every_epochs",
+    "checkpoint.keep_last",
     "model.width",
     "model.kernel_size",
     "model.stride",
@@ -20,6 +21,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "seed",
+    "checkpoint.keep_every_epochs",
     "optimizer.weight_decay",
     "optimizer.warmup_epochs",
     "method.epsilon",
@@ -54,6 +56,13 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.warmup_epochs",
         lambda value: value < config.epochs,
         f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config,
+        "checkpoint.keep_every_epochs",
+        lambda value: value % config.checkpoint_every_epochs == 0,
+        "set it to a multiple of config.checkpoint_every_epochs="
+        f"{config.checkpoint_every_epochs}",
     )
     _require(
         config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"

@@ -17,8 +17,10 @@ from isojax.data import Dataset, Split, augment, load_dataset, training_batches
 from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.reporting import History, save_figures, save_views
+from isojax.training.agreement import check_agreement
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
+from isojax.training.fork import fork_run
 from isojax.training.optimizer import make_optimizer
 from isojax.training.probe import probe_logits
 from isojax.training.state import TrainState, init_state
@@ -30,12 +32,18 @@ _SHOWN_VIEWS = 12
 _STEPS_PER_REPORT = 10
 
 
-def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
+def pretrain(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    fork_from: str | os.PathLike | None = None,
+) -> Path:
     """Pretrains an encoder, or goes on with a run that was interrupted.
 
     Args:
       config: of the run, as `configs/base.py` describes it.
       workdir: the run's folder.
+      fork_from: folder of another run, from whose newest checkpoint a new one starts.
 
     Returns:
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
@@ -48,13 +56,52 @@ def pretrain(config: ConfigDict, workdir: str | os.PathLike) -> Path:
         config.data.name, validation_fraction=config.data.validation_fraction
     )
     _check_data(config, dataset)
-    workdir = open_workdir(workdir, config)
-    run = _Run(config, dataset, workdir)
-    if run.first_epoch == config.epochs:
-        print(f"The run in {workdir} is finished; name another folder for a new one.")
-        return workdir
-    run.train()
+    check_agreement(config, dataset)
+    if fork_from is not None:
+        fork_run(
+            fork_from,
+            workdir,
+            config,
+            like=jax.eval_shape(lambda: _first_state(config, dataset)),
+            steps_per_epoch=_steps_per_epoch(config, dataset),
+        )
+    with open_workdir(workdir, config) as workdir:
+        run = _Run(config, dataset, workdir)
+        if run.first_epoch == config.epochs:
+            print(
+                f"The run in {workdir} is finished; name another folder for a new one."
+            )
+        else:
+            run.train()
     return workdir
+
+
+def _steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
+    return len(dataset.train.images) // config.batch_size
+
+
+def _build(config: ConfigDict, dataset: Dataset):
+    """The network, its optimiser and the learning rate of a run."""
+    network = build_network(
+        config.model, predictor=config.method.predictor, axis_name=parallel.AXIS
+    )
+    return network, *make_optimizer(
+        config.optimizer,
+        steps_per_epoch=_steps_per_epoch(config, dataset),
+        epochs=config.epochs,
+    )
+
+
+def _first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
+    network, optimizer, _ = _build(config, dataset)
+    return init_state(
+        network,
+        optimizer,
+        seed=config.seed,
+        image_shape=dataset.train.images.shape[1:],
+        num_classes=dataset.num_classes,
+        ema=config.method.target == "ema",
+    )
 
 
 def _check_data(config: ConfigDict, dataset: Dataset) -> None:
@@ -80,17 +127,8 @@ class _Run:
         self.config = config
         self.dataset = dataset
         self.workdir = workdir
-        self.steps_per_epoch = len(dataset.train.images) // config.batch_size
-        network = build_network(
-            config.model,
-            predictor=config.method.predictor,
-            axis_name=parallel.AXIS,
-        )
-        optimizer, learning_rate = make_optimizer(
-            config.optimizer,
-            steps_per_epoch=self.steps_per_epoch,
-            epochs=config.epochs,
-        )
+        self.steps_per_epoch = _steps_per_epoch(config, dataset)
+        network, optimizer, learning_rate = _build(config, dataset)
         self.step = parallel.map_step(
             make_train_step(
                 network,
@@ -102,17 +140,14 @@ class _Run:
             )
         )
         self.evaluate = jax.jit(_make_evaluation(network, config))
-        self.state = init_state(
-            network,
-            optimizer,
-            seed=config.seed,
-            image_shape=dataset.train.images.shape[1:],
-            num_classes=dataset.num_classes,
-            ema=config.method.target == "ema",
+        self.state = _first_state(config, dataset)
+        self.checkpoints = Checkpoints(
+            workdir,
+            keep_last=config.checkpoint.keep_last,
+            keep_every_steps=config.checkpoint.keep_every_epochs * self.steps_per_epoch,
         )
-        self.checkpoints = Checkpoints(workdir)
-        if self.checkpoints.latest_step() is not None:
-            self.state = self.checkpoints.restore(self.state)
+        if self.checkpoints.steps():
+            self.state = self.checkpoints.restore(self.state, set_aside=True)
         self.state = parallel.replicate(self.state)
         self.first_epoch = int(self.state.step) // self.steps_per_epoch
         self.history = History(workdir, epochs=self.first_epoch)
