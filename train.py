@@ -49,7 +49,8 @@ def main() -> None:
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
-    pretrain(config, workdir, fork_from=_FORK_FROM.value)
+    with parallel.ending_alone():
+        pretrain(config, workdir, fork_from=_FORK_FROM.value)
 
 
 if __name__ == "__main__":

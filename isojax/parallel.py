@@ -1,9 +1,10 @@
 """Devices and processes: the only file that knows how a step is spread over them."""
 
 import os
-import socket
-import time
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from isojax import cli
 from isojax.errors import UsageError
 
 AXIS = "devices"
@@ -36,8 +38,8 @@ def connect(
       process_id: which of them this is, from 0.
 
     Raises:
-      UsageError: if an argument is missing or wrong, or the others do not answer
-        within a minute.
+      UsageError: if an argument is missing or wrong. Where the others do not answer
+        within a minute the process says so and ends.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not _in_cluster():
@@ -46,19 +48,42 @@ def connect(
         _check_connection(coordinator, num_processes, process_id)
     # It would swallow the SIGTERM that ends a run.
     jax.config.update("jax_enable_preemption_service", False)
+    # JAX aborts the process, with a stack of C++, where it waits in vain.
+    waiting = threading.Timer(_CONNECT_SECONDS, _give_up, [coordinator])
+    waiting.daemon = True
+    waiting.start()
+    jax.distributed.initialize(
+        coordinator,
+        num_processes,
+        process_id,
+        initialization_timeout=2 * _CONNECT_SECONDS,
+    )
+    waiting.cancel()
+
+
+def _give_up(coordinator: str | None) -> None:
+    error = UsageError(
+        f"the processes did not find each other within {_CONNECT_SECONDS} seconds; "
+        "start all of them at once, with one --num_processes and with "
+        f"--coordinator={coordinator or 'HOST:PORT'} where process 0 can be reached"
+    )
+    os._exit(cli.report(error))
+
+
+@contextmanager
+def ending_alone() -> Iterator[None]:
+    """Ends this process at once where it fails as one of several.
+
+    At a usual exit JAX waits minutes for the others, and they wait for this one.
+    """
     try:
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            initialization_timeout=_CONNECT_SECONDS,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"the processes did not find each other in {_CONNECT_SECONDS} seconds "
-            f"({str(error).splitlines()[0][:200]}); start all of them with the same "
-            "--coordinator and --num_processes"
-        ) from error
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        code = cli.report(error)
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _in_cluster() -> bool:
@@ -83,24 +108,6 @@ def _check_connection(
             f"--process_id={process_id} is not one of 0 to {num_processes - 1}, as "
             f"--num_processes={num_processes} says"
         )
-    if process_id > 0:
-        _await_coordinator(host, int(port))
-
-
-def _await_coordinator(host: str, port: int) -> None:
-    """Waits until process 0 listens: JAX would end this process without a message."""
-    deadline = time.monotonic() + _CONNECT_SECONDS
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"no process 0 answers at --coordinator={host}:{port} ({error}); "
-                    "start it there within a minute of the others"
-                ) from error
-        time.sleep(0.2)
 
 
 def process_index() -> int:

@@ -4,7 +4,7 @@ import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from isojax import parallel
 from isojax.errors import UsageError
@@ -106,6 +106,17 @@ class Checkpoints:
                 f"the last state is not in {self._folder} ({problem}); make room and "
                 "give the same command again: it goes on from the last checkpoint"
             )
+
+    def __enter__(self) -> Self:
+        """Nothing to do: the folder is made by the first checkpoint."""
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Waits until everything is on disk, whatever ended the run."""
+        if error is None:
+            self.close()
+        else:
+            self._wait()
 
     def _wait(self) -> str | None:
         return None if self._writing is None else self._writing.result()

@@ -72,7 +72,8 @@ def pretrain(
                 f"The run in {workdir} is finished; name another folder for a new one."
             )
         else:
-            run.train()
+            with run.checkpoints:
+                run.train()
     return workdir
 
 
