@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -173,10 +174,24 @@ def check_batch_size(batch_size: int) -> None:
 def replicate(state: Any) -> Any:
     """Puts a copy of every array on every device, where a mapped step keeps its state.
 
+    Where several processes train together each has the same state and fills its part.
+
     A state placed otherwise makes the step compile a second time.
     """
-    mesh = Mesh(jax.devices(), (AXIS,))
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(Mesh(jax.devices(), (AXIS,)), PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(state, everywhere)
+
+    def put(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            host.shape, everywhere, lambda index: host[index]
+        )
+
+    return jax.tree.map(put, state)
 
 
 def map_step(step: Callable) -> Callable:

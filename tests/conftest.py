@@ -13,6 +13,38 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="session")
+def make_state():
+    """`make_state(step, width)` gives the state of some run, a few kilobytes."""
+    import optax
+
+    from isojax.training.probe import init_probe
+    from isojax.training.state import TrainState
+
+    optimizer = optax.sgd(lambda step: 0.1 / (1 + step), momentum=0.9)
+
+    def make(step, width=40, target=True):
+        key = jax.random.key(step)
+        shapes = {
+            "backbone": {"kernel": (3, 3, 1, width), "bias": (width,)},
+            "projector": {"kernel": (width, width)},
+        }
+        is_shape = {"is_leaf": lambda node: isinstance(node, tuple)}
+        params = jax.tree.map(lambda s: jax.random.normal(key, s), shapes, **is_shape)
+        return TrainState(
+            step=jax.numpy.int32(step),
+            params=params,
+            batch_stats={"backbone": {"mean": jax.random.normal(key, (width,))}},
+            target_params=jax.tree.map(lambda p: p + 1, params) if target else {},
+            opt_state=optimizer.init(params),
+            correlation=jax.random.normal(key, (8, 8)),
+            probe=init_probe(width, 10),
+            key=key,
+        )
+
+    return make
+
+
 @pytest.fixture
 def x64():
     """64-bit floats for one test, where finite differences need them."""

@@ -10,7 +10,13 @@ from isojax import parallel
 from isojax.errors import UsageError
 from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
-from isojax.training.step_folder import Damaged, first_line, read_step, write_step
+from isojax.training.step_folder import (
+    UNFINISHED,
+    Damaged,
+    first_line,
+    read_step,
+    write_step,
+)
 
 FOLDER = "checkpoints"
 _DELETED = ".deleted"
@@ -149,7 +155,7 @@ class Checkpoints:
 
     def _delete_leftovers(self) -> None:
         """What a process that was killed, or a full disk, has left half done."""
-        for pattern in ("*.orbax-checkpoint-tmp*", f"*{_DELETED}"):
+        for pattern in (f"*{UNFINISHED}", f"*{_DELETED}"):
             for folder in self._folder.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)
 

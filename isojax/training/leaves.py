@@ -41,7 +41,9 @@ def describe(tree: Any) -> dict[str, Leaf]:
     Args:
       tree: of arrays or of their shapes.
     """
-    data = jax.eval_shape(lambda t: jax.tree.map(_key_data, _named(t)), tree)
+    data = {
+        name: jax.eval_shape(_key_data, leaf) for name, leaf in _named(tree).items()
+    }
     return {name: Leaf(leaf.shape, leaf.dtype.name) for name, leaf in data.items()}
 
 

@@ -1,11 +1,12 @@
 """One checkpoint on disk: the arrays of a step, written by orbax, and their checksums.
 
-Orbax restores a file with a flipped bit without a word, so every array has a checksum,
-in a record that has one of its own. Both become visible at once, when orbax renames the
-finished folder.
+Orbax restores a file with a flipped bit without a word. So a record beside its files
+has a checksum of each file, of each array, and of itself. The folder gets its name when
+everything is in it.
 """
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from isojax import parallel
 from isojax.errors import UsageError
 from isojax.training.leaves import Arrays, Leaf, checksum
 
-_ARRAYS, _CHECKSUMS = "state", "checksums"
-_CHECKSUMS_FILE = "metadata"  # orbax's name of a JSON item
+UNFINISHED = ".unfinished"
+_ARRAYS, _RECORD = "arrays", "checksums.json"
+_CHUNK = 1 << 22
 
 
 class Damaged(Exception):
@@ -34,30 +36,23 @@ def write_step(folder: Path, arrays: Arrays) -> None:
     Raises:
       Exception: whatever orbax and TensorStore raise where the disk is full or fails.
     """
-    leaves = {
-        name: [list(array.shape), array.dtype.name, checksum(array)]
-        for name, array in arrays.items()
-    }
+    passing = folder.with_name(folder.name + UNFINISHED)
+    passing.mkdir()
     options = _options()
-    handler = ocp.CompositeCheckpointHandler(
-        composite_options=ocp.CompositeOptions(multiprocessing_options=options),
-        **{
-            _ARRAYS: ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
-            _CHECKSUMS: ocp.JsonCheckpointHandler(multiprocessing_options=options),
-        },
-    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
     with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-        checkpointer.save(
-            folder,
-            args=ocp.args.Composite(
-                **{
-                    _ARRAYS: ocp.args.PyTreeSave(arrays),
-                    _CHECKSUMS: ocp.args.JsonSave(
-                        {"leaves": leaves, "crc32": _record_checksum(leaves)}
-                    ),
-                }
-            ),
-        )
+        checkpointer.save(passing / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+    files = [path for path in (passing / _ARRAYS).rglob("*") if path.is_file()]
+    record = {
+        "files": {str(path.relative_to(passing)): _file_crc32(path) for path in files},
+        "leaves": {
+            name: [list(array.shape), array.dtype.name, checksum(array)]
+            for name, array in arrays.items()
+        },
+    }
+    record["crc32"] = _record_crc32(record)
+    (passing / _RECORD).write_text(json.dumps(record))
+    passing.rename(folder)
 
 
 def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
@@ -75,33 +70,46 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
       Damaged: if anything cannot be read or is not what was written.
       UsageError: if the checkpoint is good, but of another model.
     """
-    leaves = _read_record(folder)
+    try:
+        files, leaves = _read_record(folder / _RECORD)
+        # Before orbax, which may do anything with a file that is damaged.
+        for name, crc32 in files.items():
+            if _file_crc32(folder / name) != crc32:
+                raise Damaged(f"{name} is not what was written")
+    except OSError as error:
+        name = Path(error.filename or folder).name
+        raise Damaged(f"{name}: {error.strerror}") from error
     _check_fits(folder, leaves, wanted, whole=whole)
     try:
-        arrays = _read_arrays(folder, wanted)
-    except Exception as error:  # a damaged file may fail anywhere inside orbax
+        arrays = _read_arrays(folder / _ARRAYS, wanted)
+    except Exception as error:  # such as a disk that fails at this moment
         raise Damaged(first_line(error)) from error
     for name, array in arrays.items():
-        there = Leaf(array.shape, array.dtype.name, checksum(array))
-        if there != leaves[name]:
-            raise Damaged(f"{name} does not match its checksum")
+        if (array.shape, array.dtype.name, checksum(array)) != leaves[name]:
+            raise Damaged(f"{name} is not what was written")
     return arrays
 
 
-def _read_record(folder: Path) -> dict[str, Leaf]:
-    """The record of a checkpoint's leaves, proved whole."""
+def first_line(error: Exception) -> str:
+    """An error's message in a line, short enough to show inside another."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _read_record(path: Path) -> tuple[dict[str, int], dict[str, Leaf]]:
     try:
-        record = json.loads((folder / _CHECKSUMS / _CHECKSUMS_FILE).read_bytes())
-        if _record_checksum(record["leaves"]) != record["crc32"]:
-            raise Damaged("the checksums do not match their own")
-        return {
-            name: Leaf(tuple(shape), dtype, crc32)
-            for name, (shape, dtype, crc32) in record["leaves"].items()
-        }
-    except OSError as error:
-        raise Damaged(f"its checksums: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged("its checksums cannot be parsed") from error
+        record = json.loads(path.read_bytes())
+        crc32 = record.pop("crc32")
+        whole = _record_crc32(record) == crc32
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise Damaged(f"{path.name} is not what was written")
+    leaves = {
+        name: Leaf(tuple(shape), dtype, crc32)
+        for name, (shape, dtype, crc32) in record["leaves"].items()
+    }
+    return record["files"], leaves
 
 
 def _check_fits(
@@ -129,7 +137,7 @@ def _read_arrays(folder: Path, wanted: dict[str, Leaf]) -> Arrays:
         for name, leaf in wanted.items()
     }
     return handler.restore(
-        folder / _ARRAYS,
+        folder,
         args=ocp.args.PyTreeRestore(like, restore_args=as_numpy, partial_restore=True),
     )
 
@@ -142,11 +150,13 @@ def _options() -> ocp.options.MultiprocessingOptions:
     )
 
 
-def _record_checksum(leaves: dict[str, list]) -> int:
-    return checksum(np.frombuffer(json.dumps(leaves, sort_keys=True).encode(), "u1"))
+def _file_crc32(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc32 = zlib.crc32(chunk, crc32)
+    return crc32
 
 
-def first_line(error: Exception) -> str:
-    """An error's message in a line, short enough to show inside another."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+def _record_crc32(record: dict[str, dict]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
