@@ -5,6 +5,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # Several devices on any machine, for the tests of code that is spread over them.
@@ -43,6 +44,18 @@ def make_state():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def same():
+    """`same(a, b)` tells whether two states are equal bit for bit."""
+
+    def compare(a, b):
+        a, b = (s.replace(key=jax.random.key_data(s.key)) for s in (a, b))
+        equal = jax.tree.map(lambda x, y: np.array_equal(x, y, equal_nan=True), a, b)
+        return jax.tree.all(equal)
+
+    return compare
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class Checkpoints:
         """
         if not parallel.is_first_process():
             return
-        self._wait()
+        self.wait()
         arrays = host_arrays(state)
         self._writing = self._writer.submit(self._write, int(state.step), arrays)
 
@@ -105,7 +105,7 @@ class Checkpoints:
         Raises:
           UsageError: if the last state could not be written.
         """
-        problem = self._wait()
+        problem = self.wait()
         self._writer.shutdown()
         if problem is not None:
             raise UsageError(
@@ -122,9 +122,10 @@ class Checkpoints:
         if error is None:
             self.close()
         else:
-            self._wait()
+            self.wait()
 
-    def _wait(self) -> str | None:
+    def wait(self) -> str | None:
+        """Waits for the checkpoint that is being written; returns what went wrong."""
         return None if self._writing is None else self._writing.result()
 
     def _write(self, step: int, arrays: Arrays) -> str | None:

@@ -6,6 +6,7 @@ everything is in it.
 """
 
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def write_step(folder: Path, arrays: Arrays) -> None:
     """
     passing = folder.with_name(folder.name + UNFINISHED)
     passing.mkdir()
+    reserve_space(passing / "space", sum(array.nbytes for array in arrays.values()))
     options = _options()
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
     with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
@@ -90,9 +92,20 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
     return arrays
 
 
+def reserve_space(path: Path, size: int) -> None:
+    """Fails where the disk has no room for `size` bytes, before orbax would.
+
+    Orbax fails safely too, but with pages of messages from its threads.
+    """
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    path.unlink()
+
+
 def first_line(error: Exception) -> str:
     """An error's message in a line, short enough to show inside another."""
-    lines = str(error).strip().splitlines()
+    message = getattr(error, "strerror", None) or str(error)
+    lines = message.strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
