@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint results figures notebooks clean
+.PHONY: setup demo test torture lint results figures notebooks clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -10,6 +10,7 @@ help:
 	@echo "make setup      create .venv from the requirements"
 	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
 	@echo "make test       run the tests"
+	@echo "make torture    kill runs and damage their files, many times (minutes)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
 	@echo "make figures    draw the toy experiments (minutes)"
@@ -31,6 +32,9 @@ demo: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2  # most of their time is single-threaded compilation
+
+torture: setup
+	$(BIN)/python -m pytest -m slow tests/reliability
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Pretrains an encoder without labels.
 
     python train.py [--config=configs/NAME.py[:PRESET]] [--workdir=DIR]
-                    [--data_dir=DIR] [--config.FIELD=VALUE ...]
+                    [--config.FIELD=VALUE ...] [--data_dir=DIR] [--fork_from=DIR]
 
 With no flags it trains on the digits that come with isojax. configs/base.py names every
 field and every preset.
@@ -29,15 +29,33 @@ _DATA_DIR = flags.DEFINE_string(
 )
 
 
+_FORK_FROM = flags.DEFINE_string(
+    "fork_from",
+    None,
+    "Folder of another run. A new run starts from its newest checkpoint, with the "
+    "present config and the record of its epochs.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where several train together. TPU pods, Slurm and Open "
+    "MPI need none of these three flags, python -m isojax.launch gives them.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is.")
+
+
 def main() -> None:
     """Runs the training that the flags describe."""
-    from isojax.training import (
-        pretrain,
-    )  # after the flags: JAX takes a second to import
+    # After the flags: JAX takes a second to import.
+    from isojax import parallel
+    from isojax.training import pretrain
 
+    parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
-    pretrain(config, workdir, data_dir=_DATA_DIR.value)
+    with parallel.ending_alone():
+        pretrain(config, workdir, data_dir=_DATA_DIR.value, fork_from=_FORK_FROM.value)
 
 
 if __name__ == "__main__":

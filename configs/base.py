@@ -55,6 +55,11 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.batch_size = 512  # over all devices
     config.checkpoint_every_epochs = 10
 
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep_last = 2  # so that a damaged one costs one interval
+    # Those of every so many epochs are kept for good, to look back at; 0 for none.
+    config.checkpoint.keep_every_epochs = 0
+
     config.method = _method(config.preset)
 
     config.model = ConfigDict()  # ResNet-18 and its heads

@@ -6,6 +6,7 @@ Imports neither JAX nor TensorFlow, so that `--help` and a mistyped flag answer 
 import difflib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -94,8 +95,16 @@ def _or_exit(function: Callable, *args):
     try:
         return function(*args)
     except UsageError as error:
+        sys.exit(report(error))
+
+
+def report(error: BaseException) -> int:
+    """Shows an error, a user's mistake in one line; returns the process's exit code."""
+    if isinstance(error, UsageError):
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(_USAGE_EXIT_CODE)
+        return _USAGE_EXIT_CODE
+    traceback.print_exception(error)
+    return 1
 
 
 def _config_argument(argv: Sequence[str]) -> str:

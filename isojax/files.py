@@ -1,6 +1,5 @@
 """Files that are whole or not there."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
-        file.write(content)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+        passing = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            passing.chmod(0o644)
+            passing.replace(path)
+        except OSError:
+            passing.unlink(missing_ok=True)
+            raise

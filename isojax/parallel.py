@@ -1,15 +1,154 @@
-"""Devices: the only file that knows how a step is spread over them."""
+"""Devices and processes: the only file that knows how a step is spread over them."""
 
-from collections.abc import Callable
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from isojax import cli
 from isojax.errors import UsageError
 
 AXIS = "devices"
+_CONNECT_SECONDS = 60
+# Variables that hold the number of processes where a launcher started several.
+_CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+_TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+
+
+def connect(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Makes this process one of several that train together.
+
+    Called before anything else of JAX. Without arguments it connects where Slurm, Open
+    MPI or a TPU pod shows more than one process, and does nothing elsewhere.
+
+    Args:
+      coordinator: HOST:PORT where process 0 listens.
+      num_processes: how many there are.
+      process_id: which of them this is, from 0.
+
+    Raises:
+      UsageError: if an argument is missing or wrong. Where the others do not answer
+        within a minute the process says so and ends.
+    """
+    given = (coordinator, num_processes, process_id)
+    if given == (None, None, None) and not _in_cluster():
+        return
+    if given != (None, None, None):
+        _check_connection(coordinator, num_processes, process_id)
+    # It would swallow the SIGTERM that ends a run.
+    jax.config.update("jax_enable_preemption_service", False)
+    # JAX aborts the process, with a stack of C++, where it waits in vain.
+    waiting = threading.Timer(_CONNECT_SECONDS, _give_up, [coordinator])
+    waiting.daemon = True
+    waiting.start()
+    jax.distributed.initialize(
+        coordinator,
+        num_processes,
+        process_id,
+        initialization_timeout=2 * _CONNECT_SECONDS,
+    )
+    waiting.cancel()
+
+
+def _give_up(coordinator: str | None) -> None:
+    error = UsageError(
+        f"the processes did not find each other within {_CONNECT_SECONDS} seconds; "
+        "start all of them at once, with one --num_processes and with "
+        f"--coordinator={coordinator or 'HOST:PORT'} where process 0 can be reached"
+    )
+    os._exit(cli.report(error))
+
+
+@contextmanager
+def ending_alone() -> Iterator[None]:
+    """Ends this process at once where it fails as one of several.
+
+    At a usual exit JAX waits minutes for the others, and they wait for this one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        code = cli.report(error)
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _in_cluster() -> bool:
+    sizes = [int(os.environ.get(name, "1")) for name in _CLUSTER_SIZES]
+    sizes += [len(os.environ.get(name, "").split(",")) for name in _TPU_HOSTS]
+    return max(sizes) > 1
+
+
+def _check_connection(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    if None in (coordinator, num_processes, process_id):
+        raise UsageError(
+            "--coordinator, --num_processes and --process_id belong together; give all "
+            "three, or start the processes with python -m isojax.launch"
+        )
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"--coordinator={coordinator} is not HOST:PORT")
+    if not 0 <= process_id < num_processes:
+        raise UsageError(
+            f"--process_id={process_id} is not one of 0 to {num_processes - 1}, as "
+            f"--num_processes={num_processes} says"
+        )
+
+
+def process_index() -> int:
+    """Which of the processes that train together this is."""
+    return jax.process_index()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes the run's folder."""
+    return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true in any process; all of them must ask."""
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def gather(text: str) -> list[str]:
+    """What every process says, in their order; all of them must speak."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array([len(data)])).reshape(-1)
+    padded = np.pad(data, (0, int(lengths.max()) - len(data)))
+    rows = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+    return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def in_first_process(action: Callable[[], None]) -> None:
+    """Calls `action` in the first process, while the others wait.
+
+    Raises:
+      UsageError: in every process, where `action` raises one in the first.
+    """
+    message = ""
+    if is_first_process():
+        try:
+            action()
+        except UsageError as error:
+            message = str(error)
+    if message := gather(message)[0]:
+        raise UsageError(message)
 
 
 def device_count() -> int:
@@ -40,9 +179,23 @@ def process_part() -> tuple[int, int]:
 def replicate(tree: Any) -> Any:
     """Puts a copy of every array on every device, where a mapped step keeps its state.
 
+    Where several processes train together each has the same arrays and fills its part.
     A state placed otherwise makes the step compile a second time.
     """
-    return jax.device_put(tree, NamedSharding(_local_mesh(), PartitionSpec()))
+    everywhere = NamedSharding(Mesh(jax.devices(), (AXIS,)), PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, everywhere)
+
+    def put(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(
+            host.shape, everywhere, lambda index: host[index]
+        )
+
+    return jax.tree.map(put, tree)
 
 
 def map_step(step: Callable) -> Callable:

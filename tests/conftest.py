@@ -5,12 +5,57 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # Several devices on any machine, for the tests of code that is spread over them.
 jax.config.update("jax_num_cpu_devices", 4)
 # A missing axis is a mistake more often than a wish to broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def make_state():
+    """`make_state(step, width)` gives the state of some run, a few kilobytes."""
+    import optax
+
+    from isojax.training.probe import init_probe
+    from isojax.training.state import TrainState
+
+    optimizer = optax.sgd(lambda step: 0.1 / (1 + step), momentum=0.9)
+
+    def make(step, width=40, target=True):
+        key = jax.random.key(step)
+        shapes = {
+            "backbone": {"kernel": (3, 3, 1, width), "bias": (width,)},
+            "projector": {"kernel": (width, width)},
+        }
+        is_shape = {"is_leaf": lambda node: isinstance(node, tuple)}
+        params = jax.tree.map(lambda s: jax.random.normal(key, s), shapes, **is_shape)
+        return TrainState(
+            step=jax.numpy.int32(step),
+            params=params,
+            batch_stats={"backbone": {"mean": jax.random.normal(key, (width,))}},
+            target_params=jax.tree.map(lambda p: p + 1, params) if target else {},
+            opt_state=optimizer.init(params),
+            correlation=jax.random.normal(key, (8, 8)),
+            probe=init_probe(width, 10),
+            key=key,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def same():
+    """`same(a, b)` tells whether two states are equal bit for bit."""
+
+    def compare(a, b):
+        a, b = (s.replace(key=jax.random.key_data(s.key)) for s in (a, b))
+        equal = jax.tree.map(lambda x, y: np.array_equal(x, y, equal_nan=True), a, b)
+        return jax.tree.all(equal)
+
+    return compare
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import numpy as np
 
 from isojax.files import write_atomically
 
+FILES = ("metrics.jsonl", "spectrum.npz")
+
 
 class History:
     """Metrics and eigenvalues of every finished epoch, kept in the run's folder.
@@ -26,8 +28,8 @@ class History:
           epochs: where given, the folder's record is cut to so many epochs: those that
             the checkpoint to go on from has seen.
         """
-        self._metrics = Path(workdir) / "metrics.jsonl"
-        self._spectrum = Path(workdir) / "spectrum.npz"
+        self._metrics, self._spectrum = (Path(workdir) / name for name in FILES)
+        self._metrics_whole = True
         self.rows: list[dict[str, float]] = []
         self.eigenvalues: list[np.ndarray] = []
         if self._spectrum.exists():
@@ -36,20 +38,37 @@ class History:
                 self.eigenvalues = list(spectrum["eigenvalues"][:epochs])
             self.rows = [json.loads(line) for line in lines[: len(self.eigenvalues)]]
         if epochs is not None:
-            lines = "".join(json.dumps(row) + "\n" for row in self.rows)
-            write_atomically(self._metrics, lines.encode())
+            self._rewrite_metrics()
 
     def append(self, row: dict[str, float], eigenvalues: np.ndarray) -> None:
-        """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`."""
+        """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`.
+
+        Where the disk is full this is told in a line, and the next epoch writes both.
+        """
         self.rows.append(row)
         self.eigenvalues.append(eigenvalues)
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            self._write(row)
+        except OSError as error:
+            self._metrics_whole = False
+            print(f"The metrics could not be saved ({error.strerror}).", flush=True)
+
+    def _write(self, row: dict[str, float]) -> None:
+        if self._metrics_whole:
+            with self._metrics.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        else:
+            self._rewrite_metrics()
         buffer = io.BytesIO()
         np.savez(
             buffer, epoch=self.column("epoch"), eigenvalues=np.stack(self.eigenvalues)
         )
         write_atomically(self._spectrum, buffer.getvalue())
+
+    def _rewrite_metrics(self) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomically(self._metrics, lines.encode())
+        self._metrics_whole = True
 
     def column(self, name: str) -> np.ndarray:
         """One metric over the epochs, shape (epochs,)."""

@@ -1,87 +1,220 @@
-"""Checkpoints of the whole state, by orbax."""
+"""Checkpoints of the whole state: written beside training, verified when read."""
 
 import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import jax
-import orbax.checkpoint as ocp
-
+from isojax import parallel
 from isojax.errors import UsageError
+from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
+from isojax.training.step_folder import (
+    UNFINISHED,
+    Damaged,
+    first_line,
+    read_step,
+    write_step,
+)
 
-_KEPT = 2
+FOLDER = "checkpoints"
+_DELETED = ".deleted"
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, each in a folder named by its step.
 
-    They are written while training goes on; the newest ones are kept.
+    Where several processes train together, all of them call every method; the first one
+    writes. The state must be the same in all.
     """
 
-    def __init__(self, workdir: str | os.PathLike):
-        """Opens the checkpoints of the run in `workdir`, which may have none yet."""
-        self._folder = (Path(workdir) / "checkpoints").absolute()
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(max_to_keep=_KEPT),
-            item_handlers=ocp.PyTreeCheckpointHandler(),
-        )
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        keep_last: int = 2,
+        keep_every_steps: int = 0,
+    ):
+        """Names the checkpoints of the run in `workdir`, which may have none yet.
+
+        Args:
+          workdir: the run's folder.
+          keep_last: so many of the newest are kept when a new one is written.
+          keep_every_steps: those at multiples of it are kept too; 0 for none.
+        """
+        self._folder = (Path(workdir) / FOLDER).absolute()
+        self._keep_last = keep_last
+        self._keep_every_steps = keep_every_steps
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[str | None] | None = None
+
+    def steps(self) -> list[int]:
+        """The steps there are, ascending."""
+        if not self._folder.is_dir():
+            return []
+        names = (path.name for path in self._folder.iterdir())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, state: TrainState) -> None:
-        """Starts to write `state` under its step."""
-        self._manager.save(int(state.step), args=ocp.args.PyTreeSave(state))
+        """Copies `state` to the host and starts to write it under its step.
 
-    def latest_step(self) -> int | None:
-        """The newest step there is, or None."""
-        return self._manager.latest_step()
+        Waits for a checkpoint that is still being written. One that cannot be written
+        is told in a line, and training goes on: older ones stay.
+        """
+        if not parallel.is_first_process():
+            return
+        self.wait()
+        arrays = host_arrays(state)
+        self._writing = self._writer.submit(self._write, int(state.step), arrays)
 
-    def restore(self, like: Any, step: int | None = None) -> Any:
-        """Reads a state or a part of it.
+    def restore(
+        self, like: Any, step: int | None = None, *, set_aside: bool = False
+    ) -> Any:
+        """Reads a state or a part of it from the newest checkpoint that is whole.
 
         Args:
           like: arrays, or their shapes, of a `TrainState` or of a dictionary that has
             some of its fields; the rest is not read.
-          step: which checkpoint; the newest by default.
+          step: which checkpoint, and no other.
+          set_aside: whether damaged ones are renamed, so that their steps can be saved
+            again. For the run itself, not for its readers.
 
         Returns:
           What `like` names, on this process's first device.
 
         Raises:
-          UsageError: if there is no such checkpoint, or it does not fit or cannot be
-            read.
+          UsageError: if there is no such checkpoint, none is whole, or it is of another
+            model.
         """
-        steps = sorted(self._manager.all_steps())
-        if not steps:
-            raise UsageError(
-                f"there is no checkpoint in {self._folder}; let train.py finish first"
-            )
-        step = steps[-1] if step is None else step
-        if step not in steps:
-            raise UsageError(
-                f"there is no checkpoint of step {step} in {self._folder}; there are "
-                f"{', '.join(map(str, steps))}"
-            )
-        target = jax.tree.map(_on_first_device, like)
-        restore_args = ocp.checkpoint_utils.construct_restore_args(target)
-        try:
-            return self._manager.restore(
-                step,
-                args=ocp.args.PyTreeRestore(
-                    target, restore_args=restore_args, partial_restore=True
-                ),
-            )
-        except (ValueError, OSError, KeyError) as error:
-            raise UsageError(
-                f"the checkpoint of step {step} in {self._folder} cannot be read "
-                f"({str(error).splitlines()[0]}); remove its folder to use an older one"
-            ) from error
+        wanted = describe(like)
+        damaged: dict[int, str] = {}
+        # Listed anew each time: a run that is training deletes its old ones.
+        while steps := self._candidates(step, damaged):
+            arrays, problem = self._read(steps[-1], wanted, not isinstance(like, dict))
+            if problem is None:
+                self._tell(damaged, set_aside=set_aside)
+                return rebuild(like, arrays)
+            if (self._folder / str(steps[-1])).exists():
+                damaged[steps[-1]] = problem
+        raise UsageError(self._nothing_to_restore(step, damaged))
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
-        self._manager.close()
+        """Waits until everything is on disk.
 
+        Raises:
+          UsageError: if the last state could not be written.
+        """
+        problem = self.wait()
+        self._writer.shutdown()
+        if problem is not None:
+            raise UsageError(
+                f"the last state is not in {self._folder} ({problem}); make room and "
+                "give the same command again: it goes on from the last checkpoint"
+            )
 
-def _on_first_device(array: jax.Array) -> jax.ShapeDtypeStruct:
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+    def __enter__(self) -> Self:
+        """Nothing to do: the folder is made by the first checkpoint."""
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Waits until everything is on disk, whatever ended the run."""
+        if error is None:
+            self.close()
+        else:
+            self.wait()
+
+    def wait(self) -> str | None:
+        """Waits for the checkpoint that is being written; returns what went wrong."""
+        return None if self._writing is None else self._writing.result()
+
+    def _write(self, step: int, arrays: Arrays) -> str | None:
+        """Writes and prunes; returns what went wrong."""
+        try:
+            self._folder.mkdir(exist_ok=True)
+            self._delete_leftovers()
+            write_step(self._folder / str(step), arrays)
+            self._prune()
+        except Exception as error:  # whatever it is, the run is worth more
+            problem = first_line(error)
+            self._delete_leftovers()
+            print(
+                f"The checkpoint of step {step} could not be saved ({problem}); "
+                "training goes on, older checkpoints stay.",
+                flush=True,
+            )
+            return problem
+        return None
+
+    def _prune(self) -> None:
+        for step in self.steps()[: -self._keep_last]:
+            if self._keep_every_steps and step % self._keep_every_steps == 0:
+                continue
+            # Renamed first: a folder that is half deleted is not taken for damaged.
+            folder = self._folder / str(step)
+            shutil.rmtree(folder.rename(folder.with_suffix(_DELETED)))
+
+    def _delete_leftovers(self) -> None:
+        """What a process that was killed, or a full disk, has left half done."""
+        for pattern in (f"*{UNFINISHED}", f"*{_DELETED}"):
+            for folder in self._folder.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _candidates(self, step: int | None, damaged: dict[int, str]) -> list[int]:
+        return [
+            there
+            for there in self.steps()
+            if there not in damaged and step in (None, there)
+        ]
+
+    def _read(
+        self, step: int, wanted: dict, whole: bool
+    ) -> tuple[Arrays, None] | tuple[None, str]:
+        arrays, problem = None, None
+        try:
+            arrays = read_step(self._folder / str(step), wanted, whole=whole)
+        except Damaged as error:
+            problem = str(error)
+        if parallel.any_process(problem is not None):
+            return None, problem or "another process cannot read it"
+        return arrays, None
+
+    def _tell(self, damaged: dict[int, str], *, set_aside: bool) -> None:
+        if not parallel.is_first_process():
+            return
+        for step, problem in damaged.items():
+            line = f"The checkpoint of step {step} in {self._folder} is damaged"
+            line += f" ({problem}); an older one is used"
+            if set_aside:
+                line += f", and it is set aside as {self._set_aside(step)}"
+            print(line + ".", flush=True)
+
+    def _set_aside(self, step: int) -> str:
+        folder = self._folder / str(step)
+        number, name = 1, f"{step}.damaged"
+        while (self._folder / name).exists():
+            number += 1
+            name = f"{step}.damaged-{number}"
+        return folder.rename(self._folder / name).name
+
+    def _nothing_to_restore(self, step: int | None, damaged: dict[int, str]) -> str:
+        there = ", ".join(map(str, self.steps()))
+        if not there:
+            return (
+                f"there is no checkpoint in {self._folder}; let train.py finish first"
+            )
+        if step is not None and step not in damaged:
+            return (
+                f"there is no checkpoint of step {step} in {self._folder}; there are "
+                f"{there}"
+            )
+        problems = "; ".join(f"{s}: {problem}" for s, problem in damaged.items())
+        if step is not None:
+            return (
+                f"the checkpoint of step {step} in {self._folder} is damaged "
+                f"({problems}); there are {there}"
+            )
+        return (
+            f"none of the checkpoints in {self._folder} is whole ({problems}); restore "
+            "one from a copy, or name another folder to begin anew"
+        )

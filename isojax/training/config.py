@@ -11,6 +11,7 @@ _POSITIVE = (
     "epochs",
     "batch_size",
     "checkpoint_every_epochs",
+    "checkpoint.keep_last",
     "model.width",
     "model.kernel_size",
     "model.stride",
@@ -25,6 +26,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "seed",
     "steps",
+    "checkpoint.keep_every_epochs",
     "optimizer.weight_decay",
     "optimizer.warmup_epochs",
     "optimizer.warmup_start",
@@ -72,6 +74,13 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.name",
         lambda value: value in OPTIMIZERS,
         f"choose one of {', '.join(OPTIMIZERS)}",
+    )
+    _require(
+        config,
+        "checkpoint.keep_every_epochs",
+        lambda value: value % config.checkpoint_every_epochs == 0,
+        "set it to a multiple of config.checkpoint_every_epochs="
+        f"{config.checkpoint_every_epochs}",
     )
     _require(
         config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"

@@ -17,12 +17,14 @@ from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
 from isojax.models import build_network
 from isojax.reporting import History, save_figures, save_views
+from isojax.training.agreement import check_agreement
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.fork import fork_run
 from isojax.training.monitor import describe, make_evaluation, spectrum_metrics
 from isojax.training.optimizer import make_optimizer
-from isojax.training.state import init_state
+from isojax.training.state import TrainState, init_state
 from isojax.training.step import make_train_step, make_views
 from isojax.training.workdir import open_workdir
 
@@ -35,6 +37,7 @@ def pretrain(
     workdir: str | os.PathLike,
     *,
     data_dir: str | os.PathLike | None = None,
+    fork_from: str | os.PathLike | None = None,
 ) -> Path:
     """Pretrains an encoder, or goes on with a run that was interrupted.
 
@@ -42,6 +45,7 @@ def pretrain(
       config: of the run, as `configs/base.py` describes it.
       workdir: the run's folder.
       data_dir: folder of the data sets, as in `load_dataset`.
+      fork_from: folder of another run, from whose newest checkpoint a new one starts.
 
     Returns:
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
@@ -52,13 +56,53 @@ def pretrain(
     check_config(config)
     dataset = load_dataset(config.data, data_dir=data_dir)
     _check_data(config, dataset)
-    workdir = open_workdir(workdir, config)
-    run = _Run(config, dataset, workdir)
-    if run.first_step == run.last_step:
-        print(f"The run in {workdir} is finished; name another folder for a new one.")
-        return workdir
-    run.train()
+    check_agreement(config, dataset)
+    if fork_from is not None:
+        fork_run(
+            fork_from,
+            workdir,
+            config,
+            like=jax.eval_shape(lambda: _first_state(config, dataset)),
+            steps_per_epoch=_steps_per_epoch(config, dataset),
+        )
+    with open_workdir(workdir, config) as workdir:
+        run = _Run(config, dataset, workdir)
+        if run.first_step == run.last_step:
+            print(
+                f"The run in {workdir} is finished; name another folder for a new one."
+            )
+        else:
+            with run.checkpoints:
+                run.train()
     return workdir
+
+
+def _steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
+    return len(dataset.pretrain.labels) // config.batch_size
+
+
+def _build(config: ConfigDict, dataset: Dataset):
+    """The network, its optimiser and the learning rate of a run."""
+    network = build_network(
+        config.model, predictor=config.method.predictor, axis_name=parallel.AXIS
+    )
+    return network, *make_optimizer(
+        config.optimizer,
+        steps_per_epoch=_steps_per_epoch(config, dataset),
+        epochs=config.epochs,
+    )
+
+
+def _first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
+    network, optimizer, _ = _build(config, dataset)
+    return init_state(
+        network,
+        optimizer,
+        seed=config.seed,
+        image_shape=dataset.pretrain.images.shape[1:],
+        num_classes=dataset.num_classes,
+        ema=config.method.target == "ema",
+    )
 
 
 def _check_data(config: ConfigDict, dataset: Dataset) -> None:
@@ -84,20 +128,11 @@ class _Run:
         self.config = config
         self.dataset = dataset
         self.workdir = workdir
-        self.steps_per_epoch = len(dataset.pretrain.labels) // config.batch_size
+        self.steps_per_epoch = _steps_per_epoch(config, dataset)
         self.last_step = self.steps_per_epoch * config.epochs
         if config.steps:
             self.last_step = min(self.last_step, config.steps)
-        network = build_network(
-            config.model,
-            predictor=config.method.predictor,
-            axis_name=parallel.AXIS,
-        )
-        optimizer, learning_rate = make_optimizer(
-            config.optimizer,
-            steps_per_epoch=self.steps_per_epoch,
-            epochs=config.epochs,
-        )
+        network, optimizer, learning_rate = _build(config, dataset)
         self.step = parallel.map_step(
             with_resident_images(
                 make_train_step(
@@ -117,17 +152,14 @@ class _Run:
             seed=config.seed,
             place=config.data.feed,
         )
-        self.state = init_state(
-            network,
-            optimizer,
-            seed=config.seed,
-            image_shape=dataset.pretrain.images.shape[1:],
-            num_classes=dataset.num_classes,
-            ema=config.method.target == "ema",
+        self.state = _first_state(config, dataset)
+        self.checkpoints = Checkpoints(
+            workdir,
+            keep_last=config.checkpoint.keep_last,
+            keep_every_steps=config.checkpoint.keep_every_epochs * self.steps_per_epoch,
         )
-        self.checkpoints = Checkpoints(workdir)
-        if self.checkpoints.latest_step() is not None:
-            self.state = self.checkpoints.restore(self.state)
+        if self.checkpoints.steps():
+            self.state = self.checkpoints.restore(self.state, set_aside=True)
         self.state = parallel.replicate(self.state)
         self.first_step = int(self.state.step)
         self.history = History(workdir, epochs=self.first_step // self.steps_per_epoch)

@@ -2,49 +2,102 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from isojax import parallel
 from isojax.cli import field_names
 from isojax.errors import UsageError
 from isojax.files import write_atomically
+from isojax.training.lock import LOCK_FILE, run_lock
 
 CONFIG_FILE = "config.json"
+# Where a fork's config.json says what it comes from.
+FORKED_FROM = "forked_from"
+# These change nothing that is computed, so that a run may go on with others.
+_MAY_DIFFER = ("checkpoint_every_epochs", "checkpoint.")
 
 
-def open_workdir(workdir: str | os.PathLike, config: ConfigDict) -> Path:
+@contextmanager
+def open_workdir(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[Path]:
     """Makes the folder of a new run, or recognises the folder of the same run.
+
+    The folder is this run's alone as long as the context lasts. Where several processes
+    train together the first does all this.
 
     Args:
       workdir: the folder, made where it is missing.
       config: of the run.
 
-    Returns:
+    Yields:
       The folder, with `config.json` in it.
 
     Raises:
-      UsageError: if the folder cannot be written, or holds another run or other files.
+      UsageError: if the folder cannot be written, is in use, or holds another run or
+        other files.
     """
     workdir = Path(workdir)
+    with ExitStack() as held:
+        parallel.in_first_process(lambda: _claim(workdir, config, held))
+        yield workdir
+
+
+def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise UsageError(f"--workdir={workdir} is a file; name a folder")
-    if (workdir / CONFIG_FILE).exists():
-        _check_same_run(workdir, config)
-        return workdir
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if any(workdir.iterdir()):
-            raise UsageError(
-                f"--workdir={workdir} holds files but no run; name a new folder"
-            )
-        write_atomically(workdir / CONFIG_FILE, _as_json(config).encode())
+        _check_contents(workdir, config)
+        held.enter_context(run_lock(workdir))
+        _check_contents(workdir, config)  # now nobody else changes them
+        save_config(workdir, config)
     except OSError as error:
+        raise cannot_be_written(workdir, error) from error
+
+
+def _check_contents(workdir: Path, config: ConfigDict) -> None:
+    if (workdir / CONFIG_FILE).exists():
+        _check_same_run(workdir, config)
+        return
+    # A run that was killed in its first moment leaves these.
+    passing = (LOCK_FILE, f".{CONFIG_FILE}")
+    if any(not path.name.startswith(passing) for path in workdir.iterdir()):
         raise UsageError(
-            f"--workdir={workdir} cannot be written ({error.strerror}); name another "
-            "folder"
-        ) from error
-    return workdir
+            f"--workdir={workdir} holds files but no run; name a new folder"
+        )
+
+
+def cannot_be_written(workdir: Path, error: OSError) -> UsageError:
+    """The error of a folder that a run cannot have."""
+    return UsageError(
+        f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
+    )
+
+
+def save_config(
+    workdir: Path, config: ConfigDict, forked_from: dict[str, Any] | None = None
+) -> None:
+    """Writes `config.json`, with what the run was forked from, if it was.
+
+    Args:
+      workdir: the run's folder.
+      config: of the run.
+      forked_from: by default what the folder's `config.json` says already.
+    """
+    forked_from = forked_from or load_forked_from(workdir)
+    fields = config.to_dict() | ({FORKED_FROM: forked_from} if forked_from else {})
+    write_atomically(workdir / CONFIG_FILE, _as_json(fields).encode())
+
+
+def load_forked_from(workdir: str | os.PathLike) -> dict[str, Any]:
+    """What a run was forked from: `workdir` and `step`, or nothing."""
+    if not (Path(workdir) / CONFIG_FILE).exists():
+        return {}
+    return _load(workdir).get(FORKED_FROM, {})
 
 
 def load_config(workdir: str | os.PathLike) -> ConfigDict:
@@ -53,6 +106,12 @@ def load_config(workdir: str | os.PathLike) -> ConfigDict:
     Raises:
       UsageError: if there is no run in the folder, or its config cannot be read.
     """
+    fields = _load(workdir)
+    fields.pop(FORKED_FROM, None)
+    return ConfigDict(fields)
+
+
+def _load(workdir: str | os.PathLike) -> dict[str, Any]:
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise UsageError(
@@ -60,29 +119,37 @@ def load_config(workdir: str | os.PathLike) -> ConfigDict:
             f"python train.py --workdir={workdir}"
         )
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return json.loads(path.read_text())
     except ValueError as error:
         raise UsageError(
             f"{path} cannot be read ({error}); restore it from a copy"
         ) from error
 
 
-def _as_json(config: ConfigDict) -> str:
-    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+def _as_json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
-def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    there = load_config(workdir)
-    here = ConfigDict(json.loads(_as_json(config)))
-    differing = [
+def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
+    """The fields of two configs that differ, each with both values.
+
+    Only those that change what is computed.
+    """
+    there, here = (ConfigDict(json.loads(_as_json(c.to_dict()))) for c in (there, here))
+    return [
         f"{name} (there {_field(there, name)}, here {_field(here, name)})"
         for name in sorted({*field_names(there), *field_names(here)})
         if _field(there, name) != _field(here, name)
+        and not name.startswith(_MAY_DIFFER)
     ]
-    if differing:
+
+
+def _check_same_run(workdir: Path, config: ConfigDict) -> None:
+    if differing := differing_fields(load_config(workdir), config):
         raise UsageError(
             f"--workdir={workdir} holds a run with another config: "
-            f"{', '.join(differing)}; name another folder"
+            f"{', '.join(differing)}; name another folder, and to go on from this "
+            f"run's newest checkpoint add --fork_from={workdir}"
         )
 
 

@@ -1,0 +1,126 @@
+"""A new run that starts from another run's checkpoint."""
+
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from isojax import parallel
+from isojax.errors import UsageError
+from isojax.reporting import History
+from isojax.reporting.history import FILES as HISTORY_FILES
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.state import TARGET_PARTS, TrainState
+from isojax.training.workdir import (
+    CONFIG_FILE,
+    cannot_be_written,
+    load_config,
+    load_forked_from,
+    save_config,
+)
+
+
+def fork_run(
+    source: str | os.PathLike,
+    workdir: str | os.PathLike,
+    config: ConfigDict,
+    *,
+    like: TrainState,
+    steps_per_epoch: int,
+) -> None:
+    """Makes a run's folder from the newest checkpoint of another run.
+
+    Everything carries over: parameters, statistics, target, correlation, probe,
+    optimiser's state, key and step, and the record of the epochs so far. A target that
+    the other run lacks starts at its parameters. A fork that was made already is left
+    as it is, so that the same command goes on with it.
+
+    Args:
+      source: the other run's folder, which may be training.
+      workdir: the new one.
+      config: of the new run.
+      like: shapes of the new run's state.
+      steps_per_epoch: of the new run.
+
+    Raises:
+      UsageError: if there is no such run, its model or its steps an epoch are others,
+        it has trained as long as the new one shall, or `workdir` is something else.
+    """
+    source, workdir = Path(source).absolute(), Path(workdir)
+    there = load_config(source)
+    if (workdir / CONFIG_FILE).exists():
+        if load_forked_from(workdir).get("workdir") != str(source):
+            raise UsageError(
+                f"--workdir={workdir} holds a run that is no fork of {source}; name a "
+                "new folder, or leave out --fork_from to go on with it"
+            )
+        return
+    state = _carry_over(source, like, had_target=there.method.target == "ema")
+    step = int(state.step)
+    _check_schedule(source, step, config, steps_per_epoch)
+    parallel.in_first_process(
+        partial(_write_folder, source, workdir, config, state, step)
+    )
+
+
+def _carry_over(source: Path, like: TrainState, *, had_target: bool) -> TrainState:
+    def part_of(params):
+        return {part: params[part] for part in TARGET_PARTS}
+
+    has_target = bool(like.target_params)
+    like = like.replace(target_params=part_of(like.params) if had_target else {})
+    checkpoints = Checkpoints(source)
+    state = checkpoints.restore(like)
+    checkpoints.close()
+    if has_target and not had_target:
+        return state.replace(
+            target_params=jax.tree.map(jnp.copy, part_of(state.params))
+        )
+    return state if has_target else state.replace(target_params={})
+
+
+def _check_schedule(
+    source: Path, step: int, config: ConfigDict, steps_per_epoch: int
+) -> None:
+    rows = [row for row in History(source).rows if row["step"] <= step]
+    epoch = rows[-1]["epoch"] if rows else 0
+    if rows and rows[-1]["step"] != epoch * steps_per_epoch:
+        raise UsageError(
+            f"an epoch of the run in {source} has {rows[-1]['step'] // epoch} steps, "
+            f"one of this config has {steps_per_epoch}; set config.batch_size as in "
+            f"{source / CONFIG_FILE}"
+        )
+    if epoch >= config.epochs:
+        raise UsageError(
+            f"the run in {source} has {epoch} epochs already; set config.epochs above "
+            f"{epoch}, not to {config.epochs}"
+        )
+
+
+def _write_folder(
+    source: Path, workdir: Path, config: ConfigDict, state: TrainState, step: int
+) -> None:
+    """Writes everything beside `workdir`, then puts it in its place as a whole."""
+    try:
+        workdir.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=workdir.parent, prefix=f".{workdir.name}.", ignore_cleanup_errors=True
+        ) as passing:
+            folder = Path(passing) / "run"
+            folder.mkdir()
+            save_config(folder, config, {"workdir": str(source), "step": step})
+            for name in HISTORY_FILES:
+                if (source / name).exists():
+                    shutil.copy(source / name, folder / name)
+            checkpoints = Checkpoints(folder)
+            checkpoints.save(state)
+            checkpoints.close()
+            folder.rename(workdir)
+    except OSError as error:
+        raise cannot_be_written(workdir, error) from error
+    print(f"Forked from step {step} of {source}.", flush=True)

@@ -1,0 +1,175 @@
+"""One checkpoint on disk: the arrays of a step, written by orbax, and their checksums.
+
+Orbax restores a file with a flipped bit without a word. So a record beside its files
+has a checksum of each file, of each array, and of itself. The folder gets its name when
+everything is in it.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from isojax import parallel
+from isojax.errors import UsageError
+from isojax.training.leaves import Arrays, Leaf, checksum
+
+UNFINISHED = ".unfinished"
+_ARRAYS, _RECORD = "arrays", "checksums.json"
+_CHUNK = 1 << 22
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def write_step(folder: Path, arrays: Arrays) -> None:
+    """Writes a checkpoint, which is there as a whole or not at all.
+
+    Args:
+      folder: of the step, not there yet.
+      arrays: by name.
+
+    Raises:
+      Exception: whatever orbax and TensorStore raise where the disk is full or fails.
+    """
+    passing = folder.with_name(folder.name + UNFINISHED)
+    passing.mkdir()
+    reserve_space(passing / "space", sum(array.nbytes for array in arrays.values()))
+    options = _options()
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
+        checkpointer.save(passing / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+    files = [path for path in (passing / _ARRAYS).rglob("*") if path.is_file()]
+    record = {
+        "files": {str(path.relative_to(passing)): _file_crc32(path) for path in files},
+        "leaves": {
+            name: [list(array.shape), array.dtype.name, checksum(array)]
+            for name, array in arrays.items()
+        },
+    }
+    record["crc32"] = _record_crc32(record)
+    (passing / _RECORD).write_text(json.dumps(record))
+    passing.rename(folder)
+
+
+def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
+    """Reads arrays of a checkpoint and verifies them.
+
+    Args:
+      folder: of the step.
+      wanted: shape and type of the arrays to read, by name.
+      whole: whether these must be all that the checkpoint has.
+
+    Returns:
+      The arrays, by name.
+
+    Raises:
+      Damaged: if anything cannot be read or is not what was written.
+      UsageError: if the checkpoint is good, but of another model.
+    """
+    try:
+        files, leaves = _read_record(folder / _RECORD)
+        # Before orbax, which may do anything with a file that is damaged.
+        for name, crc32 in files.items():
+            if _file_crc32(folder / name) != crc32:
+                raise Damaged(f"{name} is not what was written")
+    except OSError as error:
+        name = Path(error.filename or folder).name
+        raise Damaged(f"{name}: {error.strerror}") from error
+    _check_fits(folder, leaves, wanted, whole=whole)
+    try:
+        arrays = _read_arrays(folder / _ARRAYS, wanted)
+    except Exception as error:  # such as a disk that fails at this moment
+        raise Damaged(first_line(error)) from error
+    for name, array in arrays.items():
+        if (array.shape, array.dtype.name, checksum(array)) != leaves[name]:
+            raise Damaged(f"{name} is not what was written")
+    return arrays
+
+
+def reserve_space(path: Path, size: int) -> None:
+    """Fails where the disk has no room for `size` bytes, before orbax would.
+
+    Orbax fails safely too, but with pages of messages from its threads.
+    """
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    path.unlink()
+
+
+def first_line(error: Exception) -> str:
+    """An error's message in a line, short enough to show inside another."""
+    message = getattr(error, "strerror", None) or str(error)
+    lines = message.strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _read_record(path: Path) -> tuple[dict[str, int], dict[str, Leaf]]:
+    try:
+        record = json.loads(path.read_bytes())
+        crc32 = record.pop("crc32")
+        whole = _record_crc32(record) == crc32
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise Damaged(f"{path.name} is not what was written")
+    leaves = {
+        name: Leaf(tuple(shape), dtype, crc32)
+        for name, (shape, dtype, crc32) in record["leaves"].items()
+    }
+    return record["files"], leaves
+
+
+def _check_fits(
+    folder: Path, leaves: dict[str, Leaf], wanted: dict[str, Leaf], *, whole: bool
+) -> None:
+    extra = [name for name in leaves if whole and name not in wanted]
+    for name in [*wanted, *extra]:
+        there, here = (_shape_and_type(known.get(name)) for known in (leaves, wanted))
+        if there != here:
+            raise UsageError(
+                f"the checkpoint in {folder} is of another model: {name} is {there} "
+                f"there and {here} here; use that run's config, or name another folder"
+            )
+
+
+def _shape_and_type(leaf: Leaf | None) -> str:
+    return "missing" if leaf is None else f"{leaf.shape} {leaf.dtype}"
+
+
+def _read_arrays(folder: Path, wanted: dict[str, Leaf]) -> Arrays:
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=_options())
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
+    like: dict[str, Any] = {
+        name: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+        for name, leaf in wanted.items()
+    }
+    return handler.restore(
+        folder,
+        args=ocp.args.PyTreeRestore(like, restore_args=as_numpy, partial_restore=True),
+    )
+
+
+def _options() -> ocp.options.MultiprocessingOptions:
+    """Every process reads and writes for itself: none waits for another's disk."""
+    here = parallel.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
+    )
+
+
+def _file_crc32(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc32 = zlib.crc32(chunk, crc32)
+    return crc32
+
+
+def _record_crc32(record: dict[str, dict]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())

@@ -1,0 +1,118 @@
+"""Two processes that train together: what they agree on and who writes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+flags = dict(argument[2:].split("=") for argument in sys.argv[1:])
+number, folder = int(flags["process_id"]), Path(__file__).parent
+from isojax import parallel
+parallel.connect(flags["coordinator"], int(flags["num_processes"]), number)
+
+import jax, numpy as np
+from configs import digits
+from isojax.data import load_dataset
+from isojax.errors import UsageError
+from isojax.training.agreement import check_agreement
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.probe import init_probe
+from isojax.training.state import TrainState
+from isojax.training.workdir import open_workdir
+
+def refusal(action):
+    try:
+        return action()
+    except UsageError as error:
+        return str(error)
+
+def refuse():
+    raise UsageError("the first says no")
+
+def state(step):
+    key = jax.random.key(step)
+    return TrainState(np.int32(step), {"w": jax.random.normal(key, (50, 50))}, {}, {},
+                      (), np.eye(3, dtype=np.float32), init_probe(3, 2), key)
+
+def opened():
+    with open_workdir(folder / "run", config):
+        return "mine"
+
+said = {"texts": parallel.gather("a" * (number + 1)),
+        "any": [parallel.any_process(number == 1), parallel.any_process(False)],
+        "refused": refusal(lambda: parallel.in_first_process(refuse))}
+
+dataset, config = load_dataset("digits"), digits.get_config().unlock()
+said["agree"] = refusal(lambda: check_agreement(config, dataset))
+said["opened"] = refusal(opened)
+with Checkpoints(folder / "run") as checkpoints:
+    for step in (1, 2):
+        checkpoints.save(parallel.replicate(state(step)))
+checkpoints = Checkpoints(folder / "run")
+parallel.gather("saved")
+if number == 0:
+    (folder / "run" / "checkpoints" / "2" / "checksums.json").write_text("{}")
+parallel.gather("damaged")
+restored = parallel.replicate(checkpoints.restore(state(0), set_aside=True))
+said["restored"] = [
+    int(restored.step),
+    bool((np.asarray(restored.params["w"]) == state(1).params["w"]).all()),
+    bool((jax.random.bits(restored.key) == jax.random.bits(state(1).key)).all()),
+]
+config.epochs += number
+said["other config"] = refusal(lambda: check_agreement(config, dataset))
+config.epochs -= number
+dataset.train.images[0] += number
+said["other data"] = refusal(lambda: check_agreement(config, dataset))
+(folder / f"{number}.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What each of the processes found."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "script.py").write_text(SCRIPT)
+    ended = subprocess.run(
+        [sys.executable, "-m", "isojax.launch", "--processes=2", "--"]
+        + [str(folder / "script.py")],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    folders = {path.name for path in (folder / "run" / "checkpoints").iterdir()}
+    assert folders == {"1", "2.damaged"}
+    assert ended.stdout.count("The checkpoint of step 2 in") == 1
+    return [json.loads((folder / f"{n}.json").read_text()) for n in range(2)]
+
+
+def test_both_hear_the_same(said):
+    for process in said:
+        assert process["texts"] == ["a", "aa"]
+        assert process["any"] == [True, False]
+        assert process["refused"] == "the first says no"
+
+
+def test_one_opens_the_folder_for_both(said):
+    assert [process["opened"] for process in said] == ["mine", "mine"]
+
+
+def test_both_restore_the_same_older_checkpoint(said):
+    assert [process["restored"] for process in said] == [[1, True, True]] * 2
+
+
+def test_another_config_or_other_data_is_refused_in_both(said):
+    for process in said:
+        assert process["agree"] is None
+        assert "epochs (there 50, here 51)" in process["other config"]
+        assert "process 1 has other training images" in process["other data"]

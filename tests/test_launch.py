@@ -1,0 +1,115 @@
+"""The launcher, with scripts that do not train."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+import os, signal, sys, time
+flags = dict(argument[2:].split("=") for argument in sys.argv[1:])
+number = int(flags["process_id"])
+def told(signal_number, _):
+    print(number, "got", signal_number, flush=True)
+    with open(f"{folder}/{number}.got", "a") as file:
+        file.write(f"{signal_number} ")
+    if "deaf" not in flags:
+        sys.exit(0)
+folder = os.path.dirname(__file__)
+signal.signal(signal.SIGINT, told)
+signal.signal(signal.SIGTERM, told)
+print("process", number, "of", flags["num_processes"], flags["coordinator"], flush=True)
+open(f"{folder}/{number}.ready", "w").close()
+while flags.get("failing") and not all(
+    os.path.exists(f"{folder}/{n}.ready") for n in range(int(flags["num_processes"]))
+):
+    time.sleep(0.01)
+if flags.get("failing") == "all":
+    sys.exit("error: all the same")
+if flags.get("failing") == str(number):
+    print("it broke", file=sys.stderr)
+    sys.exit(7)
+if "failing" in flags or "wait" in flags or "deaf" in flags:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def begin(*arguments, processes="3"):
+        return subprocess.Popen(
+            [sys.executable, "-m", "isojax.launch", "--processes", processes, "--"]
+            + [str(tmp_path / "script.py"), *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+def await_ready(tmp_path, processes=3):
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("*.ready"))) < processes:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_processes_get_their_flags_and_the_first_alone_is_heard(start, tmp_path):
+    out, err = (launched := start()).communicate(timeout=60)
+    assert (launched.returncode, err) == (0, "")
+    assert out.startswith("process 0 of 3 127.0.0.1:") and out.count("\n") == 1
+    await_ready(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("failing", "told"), [("2", "[process 2] it broke\n"), ("0", "")]
+)
+def test_where_one_fails_the_others_end_and_its_code_and_words_are_kept(
+    start, failing, told
+):
+    start_time = time.monotonic()
+    launched = start(f"--failing={failing}")
+    _, err = launched.communicate(timeout=60)
+    assert launched.returncode == 7
+    assert told in err and err.count("it broke") == 1
+    assert time.monotonic() - start_time < 40  # not the minute that the others sleep
+
+
+def test_an_error_of_all_is_told_once(start):
+    _, err = (launched := start("--failing=all")).communicate(timeout=60)
+    assert (launched.returncode, err) == (1, "error: all the same\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_every_process_once(start, tmp_path, number):
+    launched = start("--wait=1")
+    await_ready(tmp_path)
+    launched.send_signal(number)
+    launched.communicate(timeout=60)
+    assert launched.returncode == 0
+    got = [(tmp_path / f"{n}.got").read_text() for n in range(3)]
+    assert got == [f"{int(number)} "] * 3
+
+
+def test_a_second_signal_ends_processes_that_do_not_listen(start, tmp_path):
+    launched = start("--deaf=1")
+    await_ready(tmp_path)
+    launched.send_signal(signal.SIGINT)
+    while len(list(tmp_path.glob("*.got"))) < 3:
+        time.sleep(0.05)
+    launched.send_signal(signal.SIGINT)
+    launched.communicate(timeout=60)
+    assert launched.returncode == 128 + signal.SIGKILL
+
+
+def test_no_processes_is_a_mistake(start):
+    _, err = (launched := start(processes="0")).communicate(timeout=60)
+    assert launched.returncode == 2 and "--processes=0: set it above 0" in err

@@ -1,0 +1,75 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isojax import parallel
+from isojax.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+ALONE = """
+import sys
+from isojax import parallel
+parallel._CONNECT_SECONDS = 1
+parallel.connect("127.0.0.1:9", 2, int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("127.0.0.1:99", None, None), "belong together; give all three, or start"),
+        ((None, 2, 0), "belong together"),
+        (("somewhere", 2, 0), "--coordinator=somewhere is not HOST:PORT"),
+        (("somewhere:x", 2, 0), "is not HOST:PORT"),
+        (("127.0.0.1:99", 2, 2), "--process_id=2 is not one of 0 to 1"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        parallel.connect(*arguments)
+
+
+def test_others_that_do_not_answer_are_told_in_a_line():
+    ended = subprocess.run(
+        [sys.executable, "-c", ALONE, "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: the processes did not find each other")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "several"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, True),
+    ],
+)
+def test_several_processes_are_seen_in_the_environment(monkeypatch, variables, several):
+    calls = []
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        parallel.jax.distributed, "initialize", lambda *a, **k: calls.append(a)
+    )
+    monkeypatch.setattr(parallel.jax.config, "update", lambda *a: None)
+    parallel.connect()
+    assert calls == ([(None, None, None)] if several else [])
+
+
+def test_one_process_agrees_with_itself():
+    assert parallel.is_first_process()
+    assert parallel.gather("word") == ["word"]
+    assert parallel.any_process(True) and not parallel.any_process(False)
+    with pytest.raises(UsageError, match="no"):
+        parallel.in_first_process(lambda: (_ for _ in ()).throw(UsageError("no")))

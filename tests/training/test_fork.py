@@ -1,0 +1,109 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax.errors import UsageError
+from isojax.reporting import History
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.fork import fork_run
+from isojax.training.workdir import load_config, load_forked_from, open_workdir
+
+STEPS = 5  # of an epoch
+
+
+def make_config(**method):
+    config = ConfigDict(digits.get_config().to_dict())
+    config.epochs = 4
+    config.method.update(method)
+    return config
+
+
+@pytest.fixture(params=["ema", "online"])
+def source(request, tmp_path, make_state):
+    """A run of two epochs, the second with a checkpoint, and a third without."""
+    folder = tmp_path / "source"
+    target = request.param == "ema"
+    with open_workdir(folder, make_config(target=request.param)):
+        history = History(folder)
+        for epoch in (1, 2, 3):
+            history.append({"epoch": epoch, "step": epoch * STEPS}, np.zeros(8))
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(make_state(2 * STEPS, target=target))
+    return folder
+
+
+def fork(source, workdir, config, make_state, *, width=40, steps_per_epoch=STEPS):
+    like = make_state(0, width=width, target=config.method.target == "ema")
+    fork_run(source, workdir, config, like=like, steps_per_epoch=steps_per_epoch)
+    return like
+
+
+@pytest.mark.parametrize("target", ["ema", "online"])
+def test_everything_carries_over_and_the_fork_goes_on(
+    source, tmp_path, make_state, target, same
+):
+    config, workdir = make_config(target=target, alpha=1.0), tmp_path / "new" / "run"
+    config.epochs = 9
+    like = fork(source, workdir, config, make_state)
+    with open_workdir(workdir, config):  # as the same command does
+        state = Checkpoints(workdir).restore(like)
+    expected = make_state(2 * STEPS, target=target == "ema")
+    if target == "ema" and load_config(source).method.target == "online":
+        expected = expected.replace(target_params=expected.params)
+    assert same(state, expected)
+    assert load_config(workdir).epochs == 9
+    recorded = {"workdir": str(source), "step": 2 * STEPS}
+    assert load_forked_from(workdir) == recorded
+    assert json.loads((workdir / "config.json").read_text())["forked_from"] == recorded
+    assert len(History(workdir, epochs=2).rows) == 2
+    assert len(list(workdir.parent.iterdir())) == 1  # nothing is left beside it
+
+
+def test_the_same_command_again_leaves_a_fork_as_it_is(source, tmp_path, make_state):
+    config, workdir = make_config(), tmp_path / "run"
+    fork(source, workdir, config, make_state)
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(make_state(3 * STEPS))
+    fork(source, workdir, config, make_state)
+    assert Checkpoints(workdir).steps() == [2 * STEPS, 3 * STEPS]
+
+
+def refusal(*arguments, **options):
+    with pytest.raises(UsageError) as refused:
+        fork(*arguments, **options)
+    return str(refused.value)
+
+
+def test_a_fork_that_makes_no_sense_is_refused_and_leaves_nothing(
+    source, tmp_path, make_state
+):
+    config, workdir = make_config(), tmp_path / "run"
+    told = refusal(source, workdir, config, make_state, width=41)
+    assert "(40,) float32 there and (41,) float32 here" in told
+    told = refusal(source, workdir, config, make_state, steps_per_epoch=7)
+    assert "has 5 steps, one of this config has 7; set config.batch_size" in told
+    config.epochs = 2
+    told = refusal(source, workdir, config, make_state)
+    assert "has 2 epochs already; set config.epochs above 2" in told
+    assert "no run in" in refusal(tmp_path / "nothing", workdir, config, make_state)
+    assert not workdir.exists()
+
+
+def test_the_folder_of_another_run_is_refused(source, tmp_path, make_state):
+    config, workdir = make_config(), tmp_path / "run"
+    with open_workdir(workdir, config):
+        pass
+    told = refusal(source, workdir, config, make_state)
+    assert f"holds a run that is no fork of {source}" in told
+    assert "is no fork of" in refusal(source, source, config, make_state)
+
+
+def test_shapes_suffice(source, tmp_path, make_state):
+    like = jax.eval_shape(lambda: make_state(0))
+    workdir = tmp_path / "run"
+    fork_run(source, workdir, make_config(), like=like, steps_per_epoch=STEPS)
+    assert Checkpoints(workdir).steps() == [2 * STEPS]

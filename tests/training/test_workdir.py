@@ -1,0 +1,83 @@
+import json
+import os
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax.errors import UsageError
+from isojax.training.workdir import CONFIG_FILE, load_config, open_workdir
+
+
+@pytest.fixture
+def config():
+    return ConfigDict(digits.get_config().to_dict())
+
+
+def open_once(workdir, config):
+    with open_workdir(workdir, config) as opened:
+        return opened
+
+
+def test_the_config_is_recorded_and_read_again(tmp_path, config):
+    opened = open_once(tmp_path / "a" / "run", config)
+    assert load_config(opened).to_dict() == json.loads(json.dumps(config.to_dict()))
+    assert open_once(opened, config) == opened
+
+
+def test_a_folder_in_use_is_refused(tmp_path, config):
+    with open_workdir(tmp_path, config):
+        with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
+            open_once(tmp_path, config)
+    open_once(tmp_path, config)
+
+
+def test_another_config_is_refused_with_its_fields_and_the_remedy(tmp_path, config):
+    open_once(tmp_path, config)
+    config.epochs, config.method.alpha = 60, 1.0
+    with pytest.raises(UsageError, match=f"add --fork_from={tmp_path}") as refused:
+        open_once(tmp_path, config)
+    assert "epochs (there 50, here 60), method.alpha (there" in str(refused.value)
+    assert load_config(tmp_path).epochs == 50
+
+
+def test_how_often_checkpoints_are_kept_may_change(tmp_path, config):
+    open_once(tmp_path, config)
+    config.checkpoint.keep_last = 5
+    config.checkpoint_every_epochs = 1
+    open_once(tmp_path, config)
+    assert load_config(tmp_path).checkpoint.keep_last == 5
+
+
+def test_a_run_killed_in_its_first_moment_may_start_again(tmp_path, config):
+    (tmp_path / "run.lock").touch()
+    (tmp_path / f".{CONFIG_FILE}.x1").write_text("{")
+    open_once(tmp_path, config)
+
+
+def test_other_files_are_refused_and_nothing_written(tmp_path, config):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="holds files but no run"):
+        open_once(tmp_path, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, config, is_run):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if is_run:
+        open_once(folder, config)
+        (folder / "run.lock").unlink()
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:  # whom no mode stops
+        for parent in (tmp_path, *tmp_path.parents[:2]):
+            parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(UsageError, match="cannot be written .Permission denied"):
+            open_once(folder, config)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
