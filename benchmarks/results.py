@@ -73,7 +73,7 @@ def run(preset: str, seed: int) -> dict[str, Any]:
             )
             if ended.returncode:
                 print(ended.stderr, file=sys.stderr)
-                diverged = "the loss diverged" in ended.stderr
+                diverged = "training diverged" in ended.stderr
                 return row | {"status": "diverged" if diverged else "crashed"}
         seconds_path.write_text(json.dumps(time.perf_counter() - start))
     last_epoch = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])

@@ -54,6 +54,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
     config.batch_size = 512  # over all devices
     config.checkpoint_every_epochs = 10
+    config.on_collapse = "warn"  # or "stop"
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep_last = 2  # so that a damaged one costs one interval

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -199,17 +200,33 @@ def replicate(tree: Any) -> Any:
 
 
 def map_step(step: Callable) -> Callable:
-    """Maps `step(state, batch, shared)` over the devices.
+    """Maps `step(state, batch, shared) -> (state, metrics)` over the devices.
 
     State, shared arrays and results are replicated, the batch is split along its first
-    axis, and the state's memory is reused for the new state.
+    axis, and the state's memory is reused for the new state. The mapped step takes
+    `wish` too, of which `metrics["wish"]` tells whether any process has it: so all
+    learn of it in the same step.
     """
-    mapped = jax.pmap(
-        step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
-    )
 
-    def run(state: Any, batch: Any, shared: Any) -> tuple[Any, Any]:
-        state, metrics = mapped(state, batch, shared)
+    def agreeing_step(state: Any, batch: Any, shared: Any, wish: Array):
+        state, metrics = step(state, batch, shared)
+        return state, metrics | {"wish": jax.lax.pmean(wish, AXIS) > 0}
+
+    mapped = jax.pmap(
+        agreeing_step,
+        axis_name=AXIS,
+        in_axes=(None, 0, None, 0),
+        out_axes=None,
+        donate_argnums=0,
+    )
+    wishes: dict[bool, Array] = {}
+
+    def run(
+        state: Any, batch: Any, shared: Any, *, wish: bool = False
+    ) -> tuple[Any, dict[str, Array]]:
+        if wish not in wishes:
+            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
+        state, metrics = mapped(state, batch, shared, wishes[wish])
         if jax.default_backend() == "cpu" and device_count() > 1:
             # The devices of a CPU share its threads: steps dispatched ahead take those
             # that a collective of the step before waits for, and all stand still.
@@ -219,7 +236,7 @@ def map_step(step: Callable) -> Callable:
     return run
 
 
-def split_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+def split_batch(batch: dict[str, np.ndarray]) -> dict[str, Array]:
     """Sends the rows of this process to its devices, the same number to each.
 
     Args:
@@ -229,14 +246,13 @@ def split_batch(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
       Arrays (devices, n / devices, ...) of the devices of this process.
     """
     devices = jax.local_device_count()
-    sharding = NamedSharding(_local_mesh(), PartitionSpec(AXIS))
     return {
-        name: jax.device_put(
-            array.reshape(devices, len(array) // devices, *array.shape[1:]), sharding
-        )
+        name: _send(array.reshape(devices, len(array) // devices, *array.shape[1:]))
         for name, array in batch.items()
     }
 
 
-def _local_mesh() -> Mesh:
-    return Mesh(jax.local_devices(), (AXIS,))
+def _send(array: np.ndarray) -> Array:
+    """Sends each row to its device of this process."""
+    mesh = Mesh(jax.local_devices(), (AXIS,))
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(AXIS)))

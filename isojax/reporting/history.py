@@ -20,14 +20,22 @@ class History:
       eigenvalues: one array (dim,) an epoch, ascending, as in `spectrum.npz`.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, epochs: int | None = None):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        epochs: int | None = None,
+        writes: bool = True,
+    ):
         """Reads what the folder has.
 
         Args:
           workdir: the run's folder.
           epochs: where given, the folder's record is cut to so many epochs: those that
             the checkpoint to go on from has seen.
+          writes: whether files are written; of several processes one does.
         """
+        self._writes = writes
         self._metrics, self._spectrum = (Path(workdir) / name for name in FILES)
         self._metrics_whole = True
         self.rows: list[dict[str, float]] = []
@@ -37,7 +45,7 @@ class History:
             with np.load(self._spectrum) as spectrum:
                 self.eigenvalues = list(spectrum["eigenvalues"][:epochs])
             self.rows = [json.loads(line) for line in lines[: len(self.eigenvalues)]]
-        if epochs is not None:
+        if epochs is not None and writes:
             self._rewrite_metrics()
 
     def append(self, row: dict[str, float], eigenvalues: np.ndarray) -> None:
@@ -47,6 +55,8 @@ class History:
         """
         self.rows.append(row)
         self.eigenvalues.append(eigenvalues)
+        if not self._writes:
+            return
         try:
             self._write(row)
         except OSError as error:

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.training.feeding import FEEDS
+from isojax.training.health import ON_COLLAPSE
 from isojax.training.method import check_method
 from isojax.training.optimizer import OPTIMIZERS
 
@@ -62,6 +63,12 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.warmup_epochs",
         lambda value: value < config.epochs,
         f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config,
+        "on_collapse",
+        lambda value: value in ON_COLLAPSE,
+        f"choose one of {', '.join(ON_COLLAPSE)}",
     )
     _require(
         config,

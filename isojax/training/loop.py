@@ -4,32 +4,36 @@ import itertools
 import os
 import sys
 import time
+from collections import deque
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
-from isojax.models import build_network
 from isojax.reporting import History, save_figures, save_views
 from isojax.training.agreement import check_agreement
+from isojax.training.assembly import build, check_data, first_state, steps_per_epoch
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
 from isojax.training.fork import fork_run
+from isojax.training.health import check_finite, explain_collapse, is_collapsed
 from isojax.training.monitor import describe, make_evaluation, spectrum_metrics
-from isojax.training.optimizer import make_optimizer
-from isojax.training.state import TrainState, init_state
 from isojax.training.step import make_train_step, make_views
+from isojax.training.stopping import StopRequest
 from isojax.training.workdir import open_workdir
 
 _SHOWN_IMAGES, _SHOWN_STEPS = 8, 4
 _STEPS_PER_REPORT = 10
+# Dispatched beyond the one that the host waits for: the device never waits for it.
+_STEPS_AHEAD = 1
 
 
 def pretrain(
@@ -41,6 +45,8 @@ def pretrain(
 ) -> Path:
     """Pretrains an encoder, or goes on with a run that was interrupted.
 
+    SIGTERM or SIGINT ends it after the step at hand, with a checkpoint.
+
     Args:
       config: of the run, as `configs/base.py` describes it.
       workdir: the run's folder.
@@ -51,24 +57,25 @@ def pretrain(
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
 
     Raises:
-      UsageError: if the config cannot be run or the folder holds something else.
+      UsageError: if the config cannot be run, the folder holds something else, or the
+        numbers diverge.
     """
     check_config(config)
     dataset = load_dataset(config.data, data_dir=data_dir)
-    _check_data(config, dataset)
+    check_data(config, dataset)
     check_agreement(config, dataset)
     if fork_from is not None:
         fork_run(
             fork_from,
             workdir,
             config,
-            like=jax.eval_shape(lambda: _first_state(config, dataset)),
-            steps_per_epoch=_steps_per_epoch(config, dataset),
+            like=jax.eval_shape(lambda: first_state(config, dataset)),
+            steps_per_epoch=steps_per_epoch(config, dataset),
         )
-    with open_workdir(workdir, config) as workdir:
-        run = _Run(config, dataset, workdir)
-        if run.first_step == run.last_step:
-            print(
+    with open_workdir(workdir, config) as workdir, StopRequest() as stop:
+        run = _Run(config, dataset, workdir, stop)
+        if run.steps_done == run.last_step:
+            _say(
                 f"The run in {workdir} is finished; name another folder for a new one."
             )
         else:
@@ -77,62 +84,21 @@ def pretrain(
     return workdir
 
 
-def _steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
-    return len(dataset.pretrain.labels) // config.batch_size
-
-
-def _build(config: ConfigDict, dataset: Dataset):
-    """The network, its optimiser and the learning rate of a run."""
-    network = build_network(
-        config.model, predictor=config.method.predictor, axis_name=parallel.AXIS
-    )
-    return network, *make_optimizer(
-        config.optimizer,
-        steps_per_epoch=_steps_per_epoch(config, dataset),
-        epochs=config.epochs,
-    )
-
-
-def _first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
-    network, optimizer, _ = _build(config, dataset)
-    return init_state(
-        network,
-        optimizer,
-        seed=config.seed,
-        image_shape=dataset.pretrain.images.shape[1:],
-        num_classes=dataset.num_classes,
-        ema=config.method.target == "ema",
-    )
-
-
-def _check_data(config: ConfigDict, dataset: Dataset) -> None:
-    images = dataset.pretrain.images
-    if config.batch_size > len(images):
-        raise UsageError(
-            f"config.batch_size={config.batch_size} is more than the {len(images)} "
-            f"training images; set it to {len(images)} or less"
-        )
-    if images.shape[-1] != len(config.data.mean):
-        raise UsageError(
-            f"the images of {config.data.name} have shape {images.shape[1:]}, but "
-            f"config.data.mean has {len(config.data.mean)} channels; give one value of "
-            "mean and std a channel"
-        )
-    parallel.check_batch_size(config.batch_size)
-
-
 class _Run:
     """What the loop needs at hand; made once."""
 
-    def __init__(self, config: ConfigDict, dataset: Dataset, workdir: Path):
+    def __init__(
+        self, config: ConfigDict, dataset: Dataset, workdir: Path, stop: StopRequest
+    ):
         self.config = config
         self.dataset = dataset
         self.workdir = workdir
-        self.steps_per_epoch = _steps_per_epoch(config, dataset)
+        self.stop = stop
+        self.steps_per_epoch = steps_per_epoch(config, dataset)
         self.last_step = self.steps_per_epoch * config.epochs
         if config.steps:
             self.last_step = min(self.last_step, config.steps)
-        network, optimizer, learning_rate = _build(config, dataset)
+        network, optimizer, learning_rate = build(config, dataset)
         self.step = parallel.map_step(
             with_resident_images(
                 make_train_step(
@@ -152,45 +118,56 @@ class _Run:
             seed=config.seed,
             place=config.data.feed,
         )
-        self.state = _first_state(config, dataset)
+        state = first_state(config, dataset)
         self.checkpoints = Checkpoints(
             workdir,
             keep_last=config.checkpoint.keep_last,
             keep_every_steps=config.checkpoint.keep_every_epochs * self.steps_per_epoch,
         )
         if self.checkpoints.steps():
-            self.state = self.checkpoints.restore(self.state, set_aside=True)
-        self.state = parallel.replicate(self.state)
-        self.first_step = int(self.state.step)
-        self.history = History(workdir, epochs=self.first_step // self.steps_per_epoch)
+            state = self.checkpoints.restore(state, set_aside=True)
+        self.steps_done = int(state.step)
+        self.state = parallel.replicate(state)
+        self.history = History(
+            workdir,
+            epochs=self.steps_done // self.steps_per_epoch,
+            writes=parallel.is_first_process(),
+        )
 
     def train(self) -> None:
         config, figures = self.config, self.workdir / "figures"
         self._announce()
-        self._draw_views(figures)
-        print("Compiling the training step, once, up to a minute ...", flush=True)
+        if parallel.is_first_process():
+            self._draw_views(figures)
+        _say("Compiling the training step, once, up to a minute ...")
         bar = tqdm(
             total=self.last_step * config.batch_size,
-            initial=self.first_step * config.batch_size,
+            initial=self.steps_done * config.batch_size,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and parallel.is_first_process()),
         )
         epochs = -(-self.last_step // self.steps_per_epoch)
         with bar:
-            for epoch in range(self.first_step // self.steps_per_epoch, epochs):
-                row = self._train_epoch(epoch, bar)
-                tqdm.write(describe(row, epochs, self.dataset.evaluation_name))
-                sys.stdout.flush()
-                last = epoch + 1 == epochs
-                if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
+            for epoch in range(self.steps_done // self.steps_per_epoch, epochs):
+                if not self._train_epoch(epoch, bar):
+                    self._end_early()
+                    return
+                line = describe(
+                    self.history.rows[-1], epochs, self.dataset.evaluation_name
+                )
+                _say(line, write=tqdm.write)
+                is_last = epoch + 1 == epochs
+                if is_last or (epoch + 1) % config.checkpoint_every_epochs == 0:
                     self.checkpoints.save(self.state)
+                self._look_for_collapse()
         self.checkpoints.close()
-        save_figures(
-            figures, self.history, evaluation_name=self.dataset.evaluation_name
-        )
-        print(
+        if parallel.is_first_process():
+            save_figures(
+                figures, self.history, evaluation_name=self.dataset.evaluation_name
+            )
+        _say(
             f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
             f"{self.workdir}/metrics.jsonl,\nthe pictures in {figures}. Next: "
             f"python eval_linear.py --workdir={self.workdir}"
@@ -199,7 +176,7 @@ class _Run:
     def _announce(self) -> None:
         config = self.config
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
-        print(
+        _say(
             f"Pretraining {config.preset} on {len(self.dataset.pretrain.images):,} "
             f"images of {config.data.name}, without labels: ResNet-18 of width "
             f"{config.model.width} ({parameters / 1e6:.1f} M parameters with heads),\n"
@@ -208,44 +185,90 @@ class _Run:
             f"{jax.default_backend()} device(s). Everything goes to {self.workdir}.\n"
             f"{self.feed.description}"
         )
-        if self.first_step:
-            print(f"Going on after step {self.first_step:,} of {self.last_step:,}.")
+        if self.steps_done:
+            _say(f"Going on after step {self.steps_done:,} of {self.last_step:,}.")
 
-    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, bar: tqdm) -> bool:
+        """Trains what is left of an epoch; whether it came to its end."""
         start = time.perf_counter()
-        steps = []
-        step = int(self.state.step)
-        batches = self.feed.epoch(epoch, first=step - epoch * self.steps_per_epoch)
-        for batch in itertools.islice(batches, self.last_step - step):
-            self.state, metrics = self.step(self.state, batch, self.feed.resident)
+        steps: list[dict[str, Array]] = []
+        running: deque[dict[str, Array]] = deque()
+        shall_stop = False
+        first = self.steps_done - epoch * self.steps_per_epoch
+        batches = self.feed.epoch(epoch, first=first)
+        for batch in itertools.islice(batches, self.last_step - self.steps_done):
+            self.state, metrics = self.step(
+                self.state, batch, self.feed.resident, wish=self.stop.wished
+            )
+            self.stop.has_progress = True
             steps.append(metrics)
-            if len(steps) % _STEPS_PER_REPORT == 0:
-                # Waits for the step, so that the bar cannot run ahead of the device.
-                bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
-            bar.update(self.config.batch_size)
-        steps = jax.device_get(steps)
-        seconds = time.perf_counter() - start
+            running.append(metrics)
+            if len(running) > _STEPS_AHEAD:
+                shall_stop = self._finish_step(running.popleft(), bar)
+            if shall_stop:
+                break
+        while running:
+            shall_stop |= self._finish_step(running.popleft(), bar)
+        if shall_stop and self.steps_done < min(
+            self.last_step, (epoch + 1) * self.steps_per_epoch
+        ):
+            return False
+        self._record(epoch, jax.device_get(steps), time.perf_counter() - start)
+        return not shall_stop or self.steps_done == self.last_step
+
+    def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
+        """Waits for a step; whether all processes stop after those dispatched."""
+        self.steps_done += 1
+        if int(metrics["not_finite"]):
+            saved = self.checkpoints.steps()
+            check_finite(
+                jax.device_get(metrics),
+                step=self.steps_done,
+                workdir=self.workdir,
+                last_checkpoint=saved[-1] if saved else None,
+            )
+        if self.steps_done % _STEPS_PER_REPORT == 0:
+            bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
+        bar.update(self.config.batch_size)
+        return bool(metrics["wish"])
+
+    def _record(self, epoch: int, steps: list[dict], seconds: float) -> None:
+        """Adds a finished epoch to the history."""
+        names = steps[0].keys() - {"not_finite", "wish"}
         row = {
-            "step": int(self.state.step),
+            "step": self.steps_done,
             "epoch": epoch + 1,
             **{
                 f"train/{name}": float(np.mean([metrics[name] for metrics in steps]))
-                for name in steps[0]
+                for name in sorted(names)
             },
             "train/images_per_second": len(steps) * self.config.batch_size / seconds,
         }
-        if not np.isfinite(row["train/loss"]):
-            raise UsageError(
-                f"the loss diverged in epoch {epoch + 1}; earlier checkpoints stay; "
-                "lower config.optimizer.learning_rate and choose a new workdir"
-            )
         correlation = np.asarray(self.state.correlation, np.float64)
         eigenvalues = np.linalg.eigvalsh(correlation)
-        row |= spectrum_metrics(eigenvalues) | self.evaluate(
-            self.state, self.dataset.evaluation
-        )
+        row |= spectrum_metrics(eigenvalues)
+        row |= self.evaluate(self.state, self.dataset.evaluation)
         self.history.append(row, eigenvalues)
-        return row
+
+    def _look_for_collapse(self) -> None:
+        """Warns, once, of an epoch that began and ended collapsed."""
+        dim = self.config.model.projection_dim
+        recent = [is_collapsed(row, dim) for row in self.history.rows[-3:]]
+        if recent[-2:] != [True, True] or recent == [True, True, True]:
+            return
+        explanation = explain_collapse(self.history.rows[-1], self.config.method)
+        if self.config.on_collapse == "stop":
+            self.checkpoints.save(self.state)
+            raise UsageError(f"{explanation} The run is stopped, its state saved.")
+        _say(f"Warning: {explanation}", write=tqdm.write)
+
+    def _end_early(self) -> None:
+        self.checkpoints.save(self.state)
+        self.checkpoints.close()
+        _say(
+            f"Stopped after step {self.steps_done:,} of {self.last_step:,}, saved. "
+            "Give the same command again to go on."
+        )
 
     def _draw_views(self, figures: Path) -> None:
         figures.mkdir(exist_ok=True)
@@ -257,6 +280,13 @@ class _Run:
         views = [
             np.asarray(view) * std + mean
             for step in range(_SHOWN_STEPS)
-            for view in draw(jax.random.fold_in(self.state.key, step), batch)
+            for view in draw(jax.random.key(step), batch)
         ]
         save_views(figures / "views.png", batch["images"], views)
+
+
+def _say(text: str, write=print) -> None:
+    """Prints, in the first process only."""
+    if parallel.is_first_process():
+        write(text)
+        sys.stdout.flush()

@@ -1,6 +1,7 @@
 """The training step, a pure function of state and batch."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from isojax import schedules, spectral
 from isojax.data.augment import random_views
 from isojax.models import SiameseNetwork
 from isojax.predictor import update_correlation
+from isojax.training.health import first_not_finite
 from isojax.training.method import (
     CLOSED_FORM,
     Prediction,
@@ -90,6 +92,8 @@ def make_train_step(
         metrics = {
             "loss": loss,
             "view_similarity": similarity,
+            "projections": _finite_or_nan(projections),
+            "predictions": _finite_or_nan(predictions),
             "probe_loss": probe_cross_entropy,
             "probe_accuracy": probe_accuracy,
         }
@@ -153,9 +157,20 @@ def make_train_step(
             target_params = optax.incremental_update(
                 {part: params[part] for part in TARGET_PARTS}, target_params, 1 - decay
             )
+        gradient_norm = optax.tree.norm(param_gradients)
+        not_finite = first_not_finite(
+            {
+                "projections": metrics.pop("projections"),
+                "correlation": correlation.sum(),
+                "predictions": metrics.pop("predictions"),
+                "loss": metrics["loss"],
+                "gradients": gradient_norm,
+            }
+        )
         metrics |= {
+            "not_finite": not_finite,
             "std": spectral.normalized_std(projections, axis_name=axis_name),
-            "gradient_norm": optax.tree.norm(param_gradients),
+            "gradient_norm": gradient_norm,
             "learning_rate": learning_rate(state.step),
             "target_decay": decay if method.target == "ema" else jnp.zeros(()),
         }
@@ -172,6 +187,12 @@ def make_train_step(
         return new_state, metrics
 
     return train_step
+
+
+def _finite_or_nan(tree: Any) -> Array:
+    """Zero if all numbers are finite, otherwise NaN."""
+    is_finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.where(jnp.stack(is_finite).all(), 0.0, jnp.nan)
 
 
 def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:

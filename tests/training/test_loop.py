@@ -12,7 +12,14 @@ from isojax import parallel
 from isojax.data import Split, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run, protocol
-from isojax.training import encoder, load_encoder, loop, pretrain, random_encoder
+from isojax.training import (
+    assembly,
+    encoder,
+    load_encoder,
+    loop,
+    pretrain,
+    random_encoder,
+)
 
 EPOCHS = 3
 
@@ -47,7 +54,7 @@ def _small_run(small_data, tiny_network):
     with pytest.MonkeyPatch.context() as patch:
         for module in (loop, protocol):
             patch.setattr(module, "load_dataset", lambda *args, **kwargs: small_data)
-        for module in (loop, encoder):
+        for module in (assembly, encoder):
             patch.setattr(module, "build_network", build)
         yield
 
@@ -86,10 +93,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
     def map_and_stop(step):
         mapped = map_step(step)
 
-        def stopping(state, batch, resident):
+        def stopping(state, batch, resident, wish):
             if int(state.step) == 7:  # in the middle of the last epoch
                 raise KeyboardInterrupt
-            return mapped(state, batch, resident)
+            return mapped(state, batch, resident, wish=wish)
 
         return stopping
 
@@ -163,7 +170,9 @@ def test_a_diverging_run_is_told_in_one_line(tmp_path):
     config = small_config()
     config.method.update(metric="euclidean", normalize=False)
     config.optimizer.learning_rate = 1e30
-    with pytest.raises(UsageError, match="diverged in epoch 1.*learning_rate"):
+    with pytest.raises(
+        UsageError, match="diverged in step .* went first.*learning_rate"
+    ):
         pretrain(config, tmp_path / "run")
 
 

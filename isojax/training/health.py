@@ -1,0 +1,103 @@
+"""When a run goes wrong: numbers that are not finite, and collapse."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
+from isojax.files import write_atomically
+
+# In the order in which a step computes them. The predictor's eigenvalues are clipped
+# and so always finite; what they do is seen in the predictions.
+QUANTITIES = ("projections", "correlation", "predictions", "loss", "gradients")
+ON_COLLAPSE = ("warn", "stop")
+REPORT_FILE = "not_finite.json"
+_SMALLEST_STD = 0.1  # of normalised projections, in units of the healthy 1/sqrt(dim)
+_SMALLEST_RATIO = 1.5  # participation ratio
+
+
+def first_not_finite(quantities: dict[str, Array]) -> Array:
+    """Which quantity of a step is the first that is not finite.
+
+    Args:
+      quantities: a scalar for each of `QUANTITIES`, that is not finite if and only if
+        the quantity is not.
+
+    Returns:
+      Its number, counted from 1, or 0 where all are finite; int32 scalar.
+    """
+    is_bad = ~jnp.isfinite(jnp.stack([quantities[name] for name in QUANTITIES]))
+    return jnp.where(is_bad.any(), jnp.argmax(is_bad) + 1, 0).astype(jnp.int32)
+
+
+def check_finite(
+    metrics: dict[str, Any], *, step: int, workdir: Path, last_checkpoint: int | None
+) -> None:
+    """Ends a run whose numbers are not finite.
+
+    Args:
+      metrics: of a step, on the host, with `not_finite` of `first_not_finite`.
+      step: the steps done, this one included.
+      workdir: the run's folder, where the step's metrics are then written.
+      last_checkpoint: the newest checkpoint's step, if any.
+
+    Raises:
+      UsageError: naming the step, the first quantity, and how to go on.
+    """
+    number = int(metrics["not_finite"])
+    if number == 0:
+        return
+    first = QUANTITIES[number - 1]
+    report = {"step": step, "first": first}
+    report |= {name: str(float(value)) for name, value in metrics.items()}
+    content = json.dumps(report, indent=2) + "\n"
+    write_atomically(workdir / REPORT_FILE, content.encode())
+    kept = (
+        f"the checkpoint of step {last_checkpoint} stays: go on from it by --fork_from="
+        f"{workdir} and another --workdir, with a lower config.optimizer.learning_rate"
+        if last_checkpoint is not None
+        else "there is no checkpoint yet: lower config.optimizer.learning_rate, and "
+        "name another --workdir"
+    )
+    raise UsageError(
+        f"training diverged in step {step}: the {first} went first (see "
+        f"{workdir / REPORT_FILE}); {kept}"
+    )
+
+
+def is_collapsed(row: dict[str, Any], dim: int) -> bool:
+    """Whether an epoch's metrics are those of a collapsed representation.
+
+    Args:
+      row: with `train/std` and `train/participation_ratio`.
+      dim: of the projections.
+    """
+    return (
+        row["train/std"] < _SMALLEST_STD / math.sqrt(dim)
+        or row["train/participation_ratio"] < _SMALLEST_RATIO
+    )
+
+
+def explain_collapse(row: dict[str, Any], method: ConfigDict) -> str:
+    """A sentence about a collapse and its likely cause."""
+    if not method.stop_gradient:
+        cause = "there is no stop-gradient; set config.method.stop_gradient=True"
+    elif method.predictor == "none":
+        cause = "there is no predictor; set config.method.predictor=directpred"
+    elif method.target == "online" and method.form == "standard":
+        cause = (
+            "a standard loss without a moving average; set config.method.target=ema or "
+            "config.method.form=iso, or use gentler views"
+        )
+    else:
+        cause = "a learning rate too high, or views too strong"
+    return (
+        f"the representation has collapsed by epoch {row['epoch']}: standard deviation "
+        f"of normalised projections {row['train/std']:.3g}, participation ratio "
+        f"{row['train/participation_ratio']:.2f}. Likely cause: {cause}."
+    )
