@@ -54,3 +54,12 @@ def test_the_base_config_is_the_paper_s_recipe():
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="no preset 'moco'; choose one of byol"):
         base.get_config("moco")
+
+
+def test_checkpoints_that_are_never_written_cannot_be_kept():
+    config = digits.get_config().unlock()
+    config.checkpoint.keep_every_epochs = 25
+    with pytest.raises(UsageError, match="keep_every_epochs=25: set it to a multiple"):
+        check_config(config)
+    config.checkpoint_every_epochs = 5
+    check_config(config)
