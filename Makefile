@@ -10,7 +10,7 @@ help:
 	@echo "make setup      create .venv from the requirements"
 	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
 	@echo "make test       run the tests"
-	@echo "make torture    kill runs and damage their files, many times (minutes)"
+	@echo "make torture    the slow tests: kill runs, damage their files (minutes)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
 	@echo "make figures    draw the toy experiments (minutes)"
@@ -34,7 +34,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2  # most of their time is single-threaded compilation
 
 torture: setup
-	$(BIN)/python -m pytest -m slow tests/reliability
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -132,3 +132,12 @@ def test_the_official_recipe(preset, optimizer, rate, weight_decay, correlation_
 def test_the_digits_have_no_official_recipe():
     with pytest.raises(UsageError, match="no preset 'official' for the digits"):
         digits.get_config("official")
+
+
+def test_checkpoints_that_are_never_written_cannot_be_kept():
+    config = digits.get_config().unlock()
+    config.checkpoint.keep_every_epochs = 25
+    with pytest.raises(UsageError, match="keep_every_epochs=25: set it to a multiple"):
+        check_config(config)
+    config.checkpoint_every_epochs = 5
+    check_config(config)

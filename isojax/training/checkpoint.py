@@ -60,11 +60,14 @@ class Checkpoints:
         """Copies `state` to the host and starts to write it under its step.
 
         Waits for a checkpoint that is still being written. One that cannot be written
-        is told in a line, and training goes on: older ones stay.
+        is told in a line, and training goes on: older ones stay. A step that is there
+        is not written again.
         """
         if not parallel.is_first_process():
             return
         self.wait()
+        if int(state.step) in self.steps():
+            return
         arrays = host_arrays(state)
         self._writing = self._writer.submit(self._write, int(state.step), arrays)
 

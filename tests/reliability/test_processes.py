@@ -49,7 +49,8 @@ said = {"texts": parallel.gather("a" * (number + 1)),
         "any": [parallel.any_process(number == 1), parallel.any_process(False)],
         "refused": refusal(lambda: parallel.in_first_process(refuse))}
 
-dataset, config = load_dataset("digits"), digits.get_config().unlock()
+config = digits.get_config().unlock()
+dataset = load_dataset(config.data)
 said["agree"] = refusal(lambda: check_agreement(config, dataset))
 said["opened"] = refusal(opened)
 with Checkpoints(folder / "run") as checkpoints:
@@ -69,7 +70,7 @@ said["restored"] = [
 config.epochs += number
 said["other config"] = refusal(lambda: check_agreement(config, dataset))
 config.epochs -= number
-dataset.train.images[0] += number
+dataset.pretrain.images[0] += number
 said["other data"] = refusal(lambda: check_agreement(config, dataset))
 (folder / f"{number}.json").write_text(json.dumps(said))
 """
