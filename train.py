@@ -49,11 +49,13 @@ def main() -> None:
     """Runs the training that the flags describe."""
     # After the flags: JAX takes a second to import.
     from isojax import parallel
+    from isojax.compilation import keep_programs
     from isojax.training import pretrain
 
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
+    keep_programs(workdir)
     with parallel.ending_alone():
         pretrain(config, workdir, data_dir=_DATA_DIR.value, fork_from=_FORK_FROM.value)
 

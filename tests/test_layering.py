@@ -21,10 +21,11 @@ LAYERS = {
     "training": 3,
     "evaluation": 3,
     "parallel": 3,
+    "compilation": 3,
     "reporting": 3,
 }
 # Within the third layer, imports point from left to right only.
-THIRD_LAYER = ("evaluation", "training", "reporting", "parallel")
+THIRD_LAYER = ("evaluation", "training", "reporting", "parallel", "compilation")
 MODULES = sorted(path for path in (ROOT / "isojax").rglob("*.py"))
 
 

@@ -47,9 +47,9 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[Pat
 
 
 def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
-    if workdir.exists() and not workdir.is_dir():
-        raise UsageError(f"--workdir={workdir} is a file; name a folder")
     try:
+        if workdir.exists() and not workdir.is_dir():
+            raise UsageError(f"--workdir={workdir} is a file; name a folder")
         workdir.mkdir(parents=True, exist_ok=True)
         _check_contents(workdir, config)
         held.enter_context(run_lock(workdir))

@@ -1,86 +1,107 @@
-"""Whole runs that are killed and forked, by their command lines."""
+"""Whole runs that are killed, stopped and forked, by their command lines."""
 
-import json
 import random
-import subprocess
-import sys
+import signal
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-EPOCHS, KILLS = 8, 5
-SMALL = [
-    "--config.model.width=4",
-    "--config.model.hidden_dim=16",
-    "--config.model.projection_dim=8",
-    f"--config.epochs={EPOCHS}",
-    "--config.batch_size=64",
-    "--config.data.validation_fraction=0.9",  # 400 images to train on
-    "--config.checkpoint_every_epochs=1",
-]
+from tests.reliability.runs import (
+    assert_same_state,
+    finish,
+    record,
+    start,
+    wait_for,
+)
 
-pytestmark = pytest.mark.slow
-
-
-def start(workdir, *flags):
-    return subprocess.Popen(
-        [sys.executable, "train.py", *SMALL, f"--workdir={workdir}", *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(workdir, *flags):
-    process = start(workdir, *flags)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
-
-
-def record(workdir):
-    """All that a run computed, without its speed."""
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        del row["train/images_per_second"]
-    with np.load(workdir / "spectrum.npz") as spectrum:
-        return rows, spectrum["eigenvalues"].tolist()
+EPOCHS = 8
+LENGTH = f"--config.epochs={EPOCHS}"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nobody disturbed."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    finish(workdir)
+    finish(workdir, LENGTH)
     return workdir
 
 
-def test_a_run_killed_again_and_again_ends_as_if_undisturbed(whole, tmp_path):
-    workdir, chance = tmp_path / "run", random.Random(0)
-    for _ in range(KILLS):
-        process = start(workdir)
-        # Some time after the first epoch: while training, saving, writing metrics.
-        for line in process.stdout:
-            if line.startswith("epoch "):
-                break
-        time.sleep(chance.uniform(0, 1))
-        process.kill()
-        process.communicate()
-    finish(workdir)
-    assert record(workdir) == record(whole)
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_run_killed_again_and_again_ends_as_if_undisturbed(whole, tmp_path, kills):
+    """Killed at any moment: while it starts, trains, saves, or writes metrics."""
+    chance, number, runs, damaged, repeated = random.Random(kills), 0, 0, 0, 0
+    while number < kills:
+        runs += 1
+        workdir, is_finished = tmp_path / f"run{runs}", False
+        while not is_finished and number < kills:
+            process = start(workdir, LENGTH)
+            if chance.random() < 0.8:
+                wait_for(process, ("Compiling", "The run in"))
+                time.sleep(chance.uniform(0, 6))
+            else:
+                time.sleep(chance.uniform(0, 6))
+            process.kill()
+            process.communicate()
+            number += 1
+            is_finished = (workdir / "figures" / "learning.png").exists()
+            repeated += _epochs_without_checkpoint(workdir)
+        finish(workdir, LENGTH)
+        assert record(workdir) == record(whole)
+        assert_same_state(workdir, whole)
+        damaged += len(list((workdir / "checkpoints").glob("*.damaged*")))
+    print(
+        f"\n{kills} kills in {runs} runs: {damaged} damaged checkpoints, {repeated} "
+        "recorded epochs trained again"
+    )
+    assert damaged == 0
 
 
+def _epochs_without_checkpoint(workdir):
+    metrics = workdir / "metrics.jsonl"
+    if not metrics.exists():
+        return 0
+    steps = [
+        int(path.name)
+        for path in (workdir / "checkpoints").glob("*")
+        if path.name.isdecimal()
+    ]
+    return len(metrics.read_text().splitlines()) - max(steps, default=0) // 6
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_signal_saves_and_ends_well_and_the_run_goes_on(whole, tmp_path, number):
+    workdir = tmp_path / "run"
+    process = start(workdir, LENGTH)
+    wait_for(process, "epoch 2/")
+    process.send_signal(number)
+    sent = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 10
+    assert process.returncode == 0, output
+    assert "saved. Give the same command again to go on." in output
+    finish(workdir, LENGTH)
+    # The record of the epoch that was cut is that of its rest.
+    assert record(workdir)[1] == record(whole)[1]
+    assert_same_state(workdir, whole)
+
+
+def test_a_signal_before_the_first_step_ends_at_once(tmp_path):
+    process = start(tmp_path / "run", "--config.model.width=5")
+    wait_for(process, "Compiling")
+    time.sleep(1)
+    process.terminate()
+    output, _ = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert "nothing is lost" in output
+
+
+@pytest.mark.slow
 def test_a_run_that_loses_its_newest_checkpoint_ends_the_same(whole, tmp_path):
     workdir = tmp_path / "run"
-    process = start(workdir)
-    for line in process.stdout:
-        if line.startswith("epoch 4/"):
-            break
+    process = start(workdir, LENGTH)
+    wait_for(process, "epoch 4/")
     process.kill()
     process.communicate()
     checkpoints = workdir / "checkpoints"
@@ -91,10 +112,12 @@ def test_a_run_that_loses_its_newest_checkpoint_ends_the_same(whole, tmp_path):
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 1
     data.write_bytes(content)
-    assert f"set aside as {steps[-1]}.damaged" in finish(workdir)
+    assert f"set aside as {steps[-1]}.damaged" in finish(workdir, LENGTH)
     assert record(workdir) == record(whole)
+    assert_same_state(workdir, whole)
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_finished_run_trains_longer(whole, tmp_path):
     flags = [f"--fork_from={whole}", f"--config.epochs={EPOCHS + 2}"]
     for _ in range(2):  # the second time it is finished
@@ -105,11 +128,10 @@ def test_a_fork_of_a_finished_run_trains_longer(whole, tmp_path):
     assert rows[:EPOCHS] == record(whole)[0]
 
 
+@pytest.mark.slow
 def test_a_run_in_use_is_refused(tmp_path):
     first = start(tmp_path / "run")
-    for line in first.stdout:
-        if line.startswith("Pretraining"):
-            break
+    wait_for(first, "Pretraining")
     second = start(tmp_path / "run")
     output, _ = second.communicate(timeout=60)
     first.kill()

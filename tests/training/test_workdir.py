@@ -72,8 +72,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, config, is_run):
     folder.chmod(0o555)
     user = os.geteuid()
     if user == 0:  # whom no mode stops
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(0o755)
+        for parent in (tmp_path, *tmp_path.parents):
+            if parent.name.startswith(("pytest", "popen", "test")):
+                parent.chmod(0o755)
         os.seteuid(65534)
     try:
         with pytest.raises(UsageError, match="cannot be written .Permission denied"):

@@ -1,0 +1,88 @@
+"""Small runs by their command lines, and what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from isojax.data import load_dataset
+from isojax.training.assembly import first_state
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.workdir import load_config
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--config.model.width=4",
+    "--config.model.hidden_dim=16",
+    "--config.model.projection_dim=8",
+    "--config.batch_size=64",
+    "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
+    "--config.checkpoint_every_epochs=1",
+]
+
+
+def start(workdir, *flags, devices=1, launcher=()):
+    """Starts train.py; its output, errors too, is read from `stdout`."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        # Shared by the runs of a session, so that a start takes seconds.
+        "JAX_COMPILATION_CACHE_DIR": str(Path(workdir).parents[1] / "compiled"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, *launcher, "train.py", *SMALL, f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process, beginning):
+    """Reads the output up to a line with this beginning."""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"ended before {beginning!r}: {process.wait()}")
+
+
+def finish(workdir, *flags, **kwargs):
+    """Runs to the end; the output."""
+    process = start(workdir, *flags, **kwargs)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def record(workdir):
+    """Metrics without the speed, and the spectrum."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        del row["train/images_per_second"]
+    with np.load(workdir / "spectrum.npz") as spectrum:
+        return rows, spectrum["eigenvalues"].tolist()
+
+
+def final_state(workdir):
+    """The newest checkpoint, its key as numbers."""
+    config = load_config(workdir)
+    dataset = load_dataset(config.data)
+    state = Checkpoints(workdir).restore(
+        jax.eval_shape(lambda: first_state(config, dataset))
+    )
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def assert_same_state(workdir, other):
+    """Every array of the two newest checkpoints is the same, bit for bit."""
+    jax.tree.map(
+        np.testing.assert_array_equal, final_state(workdir), final_state(other)
+    )
