@@ -1,3 +1,5 @@
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -156,3 +158,21 @@ def test_views_follow_the_image_not_its_place(tiny_run, batch):
     for view, part in zip(views, shuffled, strict=True):
         np.testing.assert_allclose(part, view[order], atol=1e-5)
     assert jnp.abs(views[0] - views[1]).mean() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("target", "passes"),
+    # A layer's statistics are reduced for each view: forward, backward, and forward in
+    # the target network. XLA joins what else there is with these, but for one:
+    # correlation, labels, gradients with metrics, and the spread of the projections.
+    [("ema", 3), ("online", 2)],
+)
+def test_collectives_are_few(tiny_run, batch, target, passes):
+    layers, views = 2, 2
+    run = tiny_run(axis_name=parallel.AXIS, target=target)
+    mapped = jax.pmap(
+        run.step, axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=None
+    )
+    program = mapped.lower(run.state, parallel.split_batch(batch)).compile().as_text()
+    collectives = re.findall(r" all-reduce(?:-start)?\(", program)
+    assert 0 < len(collectives) <= layers * views * passes + 1
