@@ -22,9 +22,11 @@ LAYERS = {
     "evaluation": 3,
     "parallel": 3,
     "reporting": 3,
+    "interop": 3,
+    "export": 4,
 }
 # Within the third layer, imports point from left to right only.
-THIRD_LAYER = ("evaluation", "training", "reporting", "parallel")
+THIRD_LAYER = ("interop", "evaluation", "training", "reporting", "parallel")
 MODULES = sorted(path for path in (ROOT / "isojax").rglob("*.py"))
 
 
@@ -67,6 +69,7 @@ def test_imports_point_down(path):
         ("orbax", "training"),
         ("scipy", "evaluation"),
         ("diffrax", "dynamics"),
+        ("safetensors", "interop"),
     ],
 )
 def test_a_library_is_imported_in_one_part_only(library, allowed):
