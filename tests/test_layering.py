@@ -23,9 +23,18 @@ LAYERS = {
     "parallel": 3,
     "compilation": 3,
     "reporting": 3,
+    "interop": 3,
+    "export": 4,
 }
 # Within the third layer, imports point from left to right only.
-THIRD_LAYER = ("evaluation", "training", "reporting", "parallel", "compilation")
+THIRD_LAYER = (
+    "interop",
+    "evaluation",
+    "training",
+    "reporting",
+    "parallel",
+    "compilation",
+)
 MODULES = sorted(path for path in (ROOT / "isojax").rglob("*.py"))
 
 
@@ -68,6 +77,7 @@ def test_imports_point_down(path):
         ("orbax", "training"),
         ("scipy", "evaluation"),
         ("diffrax", "dynamics"),
+        ("safetensors", "interop"),
     ],
 )
 def test_a_library_is_imported_in_one_part_only(library, allowed):

@@ -1,7 +1,8 @@
-"""A run's encoder as a function, for use outside the run."""
+"""What a run has trained, for use outside the run."""
 
 import os
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from ml_collections import ConfigDict
 from isojax.data import augment
 from isojax.models import SiameseNetwork, build_network
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.state import init_variables
+from isojax.training.method import CLOSED_FORM, closed_form_predictor
+from isojax.training.state import TARGET_PARTS, init_variables
 from isojax.training.workdir import load_config
 
 Encoder = tuple[Callable[[dict, Array], Array], dict]
@@ -34,12 +36,55 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
     """
     network, config = _network(workdir)
     checkpoints = Checkpoints(workdir)
-    shapes = jax.eval_shape(lambda: _backbone_variables(network, config))
-    like = {kind: {"backbone": tree} for kind, tree in shapes.items()}
+    shapes = jax.eval_shape(lambda: _init(network, config))
+    like = {kind: {"backbone": tree["backbone"]} for kind, tree in shapes.items()}
     restored = checkpoints.restore(like, step)
     checkpoints.close()
-    variables = {kind: tree["backbone"] for kind, tree in restored.items()}
-    return _apply(network, config), variables
+    return _apply(network, config), _backbone(restored)
+
+
+class Trained(NamedTuple):
+    """The networks of a checkpoint.
+
+    Attributes:
+      step: after which it was written.
+      variables: `params` and `batch_stats`, each of `backbone` and `projector`.
+      predictor: closed-form W_P of the correlation then, shape (dim, dim); None where
+        the method has another predictor or none.
+    """
+
+    step: int
+    variables: dict[str, Any]
+    predictor: Array | None
+
+
+def load_trained(workdir: str | os.PathLike) -> Trained:
+    """Backbone, projector and closed-form predictor of a run's newest checkpoint.
+
+    Args:
+      workdir: the run's folder.
+
+    Raises:
+      UsageError: if the folder holds no run or no checkpoint.
+    """
+    network, config = _network(workdir)
+    shapes = jax.eval_shape(lambda: _init(network, config))
+    dim = config.model.projection_dim
+    like = {
+        kind: {part: tree[part] for part in TARGET_PARTS}
+        for kind, tree in shapes.items()
+    }
+    like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
+    like["correlation"] = jax.ShapeDtypeStruct((dim, dim), jnp.float32)
+    checkpoints = Checkpoints(workdir)
+    restored = checkpoints.restore(like)
+    checkpoints.close()
+    predictor = None
+    if config.method.predictor in CLOSED_FORM:
+        correlation = restored["correlation"]
+        predictor = closed_form_predictor(config.method, correlation).matrix
+    variables = {kind: restored[kind] for kind in shapes}
+    return Trained(int(restored["step"]), variables, predictor)
 
 
 def random_encoder(workdir: str | os.PathLike) -> Encoder:
@@ -49,7 +94,7 @@ def random_encoder(workdir: str | os.PathLike) -> Encoder:
       UsageError: if the folder holds no run.
     """
     network, config = _network(workdir)
-    return _apply(network, config), _backbone_variables(network, config)
+    return _apply(network, config), _backbone(_init(network, config))
 
 
 def _network(workdir: str | os.PathLike) -> tuple[SiameseNetwork, ConfigDict]:
@@ -57,11 +102,14 @@ def _network(workdir: str | os.PathLike) -> tuple[SiameseNetwork, ConfigDict]:
     return build_network(config.model, predictor=config.method.predictor), config
 
 
-def _backbone_variables(network: SiameseNetwork, config: ConfigDict) -> dict:
+def _init(network: SiameseNetwork, config: ConfigDict) -> dict:
     # No parameter's shape depends on the side of the images.
-    variables = init_variables(
+    return init_variables(
         network, jax.random.key(config.seed), (32, 32, len(config.data.mean))
     )
+
+
+def _backbone(variables: dict) -> dict:
     return {kind: tree["backbone"] for kind, tree in variables.items()}
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from isojax import losses
 from isojax.errors import UsageError
-from isojax.predictor import direct_predictor
+from isojax.predictor import LinearPredictor, direct_predictor
 
 CHOICES = {
     "metric": ("euclidean", "cosine"),
@@ -65,6 +65,26 @@ class Prediction(NamedTuple):
     root_prediction: Array
 
 
+def closed_form_predictor(method: ConfigDict, correlation: Array) -> LinearPredictor:
+    """The predictor of DirectPred or DirectCopy.
+
+    Args:
+      method: the config's section of that name.
+      correlation: uncentred correlation of the projections, shape (dim, dim).
+
+    Returns:
+      W_P, its root and its eigendecomposition.
+    """
+    if method.predictor == "directcopy":
+        return direct_predictor(correlation, alpha=1.0, epsilon=0.25, normalize=True)
+    return direct_predictor(
+        correlation,
+        alpha=method.alpha,
+        epsilon=method.epsilon,
+        normalize=method.normalize,
+    )
+
+
 def closed_form_predictions(
     method: ConfigDict, correlation: Array, projections: list[Array]
 ) -> list[Prediction]:
@@ -78,17 +98,7 @@ def closed_form_predictions(
     Returns:
       One `Prediction` a view.
     """
-    if method.predictor == "directcopy":
-        predictor = direct_predictor(
-            correlation, alpha=1.0, epsilon=0.25, normalize=True
-        )
-    else:
-        predictor = direct_predictor(
-            correlation,
-            alpha=method.alpha,
-            epsilon=method.epsilon,
-            normalize=method.normalize,
-        )
+    predictor = closed_form_predictor(method, correlation)
     return [
         Prediction(
             jnp.matmul(z, predictor.matrix, precision="highest"),

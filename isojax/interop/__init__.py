@@ -1,0 +1,7 @@
+"""Weights in other libraries' names, layouts and files."""
+
+from isojax.interop.solo_learn import load_solo_learn as load_solo_learn
+from isojax.interop.torchvision import (
+    from_torchvision_state_dict as from_torchvision_state_dict,
+)
+from isojax.interop.torchvision import torchvision_state_dict as torchvision_state_dict

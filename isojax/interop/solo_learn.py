@@ -1,0 +1,42 @@
+"""Backbones that solo-learn has trained."""
+
+import os
+from typing import Any
+
+from isojax.errors import UsageError
+from isojax.interop.torch_archive import read_state_dict
+from isojax.interop.torchvision import from_torchvision_state_dict
+
+_PREFIXES = ("backbone.", "encoder.")  # present and older releases
+
+
+def load_solo_learn(path: str | os.PathLike) -> dict[str, Any]:
+    """The ResNet-18 backbone in a checkpoint of solo-learn.
+
+    For CIFAR solo-learn pads the first convolution by 2 instead of 1. Its features are
+    those of `ResNet18()` on normalised images with a pixel of zeros added all around.
+
+    Args:
+      path: of a `.ckpt` file. Nothing in it is run, and torch is not needed.
+
+    Returns:
+      `params` and `batch_stats` of `isojax.models.ResNet18`, as
+      `from_torchvision_state_dict` gives them.
+
+    Raises:
+      UsageError: if the file cannot be read safely, or holds another network.
+    """
+    tensors = read_state_dict(path)
+    for prefix in _PREFIXES:
+        backbone = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
+        if backbone:
+            return from_torchvision_state_dict(backbone)
+    raise UsageError(
+        f"{path}: its state_dict has no tensor named backbone.* or encoder.*, but "
+        f"{', '.join(list(tensors)[:3]) or 'none at all'}; name a checkpoint of "
+        "solo-learn's pretraining"
+    )

@@ -1,0 +1,252 @@
+"""Exported weights are those of the run, and the card's lines load them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from safetensors.numpy import load_file
+
+from configs import digits
+from isojax.errors import UsageError
+from isojax.interop import from_torchvision_state_dict
+from isojax.interop.exporting import export_run
+from isojax.interop.model_card import model_card
+from isojax.models import build_network
+from isojax.training import Trained, load_encoder
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.optimizer import make_optimizer
+from isojax.training.state import init_state
+from isojax.training.workdir import save_config
+
+ROOT = Path(__file__).parent.parent
+EVALUATION = {
+    "accuracy": 0.912,
+    "knn_accuracy": {"20": 0.9},
+    "random_init_accuracy": 0.5,
+    "random_init_knn_accuracy": {"20": 0.4},
+    "raw_pixel_accuracy": 0.6,
+    "raw_pixel_knn_accuracy": {"20": 0.7},
+    "split": "test",
+    "num_train": 4000,
+    "num_test": 1000,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that was never trained, and its state."""
+    config = ConfigDict(digits.get_config().to_dict())
+    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 6})
+    network = build_network(config.model, predictor=config.method.predictor)
+    optimizer, _ = make_optimizer(config.optimizer, steps_per_epoch=9, epochs=9)
+    state = init_state(
+        network, optimizer, seed=0, image_shape=(28, 28, 1), num_classes=10, ema=True
+    )
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6)).astype(np.float32)
+    state = state.replace(
+        step=jnp.int32(1234),
+        correlation=jnp.asarray(root @ root.T),
+        # Some mean and variance, not 0 and 1, that let features through.
+        batch_stats=jax.tree.map(
+            lambda a: a + jnp.asarray(rng.uniform(0, 0.1, a.shape), a.dtype),
+            state.batch_stats,
+        ),
+    )
+    folder = tmp_path_factory.mktemp("run")
+    save_config(folder, config)
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(state)
+    return folder, state
+
+
+@pytest.fixture
+def changed_run(run, tmp_path):
+    """`changed_run(section, **fields)` gives its folder with another config."""
+
+    def change(**sections):
+        folder = shutil.copytree(run[0], tmp_path / "changed")
+        config = json_config(folder)
+        for section, fields in sections.items():
+            config[section].update(fields)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return change
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).uniform(size=(3, 28, 28, 1)).astype(np.float32)
+
+
+def json_config(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def code_of(card):
+    return re.search("```python\n(.*?)```", card.read_text(), re.DOTALL).group(1)
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "flax"])
+def test_the_cards_lines_give_the_runs_networks(
+    run, tmp_path, images, monkeypatch, file_format
+):
+    folder, state = run
+    path, card = export_run(folder, file_format=file_format, output=tmp_path / "file")
+    assert (path, card) == (tmp_path / "file", tmp_path / "file.md")
+    monkeypatch.chdir(tmp_path)
+    names = {"images": (images - 0.1307) / np.float32(0.3081)}
+    exec(code_of(card), names)
+    apply, variables = load_encoder(folder)
+    np.testing.assert_allclose(names["features"], apply(variables, images), atol=1e-5)
+    assert names["features"].std() > 0.1
+    network = build_network(ConfigDict(json_config(folder)).model, predictor="none")
+    _, projection = network.apply(
+        {"params": state.params, "batch_stats": state.batch_stats},
+        jnp.asarray(names["images"]),
+        train=False,
+    )
+    np.testing.assert_allclose(names["projection"], projection, atol=1e-5)
+    # DirectPred as the demo has it: square roots of eigenvalues over the largest.
+    predictor = names["weights"]["predictor"]
+    expected = state.correlation / np.linalg.eigvalsh(state.correlation)[-1]
+    np.testing.assert_allclose(predictor @ predictor, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        names["prediction"], projection @ predictor, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_torchvisions_format_is_the_backbone_in_its_names(run, tmp_path):
+    folder, _ = run
+    path, _ = export_run(folder, file_format="torchvision")
+    assert path == folder / "encoder-torchvision.safetensors"
+    state_dict = load_file(path)
+    assert state_dict["layer4.1.bn2.running_var"].shape == (32,)
+    _, variables = load_encoder(folder)
+    returned = from_torchvision_state_dict(state_dict)
+    jax.tree.map(np.testing.assert_array_equal, returned, variables)
+
+
+@pytest.mark.parametrize("predictor", ["mlp", "none", "directcopy"])
+def test_only_a_closed_form_predictor_is_exported(run, changed_run, predictor):
+    folder = changed_run(method={"predictor": predictor})
+    path, card = export_run(folder, file_format="safetensors")
+    tensors = load_file(path)
+    parts = {name.split("/")[1] for name in tensors if "/" in name}
+    assert parts == {"backbone", "projector"}
+    has_predictor = predictor == "directcopy"
+    assert ("predictor" in tensors) == has_predictor
+    assert ("closed-form predictor W_P (6×6)" in card.read_text()) == has_predictor
+    assert ("prediction = " in code_of(card)) == has_predictor
+    if has_predictor:
+        correlation = run[1].correlation
+        expected = correlation / np.linalg.eigvalsh(correlation)[-1] + np.eye(6) / 4
+        np.testing.assert_allclose(tensors["predictor"], expected, atol=1e-5)
+
+
+def test_the_card_tells_what_it_is_about(changed_run):
+    folder = changed_run()
+    result = folder / "linear_eval.json"
+    _, card = export_run(folder, file_format="torchvision")
+    assert "Not measured" in card.read_text()
+    result.write_text(json.dumps(EVALUATION))
+    _, card = export_run(folder, file_format="torchvision")
+    text = card.read_text()
+    for told in (
+        "ResNet-18 of width 4",
+        "3×3 convolution of stride 2, a 3×3 max-pool of stride 2: not torchvision's",
+        "28×28 pixels, 1 channel |",
+        "mean (0.1307) and std (0.3081)",
+        "digits, split train",
+        "1,234 steps",
+        "isoloss: cosine metric",
+        "0.912",
+        "test images",
+    ):
+        assert told in text, told
+    assert json.loads(re.search("```json\n(.*?)```", text, re.DOTALL).group(1)) == (
+        json_config(folder)
+    )
+    result.write_text('{"accuracy": ')
+    with pytest.raises(UsageError, match="cannot be read; run python eval_linear.py"):
+        export_run(folder, file_format="torchvision")
+
+
+@pytest.mark.parametrize(
+    ("stem", "present", "absent"),
+    [
+        (
+            dict(kernel_size=3, stride=1, max_pool=False),
+            ["Conv2d(3, 64, 3, stride=1, padding=1,", "network.maxpool =", "timm"],
+            ["Narrow"],
+        ),
+        (
+            dict(kernel_size=3, stride=1, max_pool=True),
+            ["Conv2d(3, 64, 3, stride=1, padding=1,"],
+            ["network.maxpool ="],
+        ),
+        (
+            dict(kernel_size=7, stride=2, max_pool=True),
+            ["network = torchvision.models.resnet18()"],
+            ["network.conv1 =", "network.maxpool =", "not torchvision's own"],
+        ),
+    ],
+)
+def test_the_card_changes_torchvisions_stem_where_it_differs(
+    changed_run, stem, present, absent
+):
+    colour = dict(mean=[0.5] * 3, std=[0.25] * 3)
+    folder = changed_run(model={"width": 64, **stem}, data=colour)
+    trained = Trained(step=1, variables={}, predictor=None)
+    text = model_card(folder, trained, file_format="torchvision", file_name="name")
+    assert all(part in text for part in present)
+    assert not any(part in text for part in absent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workdir=none"], "there is no run in none (no config.json)"),
+        (["--format=onnx"], "should be one of <safetensors|torchvision|flax>"),
+        (["--workdir={empty}"], "there is no checkpoint in"),
+        (["--workdir={run}", "--output={run}"], "cannot be written (Is a directory)"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(run, tmp_path, arguments, message):
+    (tmp_path / "config.json").write_text(json.dumps(json_config(run[0])))
+    arguments = [a.format(empty=tmp_path, run=run[0]) for a in arguments]
+    process = subprocess.run(
+        [sys.executable, "-m", "isojax.export", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert message in process.stderr and process.stderr.startswith("error: ")
+    assert process.stderr.count("\n") == 1
+
+
+def test_the_command_says_what_it_wrote(run, tmp_path):
+    output = tmp_path / "new" / "weights.safetensors"
+    process = subprocess.run(
+        [sys.executable, "-m", "isojax.export"]
+        + [f"--workdir={run[0]}", f"--output={output}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout == f"Written to {output}, described in {output}.md\n"
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "weights.safetensors",
+        "weights.safetensors.md",
+    ]
