@@ -51,13 +51,20 @@ def main() -> None:
     from isojax import parallel
     from isojax.compilation import keep_programs
     from isojax.training import pretrain
+    from isojax.training.stopping import StopRequest
 
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
     keep_programs(workdir)
-    with parallel.ending_alone():
-        pretrain(config, workdir, data_dir=_DATA_DIR.value, fork_from=_FORK_FROM.value)
+    with parallel.ending_alone(), StopRequest() as stop:
+        pretrain(
+            config,
+            workdir,
+            data_dir=_DATA_DIR.value,
+            fork_from=_FORK_FROM.value,
+            stop=stop,
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 from isojax.errors import UsageError
 
 _USAGE_EXIT_CODE = 2
+_INTERRUPTED_EXIT_CODE = 130
 
 # Flags defined through this module are the calling script's in `--help`.
 flags.disclaim_key_flags()
@@ -96,6 +97,8 @@ def _or_exit(function: Callable, *args):
         return function(*args)
     except UsageError as error:
         sys.exit(report(error))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED_EXIT_CODE)
 
 
 def report(error: BaseException) -> int:

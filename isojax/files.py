@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             file.write(content)
             file.flush()
+            os.fsync(file.fileno())
             passing.chmod(0o644)
             passing.replace(path)
         except OSError:

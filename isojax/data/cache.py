@@ -123,14 +123,12 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
 
 
 @contextlib.contextmanager
-def only_one_process(lock: Path) -> Iterator[bool]:
-    """Holds a lock file; yields whether another process held it and was waited for."""
+def only_one_process(lock: Path) -> Iterator[None]:
+    """Holds a lock file, for which it waits."""
     with open(lock, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            waited = False
         except BlockingIOError:
             print("Waiting for the run that prepares the same images ...", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-            waited = True
-        yield waited
+        yield

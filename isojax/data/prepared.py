@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,12 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
 
 from isojax.data import tiny_imagenet  # noqa: E402, F401  registers the builder
-from isojax.data.cache import only_one_process, read_images, write_images  # noqa: E402
+from isojax.data.cache import (  # noqa: E402
+    DamagedCacheError,
+    only_one_process,
+    read_images,
+    write_images,
+)
 from isojax.data.disk import (  # noqa: E402
     naming_full_disk,
     require_space,
@@ -50,9 +56,10 @@ def fill_cache(
     features = _image_and_label(builder)
     require_writable(data_dir / "isojax")
     lock = data_dir / "isojax" / f".{builder.name}.lock"
-    with only_one_process(lock) as waited:
-        if waited and read_images(folder) is not None:
-            return
+    with only_one_process(lock):
+        with suppress(DamagedCacheError):
+            if read_images(folder) is not None:  # by another, a moment ago
+                return
         if not sys.stderr.isatty():
             tfds.disable_progress_bar()
         prepare(builder, data_dir=data_dir)

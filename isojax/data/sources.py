@@ -52,7 +52,8 @@ def load_dataset(
         the environment's TFDS_DATA_DIR, or else ~/tensorflow_datasets.
 
     Returns:
-      The data set. Its arrays are mapped from files and read-only.
+      The data set. Its images are mapped from files, except the digits, and where a
+      part is held out.
 
     Raises:
       UsageError: if a name or split does not exist or has no labels, or the images

@@ -84,8 +84,9 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _standardize(features: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Standardised features with a column of ones for the bias, float32."""
-    ones = np.ones((len(features), 1))
-    return np.hstack([(features - mean) / std, ones]).astype(np.float32)
+    ones = np.ones((len(features), 1), np.float32)
+    standardized = (features - mean) / std
+    return np.hstack([standardized.astype(np.float32), ones])
 
 
 def _fit(

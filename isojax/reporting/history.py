@@ -3,10 +3,12 @@
 import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from isojax.errors import UsageError
 from isojax.files import write_atomically
 
 FILES = ("metrics.jsonl", "spectrum.npz")
@@ -41,12 +43,21 @@ class History:
         self.rows: list[dict[str, float]] = []
         self.eigenvalues: list[np.ndarray] = []
         if self._spectrum.exists():
-            lines = self._metrics.read_text().splitlines()
-            with np.load(self._spectrum) as spectrum:
-                self.eigenvalues = list(spectrum["eigenvalues"][:epochs])
-            self.rows = [json.loads(line) for line in lines[: len(self.eigenvalues)]]
+            try:
+                self._read(epochs)
+            except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+                raise UsageError(
+                    f"{' or '.join(FILES)} in {workdir} is damaged ({error}); restore "
+                    "them from a copy, or move both away to go on without them"
+                ) from error
         if epochs is not None and writes:
             self._rewrite_metrics()
+
+    def _read(self, epochs: int | None) -> None:
+        lines = self._metrics.read_text().splitlines()
+        with np.load(self._spectrum) as spectrum:
+            self.eigenvalues = list(spectrum["eigenvalues"][:epochs])
+        self.rows = [json.loads(line) for line in lines[: len(self.eigenvalues)]]
 
     def append(self, row: dict[str, float], eigenvalues: np.ndarray) -> None:
         """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`.

@@ -29,12 +29,35 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.data.mean has {len(config.data.mean)} channels; give one value of "
             "mean and std a channel"
         )
+    if len(config.data.std) != len(config.data.mean):
+        raise UsageError(
+            f"config.data.std has {len(config.data.std)} values and config.data.mean "
+            f"{len(config.data.mean)}; give one of each a channel"
+        )
+    for name in ("train", "evaluation"):
+        if not len(getattr(dataset, name).labels):
+            raise UsageError(
+                f"no images are left for {name}; change config.data."
+                f"validation_fraction={config.data.validation_fraction}"
+            )
+    warmup = round(config.optimizer.warmup_epochs * steps_per_epoch(config, dataset))
+    if warmup >= config.epochs * steps_per_epoch(config, dataset):
+        raise UsageError(
+            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} leaves "
+            f"no step of config.epochs={config.epochs}; shorten it"
+        )
     parallel.check_batch_size(config.batch_size)
 
 
 def steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
     """Optimiser steps of an epoch, whose last, partial batch is dropped."""
     return len(dataset.pretrain.labels) // config.batch_size
+
+
+def last_step(config: ConfigDict, dataset: Dataset) -> int:
+    """The step at which the run ends."""
+    steps = config.epochs * steps_per_epoch(config, dataset)
+    return min(steps, config.steps) if config.steps else steps
 
 
 def build(

@@ -155,7 +155,9 @@ class Checkpoints:
                 continue
             # Renamed first: a folder that is half deleted is not taken for damaged.
             folder = self._folder / str(step)
-            shutil.rmtree(folder.rename(folder.with_suffix(_DELETED)))
+            shutil.rmtree(
+                folder.rename(folder.with_suffix(_DELETED)), ignore_errors=True
+            )
 
     def _delete_leftovers(self) -> None:
         """What a process that was killed, or a full disk, has left half done."""

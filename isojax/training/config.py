@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from isojax.data.augment import KINDS
 from isojax.errors import UsageError
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
@@ -91,6 +92,21 @@ def check_config(config: ConfigDict) -> None:
     )
     _require(
         config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"
+    )
+    for section in ("augment", "augment_view2"):
+        for name in config[section]:
+            if name.endswith("_probability"):
+                _require(
+                    config,
+                    f"{section}.{name}",
+                    lambda value: 0 <= value <= 1,
+                    "set it to at least 0, at most 1",
+                )
+    _require(
+        config,
+        "augment.kind",
+        lambda value: value in KINDS,
+        f"choose one of {', '.join(KINDS)}",
     )
     check_method(config.method)
 

@@ -32,6 +32,7 @@ def fork_run(
     *,
     like: TrainState,
     steps_per_epoch: int,
+    last_step: int,
 ) -> None:
     """Makes a run's folder from the newest checkpoint of another run.
 
@@ -46,6 +47,7 @@ def fork_run(
       config: of the new run.
       like: shapes of the new run's state.
       steps_per_epoch: of the new run.
+      last_step: at which the new run ends.
 
     Raises:
       UsageError: if there is no such run, its model or its steps an epoch are others,
@@ -62,7 +64,7 @@ def fork_run(
         return
     state = _carry_over(source, like, had_target=there.method.target == "ema")
     step = int(state.step)
-    _check_schedule(source, step, config, steps_per_epoch)
+    _check_schedule(source, step, steps_per_epoch, last_step)
     parallel.in_first_process(
         partial(_write_folder, source, workdir, config, state, step)
     )
@@ -85,20 +87,21 @@ def _carry_over(source: Path, like: TrainState, *, had_target: bool) -> TrainSta
 
 
 def _check_schedule(
-    source: Path, step: int, config: ConfigDict, steps_per_epoch: int
+    source: Path, step: int, steps_per_epoch: int, last_step: int
 ) -> None:
-    rows = [row for row in History(source).rows if row["step"] <= step]
-    epoch = rows[-1]["epoch"] if rows else 0
-    if rows and rows[-1]["step"] != epoch * steps_per_epoch:
+    there = load_config(source)
+    rows = History(source, writes=False).rows
+    # The first epoch is whole, unless a number of steps has cut the run.
+    if rows and rows[0]["step"] not in (steps_per_epoch, there.get("steps", 0)):
         raise UsageError(
-            f"an epoch of the run in {source} has {rows[-1]['step'] // epoch} steps, "
-            f"one of this config has {steps_per_epoch}; set config.batch_size as in "
+            f"an epoch of the run in {source} has {rows[0]['step']} steps, one of this "
+            f"config has {steps_per_epoch}; set config.batch_size as in "
             f"{source / CONFIG_FILE}"
         )
-    if epoch >= config.epochs:
+    if step >= last_step:
         raise UsageError(
-            f"the run in {source} has {epoch} epochs already; set config.epochs above "
-            f"{epoch}, not to {config.epochs}"
+            f"the run in {source} has {step} steps already and this config ends at "
+            f"step {last_step}; raise config.epochs or config.steps"
         )
 
 

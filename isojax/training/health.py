@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
+from isojax import parallel
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 
@@ -55,8 +57,10 @@ def check_finite(
     first = QUANTITIES[number - 1]
     report = {"step": step, "first": first}
     report |= {name: str(float(value)) for name, value in metrics.items()}
-    content = json.dumps(report, indent=2) + "\n"
-    write_atomically(workdir / REPORT_FILE, content.encode())
+    if parallel.is_first_process():
+        with suppress(OSError):  # a full disk; the message below matters more
+            content = json.dumps(report, indent=2) + "\n"
+            write_atomically(workdir / REPORT_FILE, content.encode())
     kept = (
         f"the checkpoint of step {last_checkpoint} stays: go on from it by --fork_from="
         f"{workdir} and another --workdir, with a lower config.optimizer.learning_rate"

@@ -1,6 +1,7 @@
 """The loop around the training step."""
 
 import itertools
+import json
 import os
 import sys
 import time
@@ -19,7 +20,13 @@ from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
 from isojax.reporting import History, save_figures, save_views
 from isojax.training.agreement import check_agreement
-from isojax.training.assembly import build, check_data, first_state, steps_per_epoch
+from isojax.training.assembly import (
+    build,
+    check_data,
+    first_state,
+    last_step,
+    steps_per_epoch,
+)
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
@@ -42,16 +49,16 @@ def pretrain(
     *,
     data_dir: str | os.PathLike | None = None,
     fork_from: str | os.PathLike | None = None,
+    stop: StopRequest | None = None,
 ) -> Path:
     """Pretrains an encoder, or goes on with a run that was interrupted.
-
-    SIGTERM or SIGINT ends it after the step at hand, with a checkpoint.
 
     Args:
       config: of the run, as `configs/base.py` describes it.
       workdir: the run's folder.
       data_dir: folder of the data sets, as in `load_dataset`.
       fork_from: folder of another run, from whose newest checkpoint a new one starts.
+      stop: once it is `wished`, the run saves and ends after the steps at hand.
 
     Returns:
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
@@ -63,7 +70,7 @@ def pretrain(
     check_config(config)
     dataset = load_dataset(config.data, data_dir=data_dir)
     check_data(config, dataset)
-    check_agreement(config, dataset)
+    check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
     if fork_from is not None:
         fork_run(
             fork_from,
@@ -71,10 +78,12 @@ def pretrain(
             config,
             like=jax.eval_shape(lambda: first_state(config, dataset)),
             steps_per_epoch=steps_per_epoch(config, dataset),
+            last_step=last_step(config, dataset),
         )
-    with open_workdir(workdir, config) as workdir, StopRequest() as stop:
-        run = _Run(config, dataset, workdir, stop)
-        if run.steps_done == run.last_step:
+    with open_workdir(workdir, config) as workdir:
+        run = _Run(config, dataset, workdir, stop or StopRequest())
+        if run.steps_done >= run.last_step:
+            run.draw_figures()
             _say(
                 f"The run in {workdir} is finished; name another folder for a new one."
             )
@@ -95,9 +104,7 @@ class _Run:
         self.workdir = workdir
         self.stop = stop
         self.steps_per_epoch = steps_per_epoch(config, dataset)
-        self.last_step = self.steps_per_epoch * config.epochs
-        if config.steps:
-            self.last_step = min(self.last_step, config.steps)
+        self.last_step = last_step(config, dataset)
         network, optimizer, learning_rate = build(config, dataset)
         self.step = parallel.map_step(
             with_resident_images(
@@ -124,7 +131,7 @@ class _Run:
             keep_last=config.checkpoint.keep_last,
             keep_every_steps=config.checkpoint.keep_every_epochs * self.steps_per_epoch,
         )
-        if self.checkpoints.steps():
+        if self._agreed_steps():
             state = self.checkpoints.restore(state, set_aside=True)
         self.steps_done = int(state.step)
         self.state = parallel.replicate(state)
@@ -135,10 +142,10 @@ class _Run:
         )
 
     def train(self) -> None:
-        config, figures = self.config, self.workdir / "figures"
+        config = self.config
         self._announce()
         if parallel.is_first_process():
-            self._draw_views(figures)
+            self._draw_views(self.workdir / "figures")
         _say("Compiling the training step, once, up to a minute ...")
         bar = tqdm(
             total=self.last_step * config.batch_size,
@@ -163,15 +170,35 @@ class _Run:
                     self.checkpoints.save(self.state)
                 self._look_for_collapse()
         self.checkpoints.close()
-        if parallel.is_first_process():
+        self.draw_figures()
+        _say(
+            f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
+            f"{self.workdir}/metrics.jsonl,\nthe pictures in {self.workdir}/figures. "
+            f"Next: python eval_linear.py --workdir={self.workdir}"
+        )
+
+    def draw_figures(self) -> None:
+        """Draws the figures of the epochs so far."""
+        if not (parallel.is_first_process() and self.history.rows):
+            return
+        figures = self.workdir / "figures"
+        try:
+            figures.mkdir(exist_ok=True)
             save_figures(
                 figures, self.history, evaluation_name=self.dataset.evaluation_name
             )
-        _say(
-            f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
-            f"{self.workdir}/metrics.jsonl,\nthe pictures in {figures}. Next: "
-            f"python eval_linear.py --workdir={self.workdir}"
-        )
+        except OSError as error:
+            _say(f"The figures could not be drawn ({error.strerror}).")
+
+    def _agreed_steps(self) -> list[int]:
+        """The steps of the checkpoints, which all processes must see."""
+        here = self.checkpoints.steps()
+        if len({*parallel.gather(json.dumps(here))}) > 1:
+            raise UsageError(
+                f"not all processes see the checkpoints in {self.workdir}; name a "
+                "folder that they share"
+            )
+        return here
 
     def _announce(self) -> None:
         config = self.config
@@ -190,7 +217,7 @@ class _Run:
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> bool:
         """Trains what is left of an epoch; whether it came to its end."""
-        start = time.perf_counter()
+        start, timed = time.perf_counter(), 0
         steps: list[dict[str, Array]] = []
         running: deque[dict[str, Array]] = deque()
         shall_stop = False
@@ -200,7 +227,10 @@ class _Run:
             self.state, metrics = self.step(
                 self.state, batch, self.feed.resident, wish=self.stop.wished
             )
-            self.stop.has_progress = True
+            if not self.stop.has_progress:  # compiling does not count
+                self.stop.has_progress, start = True, time.perf_counter()
+            else:
+                timed += 1
             steps.append(metrics)
             running.append(metrics)
             if len(running) > _STEPS_AHEAD:
@@ -213,13 +243,15 @@ class _Run:
             self.last_step, (epoch + 1) * self.steps_per_epoch
         ):
             return False
-        self._record(epoch, jax.device_get(steps), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._record(epoch, jax.device_get(steps), timed / seconds)
         return not shall_stop or self.steps_done == self.last_step
 
     def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
         """Waits for a step; whether all processes stop after those dispatched."""
         self.steps_done += 1
         if int(metrics["not_finite"]):
+            self.checkpoints.wait()
             saved = self.checkpoints.steps()
             check_finite(
                 jax.device_get(metrics),
@@ -232,7 +264,7 @@ class _Run:
         bar.update(self.config.batch_size)
         return bool(metrics["wish"])
 
-    def _record(self, epoch: int, steps: list[dict], seconds: float) -> None:
+    def _record(self, epoch: int, steps: list[dict], steps_per_second: float) -> None:
         """Adds a finished epoch to the history."""
         names = steps[0].keys() - {"not_finite", "wish"}
         row = {
@@ -242,7 +274,7 @@ class _Run:
                 f"train/{name}": float(np.mean([metrics[name] for metrics in steps]))
                 for name in sorted(names)
             },
-            "train/images_per_second": len(steps) * self.config.batch_size / seconds,
+            "train/images_per_second": steps_per_second * self.config.batch_size,
         }
         correlation = np.asarray(self.state.correlation, np.float64)
         eigenvalues = np.linalg.eigvalsh(correlation)
@@ -251,16 +283,19 @@ class _Run:
         self.history.append(row, eigenvalues)
 
     def _look_for_collapse(self) -> None:
-        """Warns, once, of an epoch that began and ended collapsed."""
+        """Warns, once, of an epoch that began and ended collapsed, or ends the run."""
         dim = self.config.model.projection_dim
         recent = [is_collapsed(row, dim) for row in self.history.rows[-3:]]
-        if recent[-2:] != [True, True] or recent == [True, True, True]:
+        if recent[-2:] != [True, True]:
             return
         explanation = explain_collapse(self.history.rows[-1], self.config.method)
         if self.config.on_collapse == "stop":
             self.checkpoints.save(self.state)
+            self.checkpoints.close()
+            self.draw_figures()
             raise UsageError(f"{explanation} The run is stopped, its state saved.")
-        _say(f"Warning: {explanation}", write=tqdm.write)
+        if recent != [True, True, True]:
+            _say(f"Warning: {explanation}", write=tqdm.write)
 
     def _end_early(self) -> None:
         self.checkpoints.save(self.state)

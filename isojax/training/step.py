@@ -164,7 +164,8 @@ def make_train_step(
                 "correlation": correlation.sum(),
                 "predictions": metrics.pop("predictions"),
                 "loss": metrics["loss"],
-                "gradients": gradient_norm,
+                # With the updates, which overflow where the rate is too high.
+                "gradients": gradient_norm + optax.tree.norm(updates),
             }
         )
         metrics |= {

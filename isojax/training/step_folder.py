@@ -54,6 +54,8 @@ def write_step(folder: Path, arrays: Arrays) -> None:
     }
     record["crc32"] = _record_crc32(record)
     (passing / _RECORD).write_text(json.dumps(record))
+    for path in (*files, passing / _RECORD, passing, folder.parent):
+        _flush(path)
     passing.rename(folder)
 
 
@@ -90,6 +92,15 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
         if (array.shape, array.dtype.name, checksum(array)) != leaves[name]:
             raise Damaged(f"{name} is not what was written")
     return arrays
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk: power may fail after the rename."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def reserve_space(path: Path, size: int) -> None:

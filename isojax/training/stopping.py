@@ -7,6 +7,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from isojax import parallel
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -14,12 +16,14 @@ class StopRequest:
     """Listens for signals while a run trains.
 
     The first signal sets `wished`, and the loop saves and ends. A second one ends the
-    process at once. So does the first while there is nothing to save: in the main
-    thread Python hears no signal as long as a program is compiled, so a thread listens.
+    process at once. So does the first before anything has been trained, unless other
+    processes would wait for this one: in the main thread Python hears no signal as
+    long as a program is compiled, so a thread listens. Meant for a script: a notebook
+    would lose its kernel.
 
     Attributes:
       wished: whether the run shall stop.
-      has_progress: whether anything has been trained that a checkpoint lacks.
+      has_progress: whether anything has been trained.
     """
 
     def __init__(self):
@@ -52,7 +56,8 @@ class StopRequest:
         if not self._before:
             return
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None where a library had set it without Python's knowledge.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._write)  # at which the listener ends
         self._listener.join()
@@ -65,7 +70,7 @@ class StopRequest:
             if self.wished:
                 os._exit(128 + data[0])
             self.wished = True
-            if not self.has_progress:
+            if not self.has_progress and parallel.process_part()[1] == 1:
                 print("\nStopped before the first step; nothing is lost.", flush=True)
                 os._exit(0)
             print("\nStopping after this step ...", file=sys.stderr, flush=True)

@@ -47,6 +47,11 @@ def open_workdir(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[Pat
 
 
 def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
+    if ":/" in str(workdir):
+        raise UsageError(
+            f"--workdir={workdir} is no folder of this machine; name one, such as "
+            "where the bucket is mounted"
+        )
     try:
         if workdir.exists() and not workdir.is_dir():
             raise UsageError(f"--workdir={workdir} is a file; name a folder")
@@ -130,34 +135,43 @@ def _as_json(fields: dict[str, Any]) -> str:
     return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
+def flat_fields(config: ConfigDict) -> dict[str, Any]:
+    """The values of a config's fields by dotted name, as JSON gives them back."""
+    config = ConfigDict(json.loads(_as_json(config.to_dict())))
+    return {name: _field(config, name) for name in field_names(config)}
+
+
 def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
     """The fields of two configs that differ, each with both values.
 
     Only those that change what is computed.
     """
-    there, here = (ConfigDict(json.loads(_as_json(c.to_dict()))) for c in (there, here))
+    there, here = flat_fields(there), flat_fields(here)
     return [
-        f"{name} (there {_field(there, name)}, here {_field(here, name)})"
-        for name in sorted({*field_names(there), *field_names(here)})
-        if _field(there, name) != _field(here, name)
-        and not name.startswith(_MAY_DIFFER)
+        f"{name} (there {there.get(name)}, here {here.get(name)})"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name) and not name.startswith(_MAY_DIFFER)
     ]
 
 
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    if differing := differing_fields(load_config(workdir), config):
+    differing = differing_fields(load_config(workdir), config)
+    if differing:
+        has_checkpoint = any((workdir / "checkpoints").glob("*"))
+        remedy = (
+            f"and to go on from this run's newest checkpoint add --fork_from={workdir}"
+            if has_checkpoint
+            else "or delete this one, which has no checkpoint yet"
+        )
         raise UsageError(
             f"--workdir={workdir} holds a run with another config: "
-            f"{', '.join(differing)}; name another folder, and to go on from this "
-            f"run's newest checkpoint add --fork_from={workdir}"
+            f"{', '.join(differing)}; name another folder, {remedy}"
         )
 
 
 def _field(config: ConfigDict, name: str) -> object:
-    """The value of a dotted field; None for a section and for a missing field."""
+    """The value of a dotted field; None for a section."""
     value = config
     for part in name.split("."):
-        if not isinstance(value, ConfigDict) or part not in value:
-            return None
         value = value[part]
     return None if isinstance(value, ConfigDict) else value

@@ -115,5 +115,5 @@ def test_both_restore_the_same_older_checkpoint(said):
 def test_another_config_or_other_data_is_refused_in_both(said):
     for process in said:
         assert process["agree"] is None
-        assert "epochs (there 50, here 51)" in process["other config"]
-        assert "process 1 has other training images" in process["other data"]
+        assert "config.epochs (50, there 51)" in process["other config"]
+        assert "process 1 has other images" in process["other data"]

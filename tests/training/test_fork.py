@@ -38,7 +38,14 @@ def source(request, tmp_path, make_state):
 
 def fork(source, workdir, config, make_state, *, width=40, steps_per_epoch=STEPS):
     like = make_state(0, width=width, target=config.method.target == "ema")
-    fork_run(source, workdir, config, like=like, steps_per_epoch=steps_per_epoch)
+    fork_run(
+        source,
+        workdir,
+        config,
+        like=like,
+        steps_per_epoch=steps_per_epoch,
+        last_step=config.steps or config.epochs * steps_per_epoch,
+    )
     return like
 
 
@@ -88,7 +95,9 @@ def test_a_fork_that_makes_no_sense_is_refused_and_leaves_nothing(
     assert "has 5 steps, one of this config has 7; set config.batch_size" in told
     config.epochs = 2
     told = refusal(source, workdir, config, make_state)
-    assert "has 2 epochs already; set config.epochs above 2" in told
+    assert "has 10 steps already and this config ends at step 10; raise" in told
+    config.steps = 4
+    assert "ends at step 4" in refusal(source, workdir, config, make_state)
     assert "no run in" in refusal(tmp_path / "nothing", workdir, config, make_state)
     assert not workdir.exists()
 
@@ -105,5 +114,19 @@ def test_the_folder_of_another_run_is_refused(source, tmp_path, make_state):
 def test_shapes_suffice(source, tmp_path, make_state):
     like = jax.eval_shape(lambda: make_state(0))
     workdir = tmp_path / "run"
-    fork_run(source, workdir, make_config(), like=like, steps_per_epoch=STEPS)
+    fork_run(
+        source, workdir, make_config(), like=like, steps_per_epoch=STEPS, last_step=20
+    )
     assert Checkpoints(workdir).steps() == [2 * STEPS]
+
+
+def test_a_run_cut_in_its_first_epoch_may_be_forked(tmp_path, make_state):
+    config, source = make_config(), tmp_path / "cut"
+    config.steps = 3
+    with open_workdir(source, config):
+        History(source).append({"epoch": 1, "step": 3}, np.zeros(8))
+        with Checkpoints(source) as checkpoints:
+            checkpoints.save(make_state(3))
+    config.steps = 0
+    fork(source, tmp_path / "run", config, make_state)
+    assert Checkpoints(tmp_path / "run").steps() == [3]

@@ -35,6 +35,9 @@ def test_a_folder_in_use_is_refused(tmp_path, config):
 def test_another_config_is_refused_with_its_fields_and_the_remedy(tmp_path, config):
     open_once(tmp_path, config)
     config.epochs, config.method.alpha = 60, 1.0
+    with pytest.raises(UsageError, match="or delete this one, which has no checkpoint"):
+        open_once(tmp_path, config)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(UsageError, match=f"add --fork_from={tmp_path}") as refused:
         open_once(tmp_path, config)
     assert "epochs (there 50, here 60), method.alpha (there" in str(refused.value)

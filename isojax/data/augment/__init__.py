@@ -18,5 +18,6 @@ from isojax.data.augment.crop import random_crop_box as random_crop_box
 from isojax.data.augment.crop import resized_crop as resized_crop
 from isojax.data.augment.simclr import simclr_view as simclr_view
 from isojax.data.augment.simclr import simclr_views as simclr_views
+from isojax.data.augment.views import KINDS as KINDS
 from isojax.data.augment.views import normalize as normalize
 from isojax.data.augment.views import random_views as random_views

@@ -40,14 +40,14 @@ def random_views(
     Raises:
       UsageError: if there is no such kind.
     """
-    if config.kind not in _KINDS:
+    if config.kind not in KINDS:
         raise UsageError(
             f"there is no augment.kind {config.kind!r}; choose one of "
-            f"{', '.join(_KINDS)}"
+            f"{', '.join(KINDS)}"
         )
 
     def make(keys: Array, images: Array) -> Array:
-        views = _KINDS[config.kind](keys, images, config=config)
+        views = KINDS[config.kind](keys, images, config=config)
         return normalize(views, mean=mean, std=std).astype(dtype)
 
     return jax.lax.platform_dependent(
@@ -82,4 +82,4 @@ def _affine_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
 
 
 _CHUNK_VALUES = 2**17  # 512 KiB, while two or three arrays are in use at a time
-_KINDS = {"simclr": simclr_views, "affine": _affine_views}
+KINDS = {"simclr": simclr_views, "affine": _affine_views}
