@@ -21,7 +21,7 @@ from tests.data import miniatures
         # The same program as for CIFAR-10, but for the number of classes.
         pytest.param("cifar100", "isoloss", marks=pytest.mark.slow),
         ("stl10", "isoloss"),
-        ("tinyimagenet", "directpred_noema"),
+        pytest.param("tinyimagenet", "directpred_noema", marks=pytest.mark.slow),
     ],
 )
 def test_two_steps_and_an_encoder(name, preset, tmp_path):
