@@ -37,11 +37,11 @@ def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
         workdir, is_finished = tmp_path / f"run{runs}", False
         while not is_finished and number < kills:
             process = start(workdir, LENGTH)
-            if chance.random() < 0.8:
-                wait_for(process, ("Compiling", "The run in"))
-                time.sleep(chance.uniform(0, 6))
+            if chance.random() < 0.8:  # while epochs of a third of a second pass
+                wait_for(process, ("epoch ", "The run in"))
+                time.sleep(chance.uniform(0, 1))
             else:
-                time.sleep(chance.uniform(0, 6))
+                time.sleep(chance.uniform(0, 10))
             process.kill()
             process.communicate()
             number += 1
