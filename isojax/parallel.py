@@ -112,11 +112,6 @@ def _check_connection(
         )
 
 
-def process_index() -> int:
-    """Which of the processes that train together this is."""
-    return jax.process_index()
-
-
 def is_first_process() -> bool:
     """Whether this is the process that writes the run's folder."""
     return jax.process_index() == 0

@@ -168,7 +168,7 @@ def _read_arrays(folder: Path, wanted: dict[str, Leaf]) -> Arrays:
 
 def _options() -> ocp.options.MultiprocessingOptions:
     """Every process reads and writes for itself: none waits for another's disk."""
-    here = parallel.process_index()
+    here, _ = parallel.process_part()
     return ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
     )

@@ -13,6 +13,7 @@ from isojax import parallel
 from isojax.cli import field_names
 from isojax.errors import UsageError
 from isojax.files import write_atomically
+from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.lock import LOCK_FILE, run_lock
 
 CONFIG_FILE = "config.json"
@@ -157,7 +158,7 @@ def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
     differing = differing_fields(load_config(workdir), config)
     if differing:
-        has_checkpoint = any((workdir / "checkpoints").glob("*"))
+        has_checkpoint = any((workdir / CHECKPOINTS).glob("*"))
         remedy = (
             f"and to go on from this run's newest checkpoint add --fork_from={workdir}"
             if has_checkpoint
