@@ -49,10 +49,11 @@ def main() -> None:
     """Runs the training that the flags describe."""
     # After the flags: JAX takes a second to import.
     from isojax import parallel
-    from isojax.compilation import keep_programs
+    from isojax.compilation import choose_kernels, keep_programs
     from isojax.training import pretrain
     from isojax.training.stopping import StopRequest
 
+    choose_kernels()
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"

@@ -53,6 +53,15 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.epochs = 1000
     config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
     config.batch_size = 512  # over all devices
+    # What the network computes in: float32, or bfloat16. Parameters, statistics, losses
+    # and the correlation are float32 always.
+    config.precision = "float32"
+    # Both save memory where a batch does not fit. remat computes activations again in
+    # the backward pass: the same numbers, for a third more time. microbatches trains a
+    # device's batch in so many parts, one after the other. That changes the numbers:
+    # each part is normalised by its own statistics (isojax/training/microbatches.py).
+    config.remat = False
+    config.microbatches = 1
     config.checkpoint_every_epochs = 10
     config.on_collapse = "warn"  # or "stop"
 

@@ -152,18 +152,27 @@ def device_count() -> int:
     return jax.device_count()
 
 
-def check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
     """Refuses a global batch that does not divide evenly.
+
+    Args:
+      batch_size: images over all devices.
+      parts: that each device's images are divided into.
 
     Raises:
       UsageError: naming the nearest batch size that does.
     """
     devices = device_count()
-    if batch_size % devices:
-        nearest = max(devices, batch_size // devices * devices)
+    if batch_size % (devices * parts):
+        nearest = max(
+            devices * parts, batch_size // (devices * parts) * devices * parts
+        )
+        among = f"the {devices} devices"
+        if parts > 1:
+            among += f" times config.microbatches={parts}"
         raise UsageError(
-            f"config.batch_size={batch_size} is not divisible by the {devices} "
-            f"devices; set config.batch_size={nearest}"
+            f"config.batch_size={batch_size} is not divisible by {among}; set "
+            f"config.batch_size={nearest}"
         )
 
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 
 class Conv(nn.Module):
@@ -17,11 +18,13 @@ class Conv(nn.Module):
       features: output channels.
       kernel_size: side of the kernel, odd.
       stride: step in both directions.
+      dtype: in which the products are taken and the result is; by default as it comes.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -31,6 +34,8 @@ class Conv(nn.Module):
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
         )
+        if self.dtype is not None:
+            x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         return convolve(x, kernel, stride=self.stride)
 
 
@@ -45,10 +50,8 @@ def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
     Returns:
       Shape (n, ceil(h / stride), ceil(w / stride), features).
     """
-    strided = stride > 1
-    smaller_than_kernel = min(x.shape[1:3]) < kernel.shape[0]
-    if strided or smaller_than_kernel:
-        # There XLA's convolutions for CPU, or their gradients, fall to a naive loop.
+    if min(x.shape[1:3]) < kernel.shape[0]:
+        # There XLA's convolution for CPU falls to a naive loop.
         return jax.lax.platform_dependent(
             x,
             kernel,

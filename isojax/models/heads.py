@@ -1,7 +1,9 @@
 """Projector and learned predictors: heads on top of the backbone."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from isojax.models.normalization import BatchNorm
 
@@ -15,18 +17,21 @@ class MLP(nn.Module):
       hidden_dim: width of the hidden layer.
       dim: width of the output, which has neither BatchNorm nor ReLU.
       axis_name: mapped axis over which a global batch is spread, if any.
+      dtype: in which the products are taken; the result is float32 at least.
     """
 
     hidden_dim: int
     dim: int
     axis_name: str | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, features) to (n, dim)."""
-        x = nn.Dense(self.hidden_dim, name="hidden")(x)
+        x = nn.Dense(self.hidden_dim, dtype=self.dtype, name="hidden")(x)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
-        return nn.Dense(self.dim, name="output")(x)
+        x = nn.Dense(self.dim, dtype=self.dtype, name="output")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class LinearMap(nn.Module):

@@ -11,7 +11,8 @@ class BatchNorm(nn.Module):
 
     As PyTorch's BatchNorm and unlike Flax's, the running variance is that of a sample
     (divided by n - 1), while the batch is normalised with the population's (divided by
-    n). Scale starts at 1, bias and running mean at 0, running variance at 1.
+    n). Scale starts at 1, bias and running mean at 0, running variance at 1. All of it
+    is computed in float32 at least; the result has the input's dtype.
 
     Attributes:
       momentum: part of the old running statistics kept at an update (one minus
@@ -28,7 +29,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Normalises `x` (..., channels); with `train`, by its own statistics."""
-        channels = x.shape[-1]
+        channels, dtype = x.shape[-1], x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
         zeros, ones = nn.initializers.zeros_init(), nn.initializers.ones_init()
         scale = self.param("scale", ones, (channels,))
         bias = self.param("bias", zeros, (channels,))
@@ -45,7 +47,8 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         shape = (1,) * (x.ndim - 1) + (channels,)
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return (x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
+        x = (x - mean.reshape(shape)) * gain.reshape(shape) + bias.reshape(shape)
+        return x.astype(dtype)
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array, int]:
         axes = tuple(range(x.ndim - 1))

@@ -1,8 +1,11 @@
 """ResNet-18 with the stems that small images need."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from isojax.models.convolution import Conv
 from isojax.models.normalization import BatchNorm
@@ -17,25 +20,27 @@ class BasicBlock(nn.Module):
       features: output channels.
       stride: of the first convolution.
       axis_name: mapped axis over which a global batch is spread, if any.
+      dtype: in which the products are taken.
     """
 
     features: int
     stride: int = 1
     axis_name: str | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), features)."""
+        conv = partial(Conv, dtype=self.dtype)
+        norm = partial(BatchNorm, axis_name=self.axis_name)
         shortcut = x
         if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = Conv(self.features, 1, self.stride, name="shortcut_conv")(x)
-            shortcut = BatchNorm(axis_name=self.axis_name, name="shortcut_norm")(
-                shortcut, train
-            )
-        x = Conv(self.features, 3, self.stride, name="conv1")(x)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train))
-        x = Conv(self.features, 3, name="conv2")(x)
-        x = BatchNorm(axis_name=self.axis_name, name="norm2")(x, train)
+            shortcut = conv(self.features, 1, self.stride, name="shortcut_conv")(x)
+            shortcut = norm(name="shortcut_norm")(shortcut, train)
+        x = conv(self.features, 3, self.stride, name="conv1")(x)
+        x = nn.relu(norm(name="norm1")(x, train))
+        x = conv(self.features, 3, name="conv2")(x)
+        x = norm(name="norm2")(x, train)
         return nn.relu(x + shortcut)
 
 
@@ -51,6 +56,9 @@ class ResNet18(nn.Module):
       stride: of the first convolution.
       max_pool: whether a 3×3 max-pool of stride 2 follows the first convolution.
       axis_name: mapped axis over which a global batch is spread, if any.
+      dtype: in which the products are taken; the representation is float32 at least.
+      remat: whether a backward pass computes each block again, instead of keeping all
+        that is inside: less memory for more time, the same numbers.
 
     Source: He et al. 2016; stems as in Halvagal et al. 2023, appendix D, table 3.
     """
@@ -60,6 +68,8 @@ class ResNet18(nn.Module):
     stride: int = 1
     max_pool: bool = False
     axis_name: str | None = None
+    dtype: DTypeLike | None = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> Array:
@@ -68,17 +78,25 @@ class ResNet18(nn.Module):
             raise ValueError(
                 f"images have shape {images.shape}; ResNet18 takes (n, h, w, c)"
             )
-        x = Conv(self.width, self.kernel_size, self.stride, name="conv")(images)
+        x = Conv(
+            self.width, self.kernel_size, self.stride, dtype=self.dtype, name="conv"
+        )(images)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
         if self.max_pool:
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        # `train` is the block's second argument, counted with `self`.
+        block_type = (
+            nn.remat(BasicBlock, static_argnums=2) if self.remat else BasicBlock
+        )
         for stage, blocks in enumerate(_BLOCKS_PER_STAGE):
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                x = BasicBlock(
+                x = block_type(
                     self.width * 2**stage,
                     stride,
                     axis_name=self.axis_name,
+                    dtype=self.dtype,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x, train)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return jnp.mean(x, axis=(1, 2))

@@ -1,7 +1,10 @@
 """The network that both views pass through."""
 
+from functools import partial
+
 import flax.linen as nn
 from jax import Array
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from isojax.models.heads import MLP, LinearMap
@@ -40,7 +43,12 @@ class SiameseNetwork(nn.Module):
 
 
 def build_network(
-    model: ConfigDict, *, predictor: str, axis_name: str | None = None
+    model: ConfigDict,
+    *,
+    predictor: str,
+    axis_name: str | None = None,
+    dtype: DTypeLike | None = None,
+    remat: bool = False,
 ) -> SiameseNetwork:
     """Builds the network that a run's config describes.
 
@@ -48,6 +56,8 @@ def build_network(
       model: the config's section of that name.
       predictor: the method's predictor; "mlp" and "linear" are learned.
       axis_name: mapped axis over which a global batch is spread, if any.
+      dtype: in which backbone and heads take their products.
+      remat: of `ResNet18`.
 
     Returns:
       The module, without parameters.
@@ -58,12 +68,13 @@ def build_network(
         stride=model.stride,
         max_pool=model.max_pool,
         axis_name=axis_name,
+        dtype=dtype,
+        remat=remat,
     )
-    projector = MLP(model.hidden_dim, model.projection_dim, axis_name=axis_name)
+    mlp = partial(MLP, dim=model.projection_dim, axis_name=axis_name, dtype=dtype)
+    projector = mlp(model.hidden_dim)
     learned = {
-        "mlp": MLP(
-            model.predictor_hidden_dim, model.projection_dim, axis_name=axis_name
-        ),
+        "mlp": mlp(model.predictor_hidden_dim),
         "linear": LinearMap(model.projection_dim),
     }
     return SiameseNetwork(backbone, projector, learned.get(predictor))

@@ -46,7 +46,7 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} leaves "
             f"no step of config.epochs={config.epochs}; shorten it"
         )
-    parallel.check_batch_size(config.batch_size)
+    parallel.check_batch_size(config.batch_size, parts=config.microbatches)
 
 
 def steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
@@ -65,7 +65,11 @@ def build(
 ) -> tuple[SiameseNetwork, optax.GradientTransformation, optax.Schedule]:
     """The network, its optimiser and the learning rate of a run."""
     network = build_network(
-        config.model, predictor=config.method.predictor, axis_name=parallel.AXIS
+        config.model,
+        predictor=config.method.predictor,
+        axis_name=parallel.AXIS,
+        dtype=config.precision,
+        remat=config.remat,
     )
     return network, *make_optimizer(
         config.optimizer,

@@ -9,9 +9,11 @@ from isojax.training.health import ON_COLLAPSE
 from isojax.training.method import check_method
 from isojax.training.optimizer import OPTIMIZERS
 
+PRECISIONS = ("float32", "bfloat16")
 _POSITIVE = (
     "epochs",
     "batch_size",
+    "microbatches",
     "checkpoint_every_epochs",
     "checkpoint.keep_last",
     "model.width",
@@ -64,6 +66,12 @@ def check_config(config: ConfigDict) -> None:
         "optimizer.warmup_epochs",
         lambda value: value < config.epochs,
         f"set it below config.epochs={config.epochs}",
+    )
+    _require(
+        config,
+        "precision",
+        lambda value: value in PRECISIONS,
+        f"choose one of {', '.join(PRECISIONS)}",
     )
     _require(
         config,

@@ -20,6 +20,7 @@ from isojax.training.method import (
     closed_form_predictions,
     view_loss,
 )
+from isojax.training.microbatches import accumulate
 from isojax.training.probe import probe_loss, update_probe
 from isojax.training.state import TARGET_PARTS, TrainState
 
@@ -70,7 +71,7 @@ def make_train_step(
         correlation = update_correlation(
             state.correlation,
             jnp.concatenate(projections),
-            decay=method.correlation_decay,
+            decay=method.correlation_decay ** (1 / config.microbatches),
             axis_name=axis_name,
         )
         predictions, batch_stats = predict(
@@ -134,14 +135,23 @@ def make_train_step(
             predictions.append(Prediction(prediction, prediction))
         return predictions, batch_stats
 
+    def gradient_of_part(state, part):
+        views, labels = part
+        gradients, (carried, metrics) = jax.grad(
+            compute_loss, argnums=(0, 1), has_aux=True
+        )(state.params, state.probe.weights, state, views, labels)
+        return gradients, *carried, metrics
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         views = make_views(
             jax.random.fold_in(state.key, state.step), batch, config=config
         )
-        gradients, (carried, metrics) = jax.grad(
-            compute_loss, argnums=(0, 1), has_aux=True
-        )(state.params, state.probe.weights, state, views, batch["labels"])
-        batch_stats, correlation, projections = carried
+        gradients, batch_stats, correlation, projections, metrics = accumulate(
+            gradient_of_part,
+            state,
+            (views, batch["labels"]),
+            parts=config.microbatches,
+        )
         if axis_name is not None:
             gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
         param_gradients, probe_gradients = gradients

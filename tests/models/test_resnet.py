@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -62,3 +63,42 @@ def test_images_without_a_batch_axis_are_refused():
         ValueError, match=r"\(32, 32, 3\); ResNet18 takes \(n, h, w, c\)"
     ):
         ResNet18().init(jax.random.key(0), jnp.zeros((32, 32, 3)))
+
+
+def gradient(network, variables, images):
+    def loss(params):
+        output, _ = network.apply(
+            variables | {"params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        return jnp.square(output).sum(), output
+
+    return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+
+@pytest.fixture(scope="module")
+def small():
+    images = jax.random.normal(jax.random.key(0), (4, 16, 16, 1))
+    network = ResNet18(width=4, stride=2)
+    variables = jax.jit(network.init)(jax.random.key(1), images)
+    return variables, images, gradient(network, variables, images)
+
+
+def test_remat_changes_no_number(small):
+    variables, images, (expected, output) = small
+    network = ResNet18(width=4, stride=2, remat=True)
+    again, output_again = gradient(network, variables, images)
+    assert jnp.allclose(output_again, output, rtol=1e-5)
+    chex.assert_trees_all_close(again, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_computes_near_float32_and_keeps_its_parameters(small):
+    variables, images, _ = small
+    network = ResNet18(width=4, stride=2, dtype=jnp.bfloat16)
+    output = jax.jit(ResNet18(width=4, stride=2).apply)(variables, images)
+    rounded = jax.jit(network.apply)(variables, images)
+    error = jnp.linalg.norm(rounded - output) / jnp.linalg.norm(output)
+    assert 1e-4 < error < 0.03  # it did round, and to two or three digits
+    gradients, rounded = gradient(network, variables, images)
+    for leaf in [rounded, *jax.tree.leaves(gradients)]:
+        assert leaf.dtype == jnp.float32
+        assert jnp.isfinite(leaf).all()

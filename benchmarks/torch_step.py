@@ -1,0 +1,182 @@
+"""The training step written plainly in PyTorch, from the weights of an isojax run."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional
+
+from isojax.interop import torchvision_state_dict
+from isojax.training.state import TrainState
+
+
+class BasicBlock(nn.Module):
+    """ResNet-18's block, with torchvision's names."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        """Makes the layers."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (n, c, h, w)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class Network(nn.Module):
+    """Backbone and projector."""
+
+    def __init__(self, model: ConfigDict, channels: int):
+        """Makes the layers of a config's section `model`."""
+        super().__init__()
+        width, kernel = model.width, model.kernel_size
+        self.conv1 = nn.Conv2d(
+            channels, width, kernel, model.stride, kernel // 2, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(width)
+        self.pool = nn.MaxPool2d(3, 2, 1) if model.max_pool else nn.Identity()
+        inputs = width
+        for stage in range(4):
+            outputs = width * 2**stage
+            blocks = [
+                BasicBlock(inputs, outputs, 2 if stage else 1),
+                BasicBlock(outputs, outputs, 1),
+            ]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            inputs = outputs
+        self.projector = nn.Sequential(
+            nn.Linear(inputs, model.hidden_dim),
+            nn.BatchNorm1d(model.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(model.hidden_dim, model.projection_dim),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images (n, c, h, w) to projections (n, dim)."""
+        x = self.pool(functional.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return self.projector(x.mean((2, 3)))
+
+
+def make_torch_step(
+    config: ConfigDict, state: TrainState, views: list[np.ndarray]
+) -> Callable[[], float]:
+    """A function that trains one step of IsoLoss on the same two views each time.
+
+    Args:
+      config: of the run; bfloat16 precision means autocast.
+      state: of the run before its first step, whose weights are taken.
+      views: two arrays (n, h, w, c).
+
+    Returns:
+      The function; it returns the loss before the step.
+    """
+    online = Network(config.model, channels=views[0].shape[-1])
+    _load(online, state)
+    online = online.to(memory_format=torch.channels_last)
+    has_ema = config.method.target == "ema"
+    target = Network(config.model, channels=views[0].shape[-1]) if has_ema else None
+    if has_ema:
+        target.load_state_dict(online.state_dict())
+        target = target.to(memory_format=torch.channels_last).requires_grad_(False)
+    optimizer = torch.optim.SGD(
+        online.parameters(),
+        lr=config.optimizer.learning_rate,
+        momentum=config.optimizer.momentum,
+        weight_decay=config.optimizer.weight_decay,
+    )
+    images = [
+        torch.from_numpy(view.copy())
+        .permute(0, 3, 1, 2)
+        .contiguous(memory_format=torch.channels_last)
+        for view in views
+    ]
+    is_mixed = config.precision == "bfloat16"
+    correlation = torch.zeros((config.model.projection_dim,) * 2)
+
+    def step() -> float:
+        nonlocal correlation
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            projections = [online(view) for view in images]
+            with torch.no_grad():
+                targets = [target(view) for view in images] if has_ema else projections
+        projections = [z.float() for z in projections]
+        targets = [z.float().detach() for z in targets]
+        matrix, root, correlation = _predictor(config, correlation, projections)
+        loss = sum(
+            _iso_cosine(z, z @ matrix, z @ root, other).mean()
+            for z, other in zip(projections, reversed(targets), strict=True)
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if has_ema:
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(target.parameters()),
+                    list(online.parameters()),
+                    1 - config.method.target_decay,
+                )
+        return loss.item()
+
+    return step
+
+
+def _predictor(
+    config: ConfigDict, correlation: Tensor, projections: list[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    method = config.method
+    with torch.no_grad():
+        z = torch.cat(projections)
+        keep = method.correlation_decay
+        correlation = keep * correlation + (1 - keep) * z.T @ z / len(z)
+        eigenvalues, vectors = torch.linalg.eigh(correlation)
+        eigenvalues = eigenvalues.clamp(min=0)
+        if method.normalize:
+            eigenvalues = eigenvalues / eigenvalues.max() + method.epsilon
+        lam = eigenvalues**method.alpha
+        return (
+            (vectors * lam) @ vectors.T,
+            (vectors * lam.sqrt()) @ vectors.T,
+            (correlation),
+        )
+
+
+def _iso_cosine(z: Tensor, p: Tensor, r: Tensor, target: Tensor) -> Tensor:
+    norm = p.detach().norm(dim=1)
+    direction = functional.normalize(target)
+    cosine = (p.detach() * direction).sum(1) / norm
+    return -(z * direction).sum(1) / norm + 0.5 * cosine * r.square().sum(1) / norm**2
+
+
+def _load(network: Network, state: TrainState) -> None:
+    backbone = {
+        "params": state.params["backbone"],
+        "batch_stats": state.batch_stats["backbone"],
+    }
+    arrays = torchvision_state_dict(backbone)
+    heads = state.params["projector"]
+    for name, layer in (("0", "hidden"), ("3", "output")):
+        arrays[f"projector.{name}.weight"] = np.array(heads[layer]["kernel"]).T.copy()
+        arrays[f"projector.{name}.bias"] = np.array(heads[layer]["bias"])
+    missing = network.load_state_dict(
+        {name: torch.from_numpy(array) for name, array in arrays.items()}, strict=False
+    )
+    if missing.unexpected_keys or any(
+        "projector.1" not in name for name in missing.missing_keys
+    ):
+        raise ValueError(f"weights do not fit: {missing}")

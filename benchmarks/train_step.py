@@ -1,0 +1,172 @@
+"""How long a training step takes, as a Markdown table.
+
+    python -m benchmarks.train_step [--json=FILE]
+
+IsoLoss with the cosine metric, on random images. Medians over repetitions after
+compiling; "CPU" is processor time over the number of cores, which other programs on the
+machine disturb less.
+
+Where PyTorch is installed, the same step written plainly in PyTorch, channels last,
+runs in turn with ours from the same weights, after both were seen to compute the same
+loss. Ours augments its images in the step; PyTorch's is given the views.
+"""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.timing import (
+    alternate,
+    markdown,
+    median,
+    parse_arguments,
+    spread,
+    write_json,
+)
+from configs import cifar10, digits, stl10
+from isojax import parallel
+from isojax.data import Dataset, Split
+from isojax.training.assembly import build, first_state
+from isojax.training.step import make_train_step, make_views
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+STEPS_A_RUN = 1_000  # of the schedules; a step's time does not depend on it
+# Of the two losses: rounding in float32, and in the bfloat16 of two programs.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
+
+
+class Work(NamedTuple):
+    """A training step to time.
+
+    Attributes:
+      name: in the table.
+      config: of the run.
+      side: of the images, pixels.
+      batch: images a step.
+      repetitions: timed steps.
+    """
+
+    name: str
+    config: ConfigDict
+    side: int
+    batch: int
+    repetitions: int
+
+
+def main() -> None:
+    """Prints the table."""
+    arguments = parse_arguments(__doc__)
+    columns = ["step", "ms", "fastest to slowest", "CPU, ms"]
+    if HAS_TORCH:
+        columns += ["PyTorch, ms", "CPU, ms", "ratio", "CPU ratio"]
+    rows, results = [], []
+    for work in works():
+        row, result = measure(work)
+        rows.append(row)
+        results.append(result)
+        print(row, file=sys.stderr, flush=True)
+    print(markdown(columns, rows))
+    write_json(arguments.json, results)
+
+
+def works() -> list[Work]:
+    """All steps that are timed."""
+    cifar, noema = cifar10.get_config(), cifar10.get_config("isoloss_noema")
+    return [
+        Work("demo, 28×28, batch 64", digits.get_config(), 28, 64, 20),
+        Work("ResNet-18, 32×32, batch 32", cifar, 32, 32, 7),
+        Work("ResNet-18, 32×32, batch 128", cifar, 32, 128, 5),
+        Work("the same without EMA", noema, 32, 128, 5),
+        Work("ResNet-18, 96×96 with STL-10's stem", stl10.get_config(), 96, 32, 5),
+    ]
+
+
+def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
+    """Times one step; a row of the table and its numbers."""
+    step, state, views = make_step(work)
+    steps: list[Callable[[], object]] = [step]
+    if HAS_TORCH:
+        from benchmarks.torch_step import make_torch_step
+
+        torch_step = make_torch_step(work.config, state, views)
+        ours, theirs = step(), torch_step()
+        tolerance = TOLERANCES[work.config.precision]
+        if not np.isclose(ours, theirs, rtol=tolerance, atol=tolerance):
+            raise SystemExit(f"{work.name}: our loss is {ours}, PyTorch's is {theirs}")
+        steps.append(torch_step)
+    all_timings = alternate(steps, work.repetitions)
+    cores = len(os.sched_getaffinity(0))
+    medians = [median(timings) for timings in all_timings]
+    row = [
+        work.name,
+        f"{medians[0].wall * 1e3:,.0f}",
+        spread(all_timings[0], 1e-3),
+        f"{medians[0].processor / cores * 1e3:,.0f}",
+    ]
+    result = {
+        "work": work.name,
+        "seconds": [timing.wall for timing in all_timings[0]],
+        "processor_seconds": [timing.processor for timing in all_timings[0]],
+    }
+    if HAS_TORCH:
+        row += [
+            f"{medians[1].wall * 1e3:,.0f}",
+            f"{medians[1].processor / cores * 1e3:,.0f}",
+            f"{medians[1].wall / medians[0].wall:.2f}",
+            f"{medians[1].processor / medians[0].processor:.2f}",
+        ]
+        result |= {
+            "torch_seconds": [timing.wall for timing in all_timings[1]],
+            "torch_processor_seconds": [timing.processor for timing in all_timings[1]],
+        }
+    return row, result
+
+
+def make_step(work: Work) -> tuple[Callable[[], float], Any, list[np.ndarray]]:
+    """A step that goes on from its last state, the first state, and the first views."""
+    config, (batch, side) = work.config, (work.batch, work.side)
+    channels = len(config.data.mean)
+    images = np.random.default_rng(0).integers(
+        0, 256, (batch, side, side, channels), dtype=np.uint8
+    )
+    split = Split(images, np.arange(batch, dtype=np.int32) % 10)
+    dataset = Dataset(split, split, split, "test", 10, ())
+    with config.unlocked():
+        config.batch_size, config.epochs = batch, STEPS_A_RUN
+        config.optimizer.warmup_epochs = 0.0
+    network, optimizer, learning_rate = build(config, dataset)
+    train_step = make_train_step(
+        network,
+        optimizer,
+        learning_rate,
+        config,
+        total_steps=STEPS_A_RUN,
+        axis_name=parallel.AXIS,
+    )
+    mapped = parallel.map_step(lambda state, batch, _: train_step(state, batch))
+    host_batch = {
+        "images": images,
+        "labels": split.labels,
+        "indices": np.arange(batch, dtype=np.int32),
+    }
+    first = first_state(config, dataset)
+    key = jax.random.fold_in(first.key, first.step)
+    views = [np.asarray(view) for view in make_views(key, host_batch, config=config)]
+    sent, state = parallel.split_batch(host_batch), parallel.replicate(first)
+
+    def step() -> float:
+        nonlocal state
+        state, metrics = mapped(state, sent, {})
+        return float(metrics["loss"])
+
+    return step, jax.device_get(first), views
+
+
+if __name__ == "__main__":
+    main()
