@@ -1,0 +1,61 @@
+"""Writes the report of a run, or the comparison of several, as one HTML page."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from isojax import __version__
+from isojax.errors import UsageError
+from isojax.files import write_atomically
+from isojax.reporting.comparison import comparison_page
+from isojax.reporting.gathering import read_run
+from isojax.reporting.run_page import run_page
+
+REPORT_FILE = "report.html"
+
+
+def write_report(
+    workdirs: Sequence[str | os.PathLike], output: str | os.PathLike | None = None
+) -> Path:
+    """Writes what folders of runs hold as a page that needs no other file.
+
+    Args:
+      workdirs: folders of runs; of several a comparison is written.
+      output: the page; by default `report.html`, in the run's folder where there is
+        one, in the present folder where there are several.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      UsageError: if a folder holds no results, several are of different data sets, or
+        the page cannot be written.
+    """
+    runs = [read_run(workdir) for workdir in dict.fromkeys(map(Path, workdirs))]
+    if len(runs) == 1:
+        name, fields, default = "run.html", run_page(runs[0]), runs[0].folder
+    else:
+        name, fields, default = "comparison.html", comparison_page(runs), Path()
+    path = Path(output) if output else default / REPORT_FILE
+    try:
+        write_atomically(path, _render(name, fields).encode())
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written to {path} ({error.strerror}); name another "
+            "file with --output"
+        ) from error
+    return path
+
+
+def _render(name: str, fields: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("isojax.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name).render(version=__version__, **fields)
