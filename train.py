@@ -50,6 +50,7 @@ def main() -> None:
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import keep_programs
+    from isojax.reporting.report import tell_report
     from isojax.training import pretrain
     from isojax.training.stopping import StopRequest
 
@@ -65,6 +66,8 @@ def main() -> None:
             fork_from=_FORK_FROM.value,
             stop=stop,
         )
+    if parallel.is_first_process():
+        tell_report(workdir)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 python -m isojax.report --workdir=DIR [DIR ...] [--output=FILE]
 """
 
-import os
-
 from absl import flags
 
 from isojax import cli
@@ -24,8 +22,6 @@ _OUTPUT = flags.DEFINE_string(
 
 def main(more_folders: list[str]) -> None:
     """Writes the report of the runs that the flags name."""
-    # Nothing here needs a GPU, whose memory a run may be using.
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from isojax.reporting.report import write_report
 
     path = write_report([_WORKDIR.value, *more_folders], _OUTPUT.value)

@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from isojax.reporting.svg import INK, MUTED, SERIES, drawing
+from isojax.reporting.svg import HALO, MUTED, SERIES, drawing
 from isojax.reporting.theory import Theory
 
 _MOST_POINTS = 250  # of a line; more are not seen and make the page large
 _MOST_LINES = 64
-_SHOWN_MODES = 8  # beside the theory
+_SHOWN_MODES = 6  # beside the theory
 _FLOOR = 1e-9  # of the largest eigenvalue; rounding leaves negative ones
 # From weak to strong modes, on light and dark.
 _MODES = LinearSegmentedColormap.from_list("modes", ["#7d6bd0", "#2a9d8f", "#e08a1e"])
@@ -32,7 +33,6 @@ class Line(NamedTuple):
 def curves(
     lines: Sequence[Line],
     *,
-    label: str,
     log: bool = False,
     references: dict[str, float] | None = None,
 ) -> Markup:
@@ -40,8 +40,7 @@ def curves(
 
     Args:
       lines: at least one.
-      label: of the vertical axis.
-      log: whether that is logarithmic.
+      log: whether the vertical axis is logarithmic.
       references: values to compare with, by what they are; drawn as level lines.
     """
 
@@ -56,11 +55,11 @@ def curves(
                 xycoords=axis.get_yaxis_transform(),
                 ha="right",
                 va="bottom",
-                fontsize=8,
+                fontsize=10,
                 color=MUTED,
-                gid="halo",
+                gid=HALO,
             )
-        _finish(axis, label, log)
+        _finish(axis, log=log)
 
     return drawing(draw)
 
@@ -81,7 +80,7 @@ def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
                 linewidth=0.8,
                 marker="." if len(epochs) == 1 else None,
             )
-        _finish(axis, "eigenvalue", log=True)
+        _finish(axis, log=True)
 
     return drawing(draw)
 
@@ -106,8 +105,10 @@ def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
         bar = axis.figure.colorbar(image, ax=axis, pad=0.02)
         bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
+        _label_powers(bar.ax.yaxis, values)
         bar.minorticks_off()
-        _finish(axis, "mode, largest first", log=False)
+        _finish(axis, log=False)
+        axis.set_ylabel("mode, largest first")
 
     return drawing(draw)
 
@@ -119,16 +120,16 @@ def theory_lines(theory: Theory) -> Markup:
     def draw(axis: Axes) -> None:
         colours = _MODES(np.linspace(0, 1, len(modes)))
         for mode, colour in zip(modes, colours, strict=True):
-            axis.plot(theory.epochs, theory.measured[:, mode], color=colour)
+            axis.plot(
+                theory.epochs, theory.measured[:, mode], color=colour, linewidth=2.2
+            )
             axis.plot(
                 theory.epochs,
                 theory.predicted[:, mode],
-                color=INK,
-                linestyle=(0, (3, 2)),
-                linewidth=1,
+                color=colour,
+                linestyle=(0, (4, 2)),
             )
-        relative = ", relative to the largest" if theory.is_relative else ""
-        _finish(axis, f"eigenvalue{relative}", log=True)
+        _finish(axis, log=True)
 
     return drawing(draw)
 
@@ -146,7 +147,7 @@ def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
             points = _spread(len(values), _MOST_POINTS)
             _plot(axis, Line(points + 1, (values / values[0])[points], series))
         axis.set_ylim(bottom=1e-6)
-        _finish(axis, "eigenvalue, relative to the largest", log=True)
+        _finish(axis, log=True)
         axis.set_xlabel("mode, largest first")
 
     return drawing(draw)
@@ -164,12 +165,20 @@ def _plot(axis: Axes, line: Line) -> None:
     )
 
 
-def _finish(axis: Axes, label: str, log: bool) -> None:
+def _finish(axis: Axes, *, log: bool) -> None:
     axis.set_xlabel("epoch")
-    axis.set_ylabel(label)
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     if log:
         axis.set_yscale("log")
+        _label_powers(axis.yaxis, np.array(axis.get_ylim()))
+
+
+def _label_powers(axis: Axis, values: np.ndarray) -> None:
+    """Plain numbers, since a class's name may not be read as a formula, nor these."""
+    is_narrow = values.max() < 100 * max(values.min(), 1e-300)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -161,5 +161,7 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
         if (svg := metric_curve(numbered, name, log=log, references=references))
     ]
     spectra = [(run.spectrum[-1], number) for run, number in numbered]
-    found.append(Chart("Last spectrum", charts.sorted_spectra(spectra)))
+    found.append(
+        Chart("Last spectrum", charts.sorted_spectra(spectra), "the largest as 1")
+    )
     return found

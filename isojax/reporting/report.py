@@ -50,6 +50,33 @@ def write_report(
     return path
 
 
+def tell_report(workdir: str | os.PathLike) -> None:
+    """Writes the report of a run and prints where it is, as a command's last act.
+
+    What the command has done stands, so that a report that cannot be written is told
+    and is no error.
+    """
+    try:
+        print(f"The report is in {write_report([workdir])}; open it in a browser.")
+    except UsageError as error:
+        print(f"No report is written: {error}.")
+
+
+def next_commands(workdir: str | os.PathLike) -> str:
+    """What to try after a run's evaluation, as lines to print."""
+    config = read_run(workdir).config
+    if config["data"]["name"] != "digits":  # another run would take hours
+        return f"Next: python -m isojax.export --workdir={workdir} --format=torchvision"
+    other = "isoloss" if config["preset"].startswith("byol") else "byol"
+    folder = Path(workdir).parent / other
+    return (
+        "Next, another method beside it:\n"
+        f"  python train.py --config=configs/digits.py:{other} --workdir={folder}\n"
+        f"  python eval_linear.py --workdir={folder}\n"
+        f"  python -m isojax.report --workdir={workdir} {folder}"
+    )
+
+
 def _render(name: str, fields: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("isojax.reporting"),

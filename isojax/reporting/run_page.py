@@ -150,10 +150,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         "checkpoints": ", ".join(f"{step:,}" for step in run.checkpoints) or "none",
     }
     if machine:
-        facts["device"] = (
-            f"{machine.get('devices', '?')} × {machine.get('device', '?')} "
-            f"({machine.get('backend', '?')})"
-        )
+        facts["device"] = f"{machine.get('devices', '?')} × {machine.get('device')}"
+        if machine.get("device") != machine.get("backend"):
+            facts["device"] += f" ({machine.get('backend')})"
         facts["versions"] = ", ".join(
             f"{name} {machine[name]}"
             for name in ("isojax", "jax", "python")
@@ -212,8 +211,7 @@ def metric_curve(
     ]
     if not lines:
         return None
-    label = name.split("/")[-1].replace("_", " ")
-    return charts.curves(lines, label=label, log=log, references=references)
+    return charts.curves(lines, log=log, references=references)
 
 
 def accuracy_baselines(run: Run) -> dict[str, float]:
@@ -228,7 +226,7 @@ def accuracy_baselines(run: Run) -> dict[str, float]:
 def _spectrum(run: Run) -> list[Chart]:
     epochs, spectrum = epochs_of(run), run.spectrum
     found = [
-        Chart("All eigenvalues", charts.spectrum_lines(epochs, spectrum), "one a line"),
+        Chart("All eigenvalues", charts.spectrum_lines(epochs, spectrum), "log scale"),
         Chart(
             "The same as an image", charts.spectrum_image(epochs, spectrum), "log scale"
         ),
@@ -255,7 +253,12 @@ def _theory(run: Run) -> dict[str, Any]:
         return {"charts": [], "why_not": reason or unsolved}
     return {
         "charts": [
-            Chart("Some modes", charts.theory_lines(theory), "measured, and the flow")
+            Chart(
+                "Some eigenvalues"
+                + (", the largest as 1" if theory.is_relative else ""),
+                charts.theory_lines(theory),
+                "solid: measured; dashed: the flow",
+            )
         ],
         "flow": theory.flow,
         "start": int(theory.epochs[0]),

@@ -23,12 +23,12 @@ _STYLE = {
     "axes.edgecolor": LINE,
     "axes.grid": True,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9,
+    "axes.labelsize": 10.5,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "font.size": 9,
+    "font.size": 10.5,
     "grid.color": LINE,
     "grid.linewidth": 0.5,
     "lines.linewidth": 1.4,
@@ -37,21 +37,21 @@ _STYLE = {
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": MUTED,
-    "xtick.labelsize": 8,
+    "xtick.labelsize": 10,
     "ytick.color": MUTED,
-    "ytick.labelsize": 8,
+    "ytick.labelsize": 10,
 }
 
 
 def drawing(
-    draw: Callable[[Axes], None], *, size: tuple[float, float] = (4.6, 2.9)
+    draw: Callable[[Axes], None], *, size: tuple[float, float] = (4.6, 3.0)
 ) -> Markup:
     """What `draw` puts on axes, as an inline SVG.
 
     Args:
       draw: is given the axes; its colours are the stand-ins above, or such as are seen
         on light and dark alike.
-      size: width and height in inches, at which letters have 9 points; the page scales
+      size: width and height in inches, at which letters have 10 points; the page scales
         the drawing to its column.
     """
     buffer = io.StringIO()
