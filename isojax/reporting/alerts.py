@@ -36,7 +36,6 @@ def _divergence(run: Run) -> list[str]:
 def _collapse(run: Run) -> list[str]:
     dim = run.spectrum.shape[1]
     rows = run.history.rows
-    # The metrics of collapse came with the first version; a row without is not judged.
     needed = {"train/std", "train/participation_ratio"}
     collapsed = np.array(
         [needed <= row.keys() and is_collapsed(row, dim) for row in rows]

@@ -137,7 +137,13 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
     numbered = [(run, number) for number, run in enumerate(runs)]
     baselines = next((found for run in runs if (found := accuracy_baselines(run))), {})
     panels = [
-        ("eval/online_accuracy", "Online accuracy", "", False, baselines),
+        (
+            "eval/online_accuracy",
+            "Online accuracy",
+            "of a linear probe",
+            False,
+            baselines,
+        ),
         (
             "train/participation_ratio",
             "Participation ratio",
@@ -149,11 +155,11 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
         (
             "train/loss",
             "Loss",
-            "of each method its own: levels are not to be compared",
+            "each method has its own",
             False,
             {},
         ),
-        ("train/std", "Spread of normalised projections", "", False, {}),
+        ("train/std", "Spread of projections", "normalised to length 1", False, {}),
     ]
     found = [
         Chart(title, svg, note)

@@ -3,7 +3,6 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +56,14 @@ def changed_fields(
 
 
 def _config_files() -> Iterator[tuple[str, Any]]:
-    folder = Path(isojax.__file__).parents[1] / _CONFIGS
-    with suppress(ImportError, AttributeError):
-        # Some other project's folder of that name is none of ours.
-        if list(importlib.import_module(_CONFIGS).__path__) != [str(folder)]:
-            return
+    folder = Path(isojax.__file__).resolve().parents[1] / _CONFIGS
+    try:
+        found = importlib.import_module(_CONFIGS).__path__
+    except (ImportError, AttributeError):
+        return
+    # Some other project's folder of that name is none of ours.
+    if {Path(path).resolve() for path in found} != {folder}:
+        return
     for found in pkgutil.iter_modules([str(folder)]):
         if found.name != "base":
             yield found.name, importlib.import_module(f"{_CONFIGS}.{found.name}")

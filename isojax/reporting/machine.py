@@ -6,7 +6,8 @@ from pathlib import Path
 
 import jax
 
-from isojax import __version__, parallel
+import isojax
+from isojax import parallel
 from isojax.files import write_atomically
 from isojax.reporting.gathering import MACHINE_FILE
 
@@ -20,7 +21,7 @@ def save_machine(workdir: Path) -> None:
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "devices": parallel.device_count(),
-        "isojax": __version__,
+        "isojax": isojax.__version__,
         "jax": jax.__version__,
         "python": platform.python_version(),
     }

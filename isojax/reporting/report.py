@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from isojax import __version__
+import isojax
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.reporting.comparison import comparison_page
@@ -85,4 +85,4 @@ def _render(name: str, fields: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name).render(version=__version__, **fields)
+    return environment.get_template(name).render(version=isojax.__version__, **fields)

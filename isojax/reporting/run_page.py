@@ -65,10 +65,12 @@ def evaluate_command(run: Run) -> str:
 
 def accuracies(evaluation: dict[str, Any], prefix: str = "") -> dict[str, float]:
     """Accuracies of an encoder or a baseline by protocol, of those that are there."""
-    knn = evaluation.get(f"{prefix}knn_accuracy") or {}
     found = {"linear": evaluation.get(f"{prefix}accuracy")}
-    found |= {f"{k}-NN": value for k, value in knn.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    for k, value in (evaluation.get(f"{prefix}knn_accuracy") or {}).items():
+        found[f"{k}-NN"] = value
+    return {
+        name: value for name, value in found.items() if isinstance(value, int | float)
+    }
 
 
 def epochs_of(run: Run) -> np.ndarray:
@@ -181,12 +183,22 @@ def _learning(run: Run) -> list[Chart]:
         (
             "eval/online_accuracy",
             "Online accuracy",
-            "a linear probe trained beside the network, on evaluation images",
+            "of a linear probe, on evaluation images",
             accuracy_baselines(run),
         ),
-        ("train/std", "Spread of normalised projections", "", {"1/√M": dim**-0.5}),
-        ("train/view_similarity", "Cosine similarity of the views", "", {}),
-        ("train/gradient_norm", "Gradient norm", "", {}),
+        (
+            "train/std",
+            "Spread of projections",
+            "standard deviation, normalised to length 1",
+            {"1/√M": dim**-0.5},
+        ),
+        (
+            "train/view_similarity",
+            "Cosine similarity of the views",
+            "of their projections",
+            {},
+        ),
+        ("train/gradient_norm", "Gradient norm", "mean of the epoch", {}),
         ("train/learning_rate", "Learning rate", "mean of the epoch", {}),
     ]
     return [
