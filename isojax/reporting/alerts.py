@@ -5,6 +5,7 @@ import math
 import numpy as np
 from ml_collections import ConfigDict
 
+from isojax.reporting.accuracies import evaluate_command
 from isojax.reporting.collapse import explain_collapse, is_collapsed
 from isojax.reporting.gathering import Run
 
@@ -61,8 +62,13 @@ def _end(run: Run) -> list[str]:
 
 
 def _encoder(run: Run) -> list[str]:
-    accuracy = run.evaluation.get("accuracy")
+    accuracy, step = run.evaluation.get("accuracy"), run.evaluation.get("step")
     found = []
+    if step is not None and run.checkpoints and step < run.checkpoints[-1]:
+        found.append(
+            f"The accuracies are of step {step:,}; the newest checkpoint is of step "
+            f"{run.checkpoints[-1]:,}. {evaluate_command(run)} brings them up to date."
+        )
     for name, words in (
         ("random_init_accuracy", "the same network before training"),
         ("raw_pixel_accuracy", "the raw pixels"),

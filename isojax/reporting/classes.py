@@ -1,6 +1,7 @@
 """The report's drawings of classes: an embedding of features, a confusion matrix."""
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ def umap_embedding(folder: Path, features: np.ndarray) -> np.ndarray:
     """Features (n, d) in two dimensions by UMAP, kept in the run's folder."""
 
     def compute() -> Arrays:
+        # UMAP imports TensorFlow where it is installed, which otherwise greets.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import umap
 
         with warnings.catch_warnings():

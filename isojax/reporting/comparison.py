@@ -5,17 +5,16 @@ from typing import Any
 
 from isojax.errors import UsageError
 from isojax.reporting import charts
-from isojax.reporting.alerts import alerts_of
-from isojax.reporting.differences import flat
-from isojax.reporting.gathering import Run
-from isojax.reporting.run_page import (
-    BASELINES,
-    Chart,
+from isojax.reporting.accuracies import (
+    ENCODERS,
     accuracies,
     accuracy_baselines,
     evaluate_command,
-    metric_curve,
 )
+from isojax.reporting.alerts import alerts_of
+from isojax.reporting.differences import flat
+from isojax.reporting.gathering import Run
+from isojax.reporting.run_page import Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
 
 _NOT_COMPARED = ("data.feed", "checkpoint")
@@ -34,7 +33,9 @@ def comparison_page(runs: Sequence[Run]) -> dict[str, Any]:
     """
     _check_data(runs)
     data = runs[0].config["data"]["name"]
-    columns = list(dict.fromkeys(name for run in runs for name in _protocols(run)))
+    columns = list(
+        dict.fromkeys(name for run in runs for name in accuracies(run.evaluation))
+    )
     return {
         "title": f"{len(runs)} runs on {data}",
         "subtitle": "Accuracies of frozen features; curves of the training.",
@@ -69,10 +70,6 @@ def _check_data(runs: Sequence[Run]) -> None:
         )
 
 
-def _protocols(run: Run) -> list[str]:
-    return list(accuracies(run.evaluation))
-
-
 def _rows(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
     rows = []
     for number, run in enumerate(runs):
@@ -104,7 +101,7 @@ def _baselines(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
     for run in runs:
         found = [
             {"name": name, "accuracies": [values.get(column) for column in columns]}
-            for prefix, name in BASELINES.items()
+            for prefix, name in ENCODERS.items()
             if prefix and (values := accuracies(run.evaluation, prefix))
         ]
         if found:

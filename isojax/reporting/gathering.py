@@ -61,9 +61,14 @@ class Run:
     @property
     def steps_in_all(self) -> int:
         """How many steps the run has when it is finished."""
-        first = self.history.rows[0]
-        whole = self.config["epochs"] * (first["step"] // first["epoch"])
+        whole = self.config["epochs"] * self.steps_per_epoch
         return min(whole, self.config["steps"] or whole)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps an epoch has."""
+        first = self.history.rows[0]
+        return max(1, first["step"] // first["epoch"])
 
 
 def read_run(workdir: str | os.PathLike) -> Run:

@@ -1,25 +1,25 @@
 """What the report of one run says, for the template `run.html`."""
 
 import json
-import shlex
 from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from isojax.reporting import charts
+from isojax.reporting.accuracies import (
+    accuracies,
+    accuracy_baselines,
+    accuracy_table,
+    evaluate_command,
+    fractions_table,
+)
 from isojax.reporting.alerts import alerts_of
 from isojax.reporting.charts import Line
 from isojax.reporting.differences import changed_fields, defaults_of, flat
 from isojax.reporting.gathering import Run
 from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.theory import predict, why_not
-
-BASELINES = {
-    "": "pretrained encoder",
-    "random_init_": "random encoder",
-    "raw_pixel_": "raw pixels",
-}
 
 
 class Chart(NamedTuple):
@@ -43,7 +43,9 @@ def run_page(run: Run) -> dict[str, Any]:
         ),
         "alerts": alerts_of(run),
         "numbers": _numbers(run),
-        "accuracy": _accuracy(run),
+        "accuracy": accuracy_table(run.evaluation),
+        "fractions": fractions_table(run.evaluation),
+        "accuracy_charts": _accuracy_charts(run),
         "evaluate": evaluate_command(run),
         "facts": _facts(run),
         "changes": _changes(run),
@@ -55,21 +57,6 @@ def run_page(run: Run) -> dict[str, Any]:
         "neighbours": neighbours(run.record),
         "embedding": [Chart(*chart) for chart in embedding(run)],
         "confusion": confusion(run.record),
-    }
-
-
-def evaluate_command(run: Run) -> str:
-    """The command that evaluates a run."""
-    return f"python eval_linear.py --workdir={shlex.quote(str(run.folder))}"
-
-
-def accuracies(evaluation: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Accuracies of an encoder or a baseline by protocol, of those that are there."""
-    found = {"linear": evaluation.get(f"{prefix}accuracy")}
-    for k, value in (evaluation.get(f"{prefix}knn_accuracy") or {}).items():
-        found[f"{k}-NN"] = value
-    return {
-        name: value for name, value in found.items() if isinstance(value, int | float)
     }
 
 
@@ -95,33 +82,6 @@ def _numbers(run: Run) -> list[dict[str, str]]:
             digits = 0 if name.endswith("second") else 1
             numbers[words] = f"{run.last[name]:,.{digits}f}"
     return [{"words": words, "value": value} for words, value in numbers.items()]
-
-
-def _accuracy(run: Run) -> dict[str, Any] | None:
-    found = {
-        name: accuracies(run.evaluation, prefix) for prefix, name in BASELINES.items()
-    }
-    columns = list(found["pretrained encoder"])
-    if not columns:
-        return None
-    counts = [
-        f"{run.evaluation[key]:,} {words}"
-        for key, words in {
-            "num_test": f"{run.evaluation.get('split', 'test')} images",
-            "num_train": "labelled images to learn from",
-        }.items()
-        if isinstance(run.evaluation.get(key), int)
-    ]
-    return {
-        "columns": columns,
-        "rows": [
-            {"name": name, "numbers": [values.get(column) for column in columns]}
-            for name, values in found.items()
-            if values
-        ],
-        "note": f"Frozen features; {', '.join(counts)}." if counts else "",
-        "content": json.dumps(run.evaluation, indent=2, ensure_ascii=False),
-    }
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -226,13 +186,16 @@ def metric_curve(
     return charts.curves(lines, log=log, references=references)
 
 
-def accuracy_baselines(run: Run) -> dict[str, float]:
-    """What a linear classifier reads without training, to draw beside accuracies."""
-    found = {
-        BASELINES[prefix]: run.evaluation.get(f"{prefix}accuracy")
-        for prefix in ("random_init_", "raw_pixel_")
-    }
-    return {name: value for name, value in found.items() if value is not None}
+def _accuracy_charts(run: Run) -> list[Chart]:
+    """Accuracies of several checkpoints, if they were evaluated."""
+    points = run.evaluation.get("curve") or []
+    epochs = np.array([point["step"] for point in points]) / run.steps_per_epoch
+    found = []
+    for name in accuracies(points[-1]) if points else ():
+        values = [accuracies(point).get(name, np.nan) for point in points]
+        svg = charts.curves([Line(epochs, np.array(values))])
+        found.append(Chart(f"{name} accuracy of checkpoints", svg))
+    return found
 
 
 def _spectrum(run: Run) -> list[Chart]:

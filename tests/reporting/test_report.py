@@ -118,6 +118,23 @@ def test_unknown_fields_of_the_evaluation_are_no_obstacle(tmp_path):
     assert "accuracy_of_later" in accuracy and "20-NN" not in accuracy
 
 
+def test_what_other_protocols_found_is_shown(tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / "checkpoints" / "50").mkdir(parents=True)
+    add_evaluation(
+        folder,
+        step=40,
+        finetune_accuracy=0.951,
+        label_fractions=[{"fraction": 0.01, "num_train": 2, "accuracy": 0.123}],
+        curve=[{"step": 10, "accuracy": 0.1}, {"step": 40, "accuracy": 0.2}],
+    )
+    page = Page(write_report([folder]))
+    accuracy = page.sections["accuracy"]
+    for text in ("fine-tuned", "0.951", "2 (0.01 of all)", "0.123", "<svg"):
+        assert text in accuracy
+    assert "of step 40; the newest checkpoint is of step 50" in page.content
+
+
 def test_a_collapse_is_told_above_all(tmp_path):
     folder = make_run(tmp_path / "run")
     rows = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -171,10 +188,8 @@ def test_the_command_takes_several_folders_and_needs_no_jax(tmp_path):
     folders = [str(make_run(tmp_path / name)) for name in "ab"]
     output = tmp_path / "page.html"
     program = (
-        "import sys, runpy; runpy.run_module('isojax.report', run_name='__main__')"
-        " if not sys.meta_path.insert(0, type('No', (), {'find_spec': staticmethod("
-        "lambda name, *_: (_ for _ in ()).throw(ImportError(name)) "
-        "if name == 'jax' else None)})) else None"
+        "import runpy, sys; sys.modules['jax'] = None; "
+        "runpy.run_module('isojax.report', run_name='__main__')"
     )
     process = subprocess.run(
         [sys.executable, "-c", program, f"--workdir={folders[0]}", folders[1]]
