@@ -66,7 +66,8 @@ def main() -> None:
             fork_from=_FORK_FROM.value,
             stop=stop,
         )
-    if parallel.is_first_process():
+    # Who asked it to stop may not wait.
+    if parallel.is_first_process() and not stop.wished:
         tell_report(workdir)
 
 

@@ -54,6 +54,8 @@ def why_not(run: Run) -> str | None:
             "divides them by the largest (config.method.normalize), which the flow "
             "does not know."
         )
+    if not run.spectrum.any(axis=1).all():
+        return "The spectrum has vanished, and nothing moves from there."
     if run.last["epoch"] < _FIRST_EPOCH + _FEWEST_EPOCHS:
         return (
             "The run is too short: the flow starts from epoch "

@@ -10,8 +10,11 @@ from isojax.reporting import History
 DIM, CLASSES, TESTED = 6, 3, 12
 
 
-def make_run(folder, *, preset="byol", epochs=5, **changes):
-    """What training leaves; `changes` are config fields, with __ for dots."""
+def make_run(folder, *, preset="byol", epochs=5, scale=1.0, **changes):
+    """What training leaves; `changes` are config fields, with __ for dots.
+
+    The largest eigenvalue is the epoch times `scale`.
+    """
     folder.mkdir(parents=True)
     config = digits.get_config(preset).unlock()
     config.epochs, config.data.resolution = epochs, 4
@@ -31,7 +34,7 @@ def make_run(folder, *, preset="byol", epochs=5, **changes):
             "eval/online_accuracy": 0.5,
             "eval/effective_rank": 4.0,
         }
-        history.append(row, np.linspace(0.1, 1, DIM) * epoch)
+        history.append(row, np.linspace(0.1, 1, DIM) * epoch * scale)
     return folder
 
 

@@ -148,6 +148,15 @@ def test_a_collapse_is_told_above_all(tmp_path):
     assert "diverged in step 51: the loss went first" in content
 
 
+@pytest.mark.parametrize("epochs", [1, 9])
+@pytest.mark.parametrize("preset", ["byol", "isoloss"])
+def test_a_dead_spectrum_is_drawn_too(tmp_path, preset, epochs):
+    folder = make_run(tmp_path / "run", preset=preset, epochs=epochs, scale=0.0)
+    page = Page(write_report([folder]))
+    assert page.sections["spectrum"].count("<svg") == 4
+    assert "<svg" not in page.sections["theory"]
+
+
 def test_several_runs_are_compared(tmp_path):
     folders = [make_run(tmp_path / "a"), make_run(tmp_path / "b", epochs=3)]
     add_evaluation(folders[0])
