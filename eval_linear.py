@@ -2,7 +2,8 @@
 
     python eval_linear.py --workdir=DIR [--data_dir=DIR]
 
-Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json.
+Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json
+and the run's report, DIR/report.html.
 """
 
 from absl import flags
@@ -23,10 +24,13 @@ def main() -> None:
     """Evaluates the run that the flags name."""
     from isojax.evaluation import evaluate_run  # after the flags: JAX takes a second
     from isojax.evaluation.protocol import RESULT_FILE, format_table
+    from isojax.reporting.report import next_commands, tell_report
 
     result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
     print(format_table(result))
     print(f"Written to {_WORKDIR.value}/{RESULT_FILE}")
+    tell_report(_WORKDIR.value)
+    print(next_commands(_WORKDIR.value))
 
 
 if __name__ == "__main__":

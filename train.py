@@ -50,6 +50,7 @@ def main() -> None:
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
+    from isojax.reporting.report import tell_report
     from isojax.training import pretrain
     from isojax.training.stopping import StopRequest
 
@@ -66,6 +67,9 @@ def main() -> None:
             fork_from=_FORK_FROM.value,
             stop=stop,
         )
+    # Who asked it to stop may not wait.
+    if parallel.is_first_process() and not stop.wished:
+        tell_report(workdir)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from absl import app, flags, logging
@@ -47,19 +48,21 @@ def define_config(default: str, description: str) -> flags.FlagHolder:
     )
 
 
-def parse_flags(argv: Sequence[str]) -> list[str]:
+def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[str]:
     """Parses the flags and checks every `--config.FIELD` against the config file.
 
     Args:
       argv: the program's name and its arguments.
+      takes_arguments: whether there may be arguments that are no flags.
 
     Returns:
-      The program's name alone.
+      The program's name, and the arguments that are no flags.
 
     Raises:
       UsageError: for an unknown flag or field, a value of the wrong type, a config file
         or preset that does not exist, or an argument that is no flag.
     """
+    flags.FLAGS.set_gnu_getopt(takes_arguments)  # flags may follow arguments
     config = _config_argument(argv)
     path = config.split(":")[0]
     if config and not os.path.isfile(path):
@@ -71,25 +74,34 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         rest = _naming_unknown_fields(lambda: flags.FLAGS(argv), config)
     except flags.Error as error:
         raise UsageError(_one_line(error)) from error
-    if len(rest) > 1:
+    if len(rest) > 1 and not takes_arguments:
         raise UsageError(f"unexpected argument {rest[1]!r}; write it as --name=value")
     return rest
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], *, takes_arguments: bool = False) -> None:
     """Parses the flags, calls `main`, and ends the process with its exit code.
 
     A `UsageError` is printed as one line on standard error with exit code 2.
+
+    Args:
+      main: the program.
+      takes_arguments: whether `main` is given a list of the arguments that are no
+        flags; otherwise there may be none.
     """
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
             print(flags.FLAGS.main_module_help())
             sys.exit(0)
-        return _or_exit(parse_flags, argv)
+        parse = partial(parse_flags, takes_arguments=takes_arguments)
+        return _or_exit(parse, argv)
 
     logging.set_verbosity(logging.WARNING)  # orbax tells every file it writes
-    app.run(lambda _: _or_exit(main), flags_parser=parse_or_exit)
+    app.run(
+        lambda argv: _or_exit(main, *([argv[1:]] if takes_arguments else [])),
+        flags_parser=parse_or_exit,
+    )
 
 
 def _or_exit(function: Callable, *args):

@@ -25,6 +25,7 @@ LAYERS = {
     "reporting": 3,
     "interop": 3,
     "export": 4,
+    "report": 4,
 }
 # Within the third layer, imports point from left to right only.
 THIRD_LAYER = (
@@ -74,6 +75,9 @@ def test_imports_point_down(path):
         ("tensorflow", "data"),
         ("tensorflow_datasets", "data"),
         ("matplotlib", "reporting"),
+        ("jinja2", "reporting"),
+        ("PIL", "reporting"),
+        ("umap", "reporting"),
         ("orbax", "training"),
         ("scipy", "evaluation"),
         ("diffrax", "dynamics"),

@@ -35,7 +35,7 @@ def knn_accuracy(
     """
     k = min(k, len(features))
     classes = int(labels.max()) + 1
-    bank = jnp.asarray(_normalize(features))
+    bank = jnp.asarray(unit_rows(features))
     votes_for = jax.nn.one_hot(labels, classes)
 
     @jax.jit
@@ -44,7 +44,7 @@ def knn_accuracy(
         weights = jnp.exp((similarity - 1.0) / temperature)
         return jnp.einsum("qk,qkc->qc", weights, votes_for[neighbours]).argmax(axis=-1)
 
-    queries = _normalize(test_features)
+    queries = unit_rows(test_features)
     predictions = [
         np.asarray(predict(queries[first : first + _QUERY_BATCH]))
         for first in range(0, len(queries), _QUERY_BATCH)
@@ -52,6 +52,7 @@ def knn_accuracy(
     return float(np.mean(np.concatenate(predictions) == test_labels))
 
 
-def _normalize(features: np.ndarray) -> np.ndarray:
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Each row divided by its Euclidean norm; a row of zeros stays."""
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.maximum(norms, 1e-12)

@@ -26,12 +26,14 @@ class LinearReadout(NamedTuple):
       validation_accuracy: on the held-out part of the training images, of the fit that
         did not see it.
       accuracy: on the test images.
+      predictions: classes of the test images, shape (m,).
     """
 
     weights: np.ndarray
     penalty: float
     validation_accuracy: float
     accuracy: float
+    predictions: np.ndarray
 
 
 def fit_linear_readout(
@@ -63,17 +65,18 @@ def fit_linear_readout(
     weights, accuracies = None, []
     for penalty in PENALTIES:
         weights = _fit(inputs, fitting.labels, penalty, start=weights)
-        accuracies.append(_accuracy(weights, held_inputs, held.labels))
+        accuracies.append(float(np.mean(_predict(weights, held_inputs) == held.labels)))
     best = int(np.argmax(accuracies))  # the strongest penalty among equals
 
     mean, std = _moments(features)
     weights = _fit(_standardize(features, mean, std), labels, PENALTIES[best])
-    test_inputs = _standardize(test_features, mean, std)
+    predictions = _predict(weights, _standardize(test_features, mean, std))
     return LinearReadout(
         weights,
         penalty=float(PENALTIES[best]),
         validation_accuracy=accuracies[best],
-        accuracy=_accuracy(weights, test_inputs, test_labels),
+        accuracy=float(np.mean(predictions == test_labels)),
+        predictions=predictions,
     )
 
 
@@ -121,5 +124,5 @@ def _value_and_gradient(weights, inputs, labels, penalty):
     return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
 
 
-def _accuracy(weights: np.ndarray, inputs: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean((inputs @ weights).argmax(axis=1) == labels))
+def _predict(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    return (inputs @ weights).argmax(axis=1)

@@ -12,6 +12,7 @@ from isojax.data import load_dataset
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.knn import knn_accuracy
 from isojax.evaluation.linear import fit_linear_readout
+from isojax.evaluation.record import save_record
 from isojax.files import write_atomically
 from isojax.training import load_encoder, random_encoder
 from isojax.training.workdir import load_config
@@ -30,7 +31,8 @@ def evaluate_run(
     the run's own before its first step.
 
     Args:
-      workdir: the run's folder, where `linear_eval.json` is written.
+      workdir: the run's folder, where `linear_eval.json` and `evaluation.npz`, what
+        the report shows of it, are written.
       data_dir: folder of the data sets, as in `load_dataset`.
 
     Returns:
@@ -57,6 +59,8 @@ def evaluate_run(
         sets = (features, train.labels, test_features, test.labels)
         readouts[name] = fit_linear_readout(*sets)
         neighbours[name] = {str(k): knn_accuracy(*sets, k=k) for k in NEIGHBOURS}
+        if name == "encoder":
+            save_record(workdir, dataset, features, test_features, readouts[name])
     result = {
         "accuracy": readouts["encoder"].accuracy,
         "random_init_accuracy": readouts["random_init"].accuracy,

@@ -15,10 +15,10 @@ _DPI = 120
 
 
 def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> None:
-    """A grid of images, each above its views.
+    """A grid of images, each above its views; the arrays beside it, for the report.
 
     Args:
-      path: of the picture.
+      path: of the picture; the arrays go to the same name with the suffix .npz.
       images: originals, uint8, shape (n, h, w, c).
       views: of some steps, first and second in turn, in [0, 1], each (n, h, w, c).
     """
@@ -35,6 +35,8 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
     figure.suptitle("What the network is asked to see as the same", fontsize=10)
     figure.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.94)
     figure.savefig(path, dpi=_DPI)
+    pixels = np.round(255 * np.clip(np.stack(views), 0, 1)).astype(np.uint8)
+    np.savez_compressed(path.with_suffix(".npz"), images=images, views=pixels)
 
 
 def save_figures(folder: Path, history: History, *, evaluation_name: str) -> None:

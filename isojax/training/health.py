@@ -1,14 +1,12 @@
-"""When a run goes wrong: numbers that are not finite, and collapse."""
+"""When a run's numbers are not finite."""
 
 import json
-import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
-from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.errors import UsageError
@@ -19,8 +17,6 @@ from isojax.files import write_atomically
 QUANTITIES = ("projections", "correlation", "predictions", "loss", "gradients")
 ON_COLLAPSE = ("warn", "stop")
 REPORT_FILE = "not_finite.json"
-_SMALLEST_STD = 0.1  # of normalised projections, in units of the healthy 1/sqrt(dim)
-_SMALLEST_RATIO = 1.5  # participation ratio
 
 
 def first_not_finite(quantities: dict[str, Array]) -> Array:
@@ -71,37 +67,4 @@ def check_finite(
     raise UsageError(
         f"training diverged in step {step}: the {first} went first (see "
         f"{workdir / REPORT_FILE}); {kept}"
-    )
-
-
-def is_collapsed(row: dict[str, Any], dim: int) -> bool:
-    """Whether an epoch's metrics are those of a collapsed representation.
-
-    Args:
-      row: with `train/std` and `train/participation_ratio`.
-      dim: of the projections.
-    """
-    return (
-        row["train/std"] < _SMALLEST_STD / math.sqrt(dim)
-        or row["train/participation_ratio"] < _SMALLEST_RATIO
-    )
-
-
-def explain_collapse(row: dict[str, Any], method: ConfigDict) -> str:
-    """A sentence about a collapse and its likely cause."""
-    if not method.stop_gradient:
-        cause = "there is no stop-gradient; set config.method.stop_gradient=True"
-    elif method.predictor == "none":
-        cause = "there is no predictor; set config.method.predictor=directpred"
-    elif method.target == "online" and method.form == "standard":
-        cause = (
-            "a standard loss without a moving average; set config.method.target=ema or "
-            "config.method.form=iso, or use gentler views"
-        )
-    else:
-        cause = "a learning rate too high, or views too strong"
-    return (
-        f"the representation has collapsed by epoch {row['epoch']}: standard deviation "
-        f"of normalised projections {row['train/std']:.3g}, participation ratio "
-        f"{row['train/participation_ratio']:.2f}. Likely cause: {cause}."
     )

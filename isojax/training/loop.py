@@ -19,6 +19,8 @@ from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
 from isojax.reporting import History, save_figures, save_views
+from isojax.reporting.collapse import explain_collapse, is_collapsed
+from isojax.reporting.machine import save_machine
 from isojax.training.agreement import check_agreement
 from isojax.training.assembly import (
     build,
@@ -31,7 +33,7 @@ from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
 from isojax.training.fork import fork_run
-from isojax.training.health import check_finite, explain_collapse, is_collapsed
+from isojax.training.health import check_finite
 from isojax.training.monitor import describe, make_evaluation, spectrum_metrics
 from isojax.training.step import make_train_step, make_views
 from isojax.training.stopping import StopRequest
@@ -146,6 +148,7 @@ class _Run:
         self._announce()
         if parallel.is_first_process():
             self._draw_views(self.workdir / "figures")
+            save_machine(self.workdir)
         _say("Compiling the training step, once, up to a minute ...")
         bar = tqdm(
             total=self.last_step * config.batch_size,

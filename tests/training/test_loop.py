@@ -80,11 +80,13 @@ def test_a_run_leaves_what_it_promises(finished):
     figures = {path.name for path in (finished / "figures").iterdir()}
     assert figures == {
         "views.png",
+        "views.npz",
         "learning.png",
         "spectrum.png",
         "participation_ratio.png",
     }
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
+    assert json.loads((finished / "machine.json").read_text())["backend"] == "cpu"
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch):

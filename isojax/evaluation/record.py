@@ -1,0 +1,79 @@
+"""What the report shows of an evaluation, kept so that it needs no network."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from isojax.data import Dataset
+from isojax.evaluation.knn import unit_rows
+from isojax.evaluation.linear import LinearReadout
+from isojax.files import write_atomically
+
+RECORD_FILE = "evaluation.npz"
+_EMBEDDED = 2000  # test images whose features are kept
+_SHOWN, _SHOWN_WRONG = 8, 3  # test images shown, and how many of them misread
+_NEIGHBOURS = 6
+
+
+def save_record(
+    workdir: Path,
+    dataset: Dataset,
+    features: np.ndarray,
+    test_features: np.ndarray,
+    readout: LinearReadout,
+) -> None:
+    """Writes features, predictions and nearest neighbours to `evaluation.npz`.
+
+    The file holds `labels` and `predictions` (m,) of the test images, `label_names`;
+    `embedded` (e,), the numbers of some test images, and their normalised `features`
+    (e, features), float16; `shown` (s,), the numbers of fewer, their `images`, and of
+    their nearest training images `neighbours` (s, k) the numbers,
+    `neighbour_labels` (s, k) and `neighbour_images` (s, k, h, w, c).
+
+    Args:
+      workdir: the run's folder.
+      dataset: of the run.
+      features: of the training images, shape (n, features).
+      test_features: of the test images, shape (m, features).
+      readout: the linear classifier of these features.
+    """
+    test, train = dataset.evaluation, dataset.train
+    embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)
+    shown = _choose_shown(readout.predictions != test.labels)
+    neighbours = _nearest(features, test_features[shown])
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        labels=test.labels,
+        predictions=readout.predictions.astype(np.int32),
+        label_names=np.array(dataset.label_names, dtype=np.str_),
+        embedded=embedded,
+        features=unit_rows(test_features[embedded]).astype(np.float16),
+        shown=shown,
+        images=test.images[shown],
+        neighbours=neighbours,
+        neighbour_labels=train.labels[neighbours],
+        neighbour_images=train.images[neighbours],
+    )
+    write_atomically(Path(workdir) / RECORD_FILE, buffer.getvalue())
+
+
+def _choose_shown(is_wrong: np.ndarray) -> np.ndarray:
+    """Numbers of test images to show: mostly typical ones, and a few misread."""
+    wrong = _spread(np.flatnonzero(is_wrong), _SHOWN_WRONG)
+    right = _spread(np.flatnonzero(~is_wrong), _SHOWN - len(wrong))
+    return np.concatenate([right, wrong])
+
+
+def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the numbers, evenly spread."""
+    count = min(most, len(numbers))
+    places = np.linspace(0, len(numbers) - 1, count) if count else np.zeros(0)
+    return numbers[places.astype(np.int64)]
+
+
+def _nearest(features: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Numbers of the rows nearest by cosine similarity, nearest first, (q, k)."""
+    similarity = unit_rows(queries) @ unit_rows(features).T
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :_NEIGHBOURS]

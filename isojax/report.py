@@ -1,0 +1,32 @@
+"""Writes what a run has come to as one HTML page, or compares several runs.
+
+python -m isojax.report --workdir=DIR [DIR ...] [--output=FILE]
+"""
+
+from absl import flags
+
+from isojax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "runs/digits-isoloss",
+    "Folder of the run, as given to train.py. More folders may follow, to be compared.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "The page. By default report.html, in the run's folder where there is one, here "
+    "where there are several.",
+)
+
+
+def main(more_folders: list[str]) -> None:
+    """Writes the report of the runs that the flags name."""
+    from isojax.reporting.report import write_report
+
+    path = write_report([_WORKDIR.value, *more_folders], _OUTPUT.value)
+    print(f"Written to {path}; open it in a browser")
+
+
+if __name__ == "__main__":
+    cli.run(main, takes_arguments=True)

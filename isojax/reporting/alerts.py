@@ -1,0 +1,82 @@
+"""What a reader of a run's report should know before the results."""
+
+import math
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from isojax.reporting.accuracies import evaluate_command
+from isojax.reporting.collapse import explain_collapse, is_collapsed
+from isojax.reporting.gathering import Run
+
+
+def alerts_of(run: Run) -> list[str]:
+    """Sentences about divergence, collapse, an early end, and a poor encoder."""
+    return [*_divergence(run), *_collapse(run), *_end(run), *_encoder(run)]
+
+
+def _divergence(run: Run) -> list[str]:
+    found = []
+    # A run that went past that step from an older checkpoint has got over it.
+    if run.not_finite and run.not_finite.get("step", 0) > run.last["step"]:
+        found.append(
+            f"Training diverged in step {run.not_finite['step']:,}: the "
+            f"{run.not_finite.get('first', 'numbers')} went first. A lower "
+            "config.optimizer.learning_rate helps most often."
+        )
+    bad = [
+        row["epoch"]
+        for row in run.history.rows
+        if not all(math.isfinite(x) for x in row.values() if isinstance(x, int | float))
+    ]
+    if bad:
+        found.append(f"Metrics of epoch {bad[0]} are not finite.")
+    return found
+
+
+def _collapse(run: Run) -> list[str]:
+    dim = run.spectrum.shape[1]
+    rows = run.history.rows
+    needed = {"train/std", "train/participation_ratio"}
+    collapsed = np.array(
+        [needed <= row.keys() and is_collapsed(row, dim) for row in rows]
+    )
+    # As in training: an epoch that began and ended collapsed.
+    lasting = np.flatnonzero(collapsed[1:] & collapsed[:-1]) + 1
+    if not len(lasting):
+        return []
+    explanation = explain_collapse(rows[lasting[0]], ConfigDict(run.config["method"]))
+    sentence = explanation[0].upper() + explanation[1:]
+    if not collapsed[-1]:
+        sentence += " It recovered later."
+    return [sentence]
+
+
+def _end(run: Run) -> list[str]:
+    if run.last["step"] >= run.steps_in_all:
+        return []
+    return [
+        f"The run is unfinished: {run.last['step']:,} of {run.steps_in_all:,} steps. "
+        "The command that started it goes on with it."
+    ]
+
+
+def _encoder(run: Run) -> list[str]:
+    accuracy, step = run.evaluation.get("accuracy"), run.evaluation.get("step")
+    found = []
+    if step is not None and run.checkpoints and step < run.checkpoints[-1]:
+        found.append(
+            f"The accuracies are of step {step:,}; the newest checkpoint is of step "
+            f"{run.checkpoints[-1]:,}. {evaluate_command(run)} brings them up to date."
+        )
+    for name, words in (
+        ("random_init_accuracy", "the same network before training"),
+        ("raw_pixel_accuracy", "the raw pixels"),
+    ):
+        baseline = run.evaluation.get(name)
+        if accuracy is not None and baseline is not None and accuracy < baseline:
+            found.append(
+                f"A linear classifier reads more from {words} ({baseline:.1%}) than "
+                f"from the trained encoder ({accuracy:.1%})."
+            )
+    return found

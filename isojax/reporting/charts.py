@@ -1,0 +1,196 @@
+"""The report's charts of metrics and spectra."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from isojax.reporting.svg import HALO, MUTED, SERIES, drawing
+from isojax.reporting.theory import Theory
+
+_MOST_POINTS = 250  # of a line; more are not seen and make the page large
+_MOST_LINES = 64
+_SHOWN_MODES = 6  # beside the theory
+_FLOOR = 1e-9  # of the largest eigenvalue; rounding leaves negative ones
+# From weak to strong modes, on light and dark.
+_MODES = LinearSegmentedColormap.from_list("modes", ["#7d6bd0", "#2a9d8f", "#e08a1e"])
+_DASHES = ("-", "--", ":", "-.")
+
+
+class Line(NamedTuple):
+    """A metric over the epochs: both (e,), and the number of its colour."""
+
+    epochs: np.ndarray
+    values: np.ndarray
+    series: int = 0
+
+
+def curves(
+    lines: Sequence[Line],
+    *,
+    log: bool = False,
+    references: dict[str, float] | None = None,
+) -> Markup:
+    """Metrics over the epochs.
+
+    Args:
+      lines: at least one.
+      log: whether the vertical axis is logarithmic.
+      references: values to compare with, by what they are; drawn as level lines.
+    """
+
+    def draw(axis: Axes) -> None:
+        for line in lines:
+            _plot(axis, line)
+        for name, value in (references or {}).items():
+            axis.axhline(value, color=MUTED, linestyle=":", linewidth=1)
+            axis.annotate(
+                name,
+                (1, value),
+                xycoords=axis.get_yaxis_transform(),
+                ha="right",
+                va="bottom",
+                fontsize=10,
+                color=MUTED,
+                gid=HALO,
+            )
+        _finish(axis, log=log)
+
+    return drawing(draw)
+
+
+def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
+    """Eigenvalues (epochs, modes) over the epochs, one line each."""
+    modes = _spread(spectrum.shape[1], _MOST_LINES)
+    values = _positive(spectrum)[:, modes]
+
+    def draw(axis: Axes) -> None:
+        colours = _MODES(np.linspace(0, 1, len(modes)))
+        for column, colour in zip(values.T, colours, strict=True):
+            points = _spread(len(epochs), _MOST_POINTS)
+            axis.plot(
+                epochs[points],
+                column[points],
+                color=colour,
+                linewidth=0.8,
+                marker="." if len(epochs) == 1 else None,
+            )
+        _finish(axis, log=True)
+
+    return drawing(draw)
+
+
+def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
+    """Eigenvalues (epochs, modes) as an image, the largest below."""
+    rows = _spread(len(epochs), 2 * _MOST_POINTS)
+    values = _positive(spectrum)[rows][:, ::-1].T
+
+    def draw(axis: Axes) -> None:
+        image = axis.imshow(
+            values,
+            aspect="auto",
+            origin="lower",
+            interpolation="none",
+            norm=LogNorm(*_limits(values)),
+            cmap="viridis",
+            extent=(epochs[0] - 0.5, epochs[-1] + 0.5, 0.5, len(values) + 0.5),
+        )
+        axis.grid(False)
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        bar = axis.figure.colorbar(image, ax=axis, pad=0.02)
+        bar.solids.set_rasterized(True)
+        bar.outline.set_visible(False)
+        _label_powers(bar.ax.yaxis, values)
+        bar.minorticks_off()
+        _finish(axis, log=False)
+        axis.set_ylabel("mode, largest first")
+
+    return drawing(draw)
+
+
+def theory_lines(theory: Theory) -> Markup:
+    """Some measured modes, and dashed over them the flow."""
+    modes = _spread(theory.measured.shape[1], _SHOWN_MODES)
+
+    def draw(axis: Axes) -> None:
+        colours = _MODES(np.linspace(0, 1, len(modes)))
+        for mode, colour in zip(modes, colours, strict=True):
+            axis.plot(
+                theory.epochs, theory.measured[:, mode], color=colour, linewidth=2.2
+            )
+            axis.plot(
+                theory.epochs,
+                theory.predicted[:, mode],
+                color=colour,
+                linestyle=(0, (4, 2)),
+            )
+        _finish(axis, log=True)
+
+    return drawing(draw)
+
+
+def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
+    """Eigenvalues of some runs, each relative to its largest, by their rank.
+
+    Args:
+      spectra: of each run its eigenvalues, ascending, (modes,), and its colour.
+    """
+
+    def draw(axis: Axes) -> None:
+        for eigenvalues, series in spectra:
+            values = _positive(eigenvalues)[::-1]
+            points = _spread(len(values), _MOST_POINTS)
+            _plot(axis, Line(points + 1, (values / values[0])[points], series))
+        axis.set_ylim(bottom=1e-6)
+        _finish(axis, log=True)
+        axis.set_xlabel("mode, largest first")
+
+    return drawing(draw)
+
+
+def _plot(axis: Axes, line: Line) -> None:
+    points = _spread(len(line.epochs), _MOST_POINTS)
+    axis.plot(
+        line.epochs[points],
+        line.values[points],
+        color=SERIES[line.series % len(SERIES)],
+        # Beyond the colours there are, the dashes tell lines apart.
+        linestyle=_DASHES[line.series // len(SERIES) % len(_DASHES)],
+        marker="." if len(points) == 1 else None,
+    )
+
+
+def _finish(axis: Axes, *, log: bool) -> None:
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    if log:
+        axis.set_yscale("log")
+        _label_powers(axis.yaxis, np.array(axis.get_ylim()))
+
+
+def _label_powers(axis: Axis, values: np.ndarray) -> None:
+    """Plain numbers, since a class's name may not be read as a formula, nor these."""
+    is_narrow = values.max() < 100 * max(values.min(), 1e-300)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest colour; nearly empty modes are all shown alike."""
+    largest = values.max()
+    return max(values.min(), 1e-5 * largest) * 0.999, largest
+
+
+def _positive(spectrum: np.ndarray) -> np.ndarray:
+    return np.maximum(spectrum, _FLOOR * max(float(spectrum.max()), 1e-30))
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many numbers below `count`, evenly spread, the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -1,0 +1,170 @@
+"""What the comparison of runs says, for the template `comparison.html`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from isojax.errors import UsageError
+from isojax.reporting import charts
+from isojax.reporting.accuracies import (
+    ENCODERS,
+    accuracies,
+    accuracy_baselines,
+    evaluate_command,
+)
+from isojax.reporting.alerts import alerts_of
+from isojax.reporting.differences import flat
+from isojax.reporting.gathering import Run
+from isojax.reporting.run_page import Chart, metric_curve
+from isojax.reporting.svg import SERIES_COUNT
+
+_NOT_COMPARED = ("data.feed", "checkpoint")
+_METRICS = {
+    "participation ratio": ("train/participation_ratio", 1),
+    "effective rank": ("eval/effective_rank", 1),
+    "images/s": ("train/images_per_second", 0),
+}
+
+
+def comparison_page(runs: Sequence[Run]) -> dict[str, Any]:
+    """The fields of the template.
+
+    Raises:
+      UsageError: if the runs are of different data sets.
+    """
+    _check_data(runs)
+    data = runs[0].config["data"]["name"]
+    columns = list(
+        dict.fromkeys(name for run in runs for name in accuracies(run.evaluation))
+    )
+    return {
+        "title": f"{len(runs)} runs on {data}",
+        "subtitle": "Accuracies of frozen features; curves of the training.",
+        "alerts": [
+            f"{run.folder}: {sentence}" for run in runs for sentence in alerts_of(run)
+        ],
+        "columns": columns,
+        "metrics": list(_METRICS),
+        "rows": _rows(runs, columns),
+        "baselines": _baselines(runs, columns),
+        "splits": _splits(runs),
+        "unevaluated": [evaluate_command(run) for run in runs if not run.evaluation],
+        "differences": _differences(runs),
+        "legend": [
+            {
+                "name": str(run.folder),
+                "series": number % SERIES_COUNT,
+                "dash": ("", "dashed", "dotted")[min(number // SERIES_COUNT, 2)],
+            }
+            for number, run in enumerate(runs)
+        ],
+        "charts": _charts(runs),
+    }
+
+
+def _check_data(runs: Sequence[Run]) -> None:
+    names = {run.config["data"]["name"]: run.folder for run in runs}
+    if len(names) > 1:
+        told = ", ".join(f"{name} ({folder})" for name, folder in names.items())
+        raise UsageError(
+            f"the runs are of different data sets: {told}; compare those of one"
+        )
+
+
+def _rows(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for number, run in enumerate(runs):
+        found = accuracies(run.evaluation)
+        rows.append(
+            {
+                "series": number % SERIES_COUNT,
+                "name": str(run.folder),
+                "preset": run.config["preset"],
+                "target": run.config["method"]["target"],
+                "seed": run.config["seed"],
+                "epochs": run.last["epoch"],
+                "accuracies": [found.get(column) for column in columns],
+                "metrics": [
+                    (run.last.get(name), digits) for name, digits in _METRICS.values()
+                ],
+            }
+        )
+    for place in range(len(columns)):
+        values = [row["accuracies"][place] for row in rows]
+        best = max(value for value in values if value is not None)
+        for row, value in zip(rows, values, strict=True):
+            row["accuracies"][place] = (value, value == best)
+    return rows
+
+
+def _baselines(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
+    """The first run's that has them: raw pixels are the same in all."""
+    for run in runs:
+        found = [
+            {"name": name, "accuracies": [values.get(column) for column in columns]}
+            for prefix, name in ENCODERS.items()
+            if prefix and (values := accuracies(run.evaluation, prefix))
+        ]
+        if found:
+            return found
+    return []
+
+
+def _splits(runs: Sequence[Run]) -> str:
+    names = {run.evaluation["split"] for run in runs if "split" in run.evaluation}
+    if len(names) > 1:
+        return (
+            f"Accuracies are of different images ({', '.join(sorted(names))}) and not "
+            "to be compared."
+        )
+    return f"Accuracies on the {names.pop()} images." if names else ""
+
+
+def _differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    fields = [flat(run.config) for run in runs]
+    names = sorted({name for each in fields for name in each})
+    return [
+        {"name": name, "values": [each.get(name, "–") for each in fields]}
+        for name in names
+        if not name.startswith(_NOT_COMPARED)
+        and any(each.get(name) != fields[0].get(name) for each in fields)
+    ]
+
+
+def _charts(runs: Sequence[Run]) -> list[Chart]:
+    numbered = [(run, number) for number, run in enumerate(runs)]
+    baselines = next((found for run in runs if (found := accuracy_baselines(run))), {})
+    panels = [
+        (
+            "eval/online_accuracy",
+            "Online accuracy",
+            "of a linear probe",
+            False,
+            baselines,
+        ),
+        (
+            "train/participation_ratio",
+            "Participation ratio",
+            "how many modes the projections use",
+            True,
+            {},
+        ),
+        ("eval/effective_rank", "Effective rank", "of the features", False, {}),
+        (
+            "train/loss",
+            "Loss",
+            "each method has its own",
+            False,
+            {},
+        ),
+        ("train/std", "Spread of projections", "normalised to length 1", False, {}),
+    ]
+    found = [
+        Chart(title, svg, note)
+        for name, title, note, log, references in panels
+        if (svg := metric_curve(numbered, name, log=log, references=references))
+    ]
+    spectra = [(run.spectrum[-1], number) for run, number in numbered]
+    found.append(
+        Chart("Last spectrum", charts.sorted_spectra(spectra), "the largest as 1")
+    )
+    return found

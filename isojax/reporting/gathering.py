@@ -1,0 +1,148 @@
+"""What a run's folder holds for its report, read without JAX."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isojax.errors import UsageError
+from isojax.reporting.history import History
+
+MACHINE_FILE = "machine.json"
+_CHECKPOINTS = "checkpoints"
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder tells it; what is missing is empty.
+
+    Attributes:
+      folder: as it was named.
+      config: the fields of `config.json`.
+      history: metrics and eigenvalues of the finished epochs, at least one.
+      machine: device and versions, of `machine.json`.
+      evaluation: of `linear_eval.json`.
+      record: arrays of `evaluation.npz`.
+      views: `images` and `views` of `figures/views.npz`.
+      not_finite: of `not_finite.json`: in which step the numbers diverged.
+      checkpoints: steps of the checkpoints, ascending.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    history: History
+    machine: dict[str, Any]
+    evaluation: dict[str, Any]
+    record: Arrays
+    views: Arrays
+    not_finite: dict[str, Any]
+    checkpoints: list[int]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Metrics of the last finished epoch."""
+        return self.history.rows[-1]
+
+    @property
+    def spectrum(self) -> np.ndarray:
+        """Eigenvalues of every epoch, ascending, shape (epochs, dim)."""
+        return np.stack(self.history.eigenvalues)
+
+    def column(self, name: str) -> np.ndarray | None:
+        """A metric over the epochs, NaN where an epoch lacks it; None where all do."""
+        values = np.array([_number(row.get(name)) for row in self.history.rows])
+        return values if np.isfinite(values).any() else None
+
+    @property
+    def steps_in_all(self) -> int:
+        """How many steps the run has when it is finished."""
+        whole = self.config["epochs"] * self.steps_per_epoch
+        return min(whole, self.config["steps"] or whole)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many steps an epoch has."""
+        first = self.history.rows[0]
+        return max(1, first["step"] // first["epoch"])
+
+
+def read_run(workdir: str | os.PathLike) -> Run:
+    """Reads the folder of a run.
+
+    Args:
+      workdir: the folder.
+
+    Raises:
+      UsageError: if it holds no run, no finished epoch, or a damaged file.
+    """
+    folder = Path(workdir)
+    config = _read_json(folder / "config.json")
+    if not config:
+        raise UsageError(
+            f"there is no run in {folder} (no config.json); train one with "
+            f"python train.py --workdir={folder}"
+        )
+    history = History(folder, writes=False)
+    if not history.rows:
+        raise UsageError(
+            f"the run in {folder} has no finished epoch yet; train it further and try "
+            "again"
+        )
+    return Run(
+        folder=folder,
+        config=config,
+        history=history,
+        machine=_read_json(folder / MACHINE_FILE),
+        evaluation=_read_json(folder / "linear_eval.json"),
+        record=read_arrays(folder / "evaluation.npz"),
+        views=read_arrays(folder / "figures" / "views.npz"),
+        not_finite=_read_json(folder / "not_finite.json"),
+        checkpoints=sorted(
+            int(path.name)
+            for path in (folder / _CHECKPOINTS).glob("*")
+            if path.name.isdecimal()
+        ),
+    )
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of an archive, none where there is no such file.
+
+    Raises:
+      UsageError: if the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, ValueError("no JSON object"))
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(
+        f"{path} cannot be read ({error}); restore it from a copy, or move it away to "
+        "go on without it"
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan

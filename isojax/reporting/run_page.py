@@ -1,0 +1,241 @@
+"""What the report of one run says, for the template `run.html`."""
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+from isojax.reporting import charts
+from isojax.reporting.accuracies import (
+    accuracies,
+    accuracy_baselines,
+    accuracy_table,
+    evaluate_command,
+    fractions_table,
+)
+from isojax.reporting.alerts import alerts_of
+from isojax.reporting.charts import Line
+from isojax.reporting.differences import changed_fields, defaults_of, flat
+from isojax.reporting.gathering import Run
+from isojax.reporting.samples import confusion, embedding, neighbours, views
+from isojax.reporting.theory import predict, why_not
+
+
+class Chart(NamedTuple):
+    """A drawing, what it shows, and a note in smaller letters."""
+
+    title: str
+    svg: Markup
+    note: str = ""
+
+
+def run_page(run: Run) -> dict[str, Any]:
+    """The fields of the template."""
+    method, data = run.config["method"], run.config["data"]
+    return {
+        "title": f"{run.config['preset']} on {data['name']}",
+        "subtitle": (
+            f"{run.folder}: {method['form']} {method['metric']} loss, predictor "
+            f"{method['predictor']}, target {method['target']}, "
+            f"{run.last['epoch']:,} epochs, {run.last['step']:,} steps, seed "
+            f"{run.config['seed']}"
+        ),
+        "alerts": alerts_of(run),
+        "numbers": _numbers(run),
+        "accuracy": accuracy_table(run.evaluation),
+        "fractions": fractions_table(run.evaluation),
+        "accuracy_charts": _accuracy_charts(run),
+        "evaluate": evaluate_command(run),
+        "facts": _facts(run),
+        "changes": _changes(run),
+        "config": json.dumps(run.config, indent=2, ensure_ascii=False),
+        "learning": _learning(run),
+        "spectrum": _spectrum(run),
+        "theory": _theory(run),
+        "views": views(run.views),
+        "neighbours": neighbours(run.record),
+        "embedding": [Chart(*chart) for chart in embedding(run)],
+        "confusion": confusion(run.record),
+    }
+
+
+def epochs_of(run: Run) -> np.ndarray:
+    """The finished epochs, counted from 1."""
+    return run.column("epoch")
+
+
+def _numbers(run: Run) -> list[dict[str, str]]:
+    numbers = {
+        f"{name} accuracy": f"{value:.1%}"
+        for name, value in list(accuracies(run.evaluation).items())[:2]
+    }
+    if not numbers and "eval/online_accuracy" in run.last:
+        value = run.last["eval/online_accuracy"]
+        numbers["accuracy of the online probe"] = f"{value:.1%}"
+    for name, words in {
+        "train/participation_ratio": f"participation ratio, of {run.spectrum.shape[1]}",
+        "eval/effective_rank": "effective rank of the features",
+        "train/images_per_second": "images a second",
+    }.items():
+        if isinstance(run.last.get(name), float):
+            digits = 0 if name.endswith("second") else 1
+            numbers[words] = f"{run.last[name]:,.{digits}f}"
+    return [{"words": words, "value": value} for words, value in numbers.items()]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    config, machine = run.config, run.machine
+    data, method, optimizer = (config[key] for key in ("data", "method", "optimizer"))
+    predictor = method["predictor"]
+    if predictor == "directpred":
+        predictor += f", α = {method['alpha']:g}, ε = {method['epsilon']:g}"
+    target = method["target"]
+    if target == "ema":
+        target += f", τ₀ = {method['target_decay']:g}"
+    facts = {
+        "data": f"{data['name']}, {data['pretrain_split']}, "
+        f"{data['resolution']} pixels a side",
+        "loss": f"{method['form']}, {method['metric']} metric, stop-gradient "
+        f"{'on' if method['stop_gradient'] else 'off'}",
+        "predictor": predictor,
+        "target": target,
+        "views": str(config["augment"].get("kind", "")),
+        "network": f"ResNet-18 of width {config['model']['width']}, projections of "
+        f"{config['model']['projection_dim']}",
+        "optimiser": f"{optimizer['name']}, learning rate "
+        f"{optimizer['learning_rate']:g}, weight decay {optimizer['weight_decay']:g}",
+        "length": f"epoch {run.last['epoch']:,} of {config['epochs']:,}, step "
+        f"{run.last['step']:,} of {run.steps_in_all:,}, batch {config['batch_size']}",
+        "seed": str(config["seed"]),
+        "device": "unknown",
+        "checkpoints": ", ".join(f"{step:,}" for step in run.checkpoints) or "none",
+    }
+    if machine:
+        facts["device"] = f"{machine.get('devices', '?')} × {machine.get('device')}"
+        if machine.get("device") != machine.get("backend"):
+            facts["device"] += f" ({machine.get('backend')})"
+        facts["versions"] = ", ".join(
+            f"{name} {machine[name]}"
+            for name in ("isojax", "jax", "python")
+            if name in machine
+        )
+    origin = config.get("forked_from")
+    if origin:
+        facts["forked from"] = f"{origin.get('workdir')}, step {origin.get('step')}"
+    return list(facts.items())
+
+
+def _changes(run: Run) -> dict[str, Any] | None:
+    found = defaults_of(run.config)
+    if found is None:
+        return None
+    origin, defaults = found
+    changed = changed_fields(defaults, flat(run.config))
+    rows = [(name, there, here) for name, (there, here) in changed.items()]
+    return {"origin": origin, "rows": rows}
+
+
+def _learning(run: Run) -> list[Chart]:
+    dim = run.spectrum.shape[1]
+    panels = [
+        ("train/loss", "Loss", "summed over both view orders", {}),
+        (
+            "eval/online_accuracy",
+            "Online accuracy",
+            "of a linear probe, on evaluation images",
+            accuracy_baselines(run),
+        ),
+        (
+            "train/std",
+            "Spread of projections",
+            "standard deviation, normalised to length 1",
+            {"1/√M": dim**-0.5},
+        ),
+        (
+            "train/view_similarity",
+            "Cosine similarity of the views",
+            "of their projections",
+            {},
+        ),
+        ("train/gradient_norm", "Gradient norm", "mean of the epoch", {}),
+        ("train/learning_rate", "Learning rate", "mean of the epoch", {}),
+    ]
+    return [
+        Chart(title, svg, note)
+        for name, title, note, references in panels
+        if (svg := metric_curve([(run, 0)], name, references=references)) is not None
+    ]
+
+
+def metric_curve(
+    runs: list[tuple[Run, int]],
+    name: str,
+    *,
+    log: bool = False,
+    references: dict[str, float] | None = None,
+) -> Markup | None:
+    """A metric of runs, each with its colour; None where no run has it."""
+    lines = [
+        Line(epochs_of(run), values, series)
+        for run, series in runs
+        if (values := run.column(name)) is not None
+    ]
+    if not lines:
+        return None
+    return charts.curves(lines, log=log, references=references)
+
+
+def _accuracy_charts(run: Run) -> list[Chart]:
+    """Accuracies of several checkpoints, if they were evaluated."""
+    points = run.evaluation.get("curve") or []
+    epochs = np.array([point["step"] for point in points]) / run.steps_per_epoch
+    found = []
+    for name in accuracies(points[-1]) if points else ():
+        values = [accuracies(point).get(name, np.nan) for point in points]
+        svg = charts.curves([Line(epochs, np.array(values))])
+        found.append(Chart(f"{name} accuracy of checkpoints", svg))
+    return found
+
+
+def _spectrum(run: Run) -> list[Chart]:
+    epochs, spectrum = epochs_of(run), run.spectrum
+    found = [
+        Chart("All eigenvalues", charts.spectrum_lines(epochs, spectrum), "log scale"),
+        Chart(
+            "The same as an image", charts.spectrum_image(epochs, spectrum), "log scale"
+        ),
+    ]
+    ratio = metric_curve(
+        [(run, 0)],
+        "train/participation_ratio",
+        log=True,
+        references={"all modes equal": spectrum.shape[1], "one mode": 1.0},
+    )
+    if ratio is not None:
+        found.append(Chart("Participation ratio", ratio, "how many modes are used"))
+    rank = metric_curve([(run, 0)], "eval/effective_rank")
+    if rank is not None:
+        found.append(Chart("Effective rank", rank, "of the features"))
+    return found
+
+
+def _theory(run: Run) -> dict[str, Any]:
+    reason = why_not(run)
+    theory = predict(run) if reason is None else None
+    if theory is None:
+        unsolved = "The flow from this spectrum diverges, or is too stiff to follow."
+        return {"charts": [], "why_not": reason or unsolved}
+    return {
+        "charts": [
+            Chart(
+                "Some eigenvalues"
+                + (", the largest as 1" if theory.is_relative else ""),
+                charts.theory_lines(theory),
+                "solid: measured; dashed: the flow",
+            )
+        ],
+        "flow": theory.flow,
+        "start": int(theory.epochs[0]),
+        "rate": f"{theory.rate:.2g}",
+    }

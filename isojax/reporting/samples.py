@@ -1,0 +1,101 @@
+"""What the report shows of images and classes, for the template `run.html`."""
+
+from typing import Any
+
+import numpy as np
+
+from isojax.reporting import classes
+from isojax.reporting.gathering import Arrays, Run
+from isojax.reporting.pictures import data_address
+
+_MOST_PAIRS = 8
+
+
+def views(arrays: Arrays) -> list[dict[str, Any]]:
+    """Rows of pictures: images, then their first and second views by step."""
+    if not arrays:
+        return []
+    rows = [("image", arrays["images"])]
+    for number, view in enumerate(arrays["views"]):
+        rows.append((f"step {number // 2 + 1}, view {number % 2 + 1}", view))
+    return [
+        {"name": name, "addresses": [data_address(image) for image in images]}
+        for name, images in rows
+    ]
+
+
+def neighbours(record: Arrays) -> list[dict[str, Any]]:
+    """Test images, each with its nearest training images."""
+    if not record:
+        return []
+    names = record["label_names"]
+    rows = []
+    for place, number in enumerate(record["shown"]):
+        label, predicted = record["labels"][number], record["predictions"][number]
+        others = zip(
+            record["neighbour_images"][place],
+            record["neighbour_labels"][place],
+            strict=True,
+        )
+        rows.append(
+            {
+                "address": data_address(record["images"][place]),
+                "name": str(names[label]),
+                "misread": str(names[predicted]) if predicted != label else "",
+                "others": [
+                    {
+                        "address": data_address(image),
+                        "name": str(names[other]),
+                        "is_wrong": bool(other != label),
+                    }
+                    for image, other in others
+                ],
+            }
+        )
+    return rows
+
+
+def embedding(run: Run) -> list[tuple]:
+    """Drawings of the test features: title, drawing, note."""
+    record = run.record
+    if not record:
+        return []
+    names = [str(name) for name in record["label_names"]]
+    labels, features = record["labels"][record["embedded"]], record["features"]
+    points, explained = classes.principal_components(features)
+    count = f"{len(labels):,} test images"
+    note = f"{count}; {explained:.0%} of the variance of normalised features"
+    drawings = [("Principal components", classes.scatter(points, labels, names), note)]
+    if classes.has_umap():
+        points = classes.umap_embedding(run.folder, features)
+        drawings.append(("UMAP", classes.scatter(points, labels, names), count))
+    else:
+        title, drawing, note = drawings[0]
+        drawings[0] = (title, drawing, f"{note}; pip install umap-learn adds UMAP")
+    return drawings
+
+
+def confusion(record: Arrays) -> dict[str, Any] | None:
+    """The confusion matrix and its largest entries off the diagonal."""
+    if not record:
+        return None
+    names = [str(name) for name in record["label_names"]]
+    counts = classes.confusion_counts(
+        record["labels"], record["predictions"], len(names)
+    )
+    errors = counts - np.diag(np.diag(counts))
+    order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_PAIRS]
+    pairs = [np.unravel_index(place, errors.shape) for place in order]
+    return {
+        "svg": classes.confusion(counts, names),
+        "pairs": [
+            {
+                "name": names[row],
+                "read_as": names[column],
+                "times": int(errors[row, column]),
+                "of": int(counts[row].sum()),
+            }
+            for row, column in pairs
+            if errors[row, column]
+        ],
+    }

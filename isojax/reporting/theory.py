@@ -1,0 +1,157 @@
+"""The population flow of a linear network beside a run's measured spectrum."""
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from isojax.reporting.gathering import Arrays, Run
+from isojax.reporting.remembering import remembered
+
+_FILE = "theory.npz"
+_FIRST_EPOCH = 2  # by then the random start is forgotten
+_FEWEST_EPOCHS = 4  # from there on
+_MOST_MODES = 512  # the flow takes time quadratic in them
+_MOST_EPOCHS = 100
+_FLOOR = 1e-6  # of the largest eigenvalue; smaller ones are rounding
+_SOLVED_TIMES = 400
+_RATES = np.geomspace(1e-3, 1.0, 61)  # of the flow's time, an epoch
+
+
+class Theory(NamedTuple):
+    """A spectrum and the flow from its early state.
+
+    Attributes:
+      flow: name of the loss in `isojax.dynamics`.
+      epochs: shape (e,).
+      measured: eigenvalues of the correlation, ascending, (e, modes); relative to the
+        largest where `is_relative`.
+      predicted: the same of the flow that starts from the first row of `measured`.
+      rate: of the flow's time that passes in an epoch, fitted.
+      is_relative: whether the metric knows no absolute size.
+    """
+
+    flow: str
+    epochs: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray
+    rate: float
+    is_relative: bool
+
+
+def why_not(run: Run) -> str | None:
+    """Why the flow says nothing about a run; None where it applies."""
+    method = run.config["method"]
+    if method["predictor"] != "directpred" or method["epsilon"] != 0:
+        return (
+            "The flow is that of the closed-form predictor (W Wᵀ)^α without a shift "
+            "(DirectPred with ε = 0); this run's predictor is another, so that no flow "
+            "is known."
+        )
+    if method["metric"] == "euclidean" and method["normalize"]:
+        return (
+            "With the Euclidean metric the flow draws every eigenvalue to 1; this run "
+            "divides them by the largest (config.method.normalize), which the flow "
+            "does not know."
+        )
+    if not run.spectrum.any(axis=1).all():
+        return "The spectrum has vanished, and nothing moves from there."
+    if run.last["epoch"] < _FIRST_EPOCH + _FEWEST_EPOCHS:
+        return (
+            "The run is too short: the flow starts from epoch "
+            f"{_FIRST_EPOCH} and wants {_FEWEST_EPOCHS} more to be compared with."
+        )
+    if run.spectrum.shape[1] > _MOST_MODES:
+        return f"The flow of more than {_MOST_MODES} modes takes minutes."
+    return None
+
+
+def predict(run: Run) -> Theory | None:
+    """Lays the flow over a run's spectrum; what was computed is kept in the folder.
+
+    Args:
+      run: one of which `why_not` says nothing.
+
+    Returns:
+      Spectrum and flow; None where the flow cannot be followed so far.
+    """
+    method = run.config["method"]
+    is_relative = method["metric"] == "cosine"
+    epochs, measured = _measure(run, is_relative)
+    flow = _flow_name(method)
+    try:
+        fitted = remembered(
+            run.folder / _FILE,
+            {"measured": measured, "flow": np.array(flow)},
+            lambda: _fit(flow, method["alpha"], epochs, measured, is_relative),
+        )
+    except FloatingPointError:
+        return None
+    return Theory(
+        flow=flow,
+        epochs=epochs,
+        measured=measured,
+        predicted=fitted["predicted"],
+        rate=float(fitted["rate"]),
+        is_relative=is_relative,
+    )
+
+
+def _measure(run: Run, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
+    epochs = run.column("epoch")
+    late = np.flatnonzero(epochs >= _FIRST_EPOCH)
+    count = min(_MOST_EPOCHS, len(late))
+    rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
+    spectrum = run.spectrum[rows].astype(np.float64)
+    largest = spectrum.max(axis=1, keepdims=True)
+    spectrum = np.maximum(spectrum, _FLOOR * largest)
+    return epochs[rows], spectrum / largest if is_relative else spectrum
+
+
+def _flow_name(method: dict[str, Any]) -> str:
+    if method["form"] != "standard":
+        return f"iso_{method['metric']}"
+    suffix = "" if method["stop_gradient"] else "_no_stop_gradient"
+    return method["metric"] + suffix
+
+
+def _fit(
+    flow: str,
+    alpha: float,
+    epochs: np.ndarray,
+    measured: np.ndarray,
+    is_relative: bool,
+) -> Arrays:
+    """The flow's eigenvalues of the correlation at the epochs, and its fitted rate."""
+    # A report must not take an accelerator's memory from a run; where JAX is already
+    # in use this changes nothing.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+    import jax.numpy as jnp
+
+    from isojax.dynamics import solve_eigenvalues
+
+    # The flow knows no clock: one solution serves all rates.
+    span = epochs[-1] - epochs[0]
+    times = np.geomspace(1e-3, span * _RATES[-1], _SOLVED_TIMES)
+    with jax.enable_x64(True):
+        start = jnp.asarray(measured[0] ** alpha)
+        solution = np.asarray(
+            solve_eigenvalues(flow, start, jnp.asarray(times), alpha=alpha)
+        )
+    logarithm = np.log(np.vstack([measured[:1], solution ** (1 / alpha)]))
+    if is_relative:
+        logarithm -= logarithm.max(axis=1, keepdims=True)
+    times = np.append(0.0, times)
+
+    def at(rate: float) -> np.ndarray:
+        wanted = rate * (epochs - epochs[0])
+        return np.stack(
+            [np.interp(wanted, times, mode) for mode in logarithm.T], axis=1
+        )
+
+    def distance(rate: float) -> float:
+        return float(np.mean(np.square(at(rate) - np.log(measured))))
+
+    rate = min(_RATES, key=distance)
+    return {"predicted": np.exp(at(rate)), "rate": np.array(rate)}

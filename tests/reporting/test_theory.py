@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+
+from isojax.dynamics import solve_eigenvalues
+from isojax.reporting import History, theory
+from isojax.reporting.gathering import read_run
+from tests.reporting.folders import make_run
+
+EUCLIDEAN = {"method__normalize": False, "preset": "isoloss_euclidean"}
+
+
+@pytest.fixture(scope="module")
+def linear_run(tmp_path_factory):
+    """A run whose spectrum is the flow itself, 0.1 of its time an epoch."""
+    folder = make_run(
+        tmp_path_factory.mktemp("runs") / "run",
+        epochs=12,
+        method__alpha=1.0,
+        **EUCLIDEAN,
+    )
+    rows = History(folder, writes=False).rows
+    start = np.array([0.01, 0.1, 0.5], np.float32)
+    flow = solve_eigenvalues("iso_euclidean", start, np.arange(12.0), rate=0.1)
+    for name in ("metrics.jsonl", "spectrum.npz"):
+        (folder / name).unlink()
+    history = History(folder)
+    for row, eigenvalues in zip(rows, flow, strict=True):
+        history.append(row, np.asarray(eigenvalues, np.float64))
+    return read_run(folder)
+
+
+def test_the_flow_lies_on_a_linear_networks_spectrum(linear_run):
+    assert theory.why_not(linear_run) is None
+    found = theory.predict(linear_run)
+    assert (found.flow, found.is_relative) == ("iso_euclidean", False)
+    assert found.rate == pytest.approx(0.1, rel=0.1)
+    assert found.epochs[0] == 2 and found.measured.shape == (11, 3)
+    np.testing.assert_allclose(found.predicted[0], found.measured[0])
+    np.testing.assert_allclose(found.predicted, found.measured, rtol=0.1)
+
+
+def test_the_flow_is_solved_once(linear_run, monkeypatch):
+    first = theory.predict(linear_run)
+    monkeypatch.setattr(theory, "_fit", None)
+    np.testing.assert_array_equal(theory.predict(linear_run).predicted, first.predicted)
+    # Another spectrum asks for another solution.
+    linear_run.history.eigenvalues[-1] = linear_run.history.eigenvalues[-1] + 0.1
+    with pytest.raises(TypeError):
+        theory.predict(linear_run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"preset": "byol"}, "predictor is another"),
+        ({"preset": "directcopy"}, "predictor is another"),
+        ({"preset": "isoloss", "method__epsilon": 0.1}, "predictor is another"),
+        ({"preset": "isoloss_euclidean"}, "divides them by the largest"),
+        ({"preset": "isoloss", "epochs": 3}, "too short"),
+    ],
+)
+def test_where_the_flow_says_nothing(tmp_path, changes, reason):
+    run = read_run(make_run(tmp_path / "run", **({"epochs": 9} | changes)))
+    assert reason in theory.why_not(run)
+
+
+def test_the_report_says_where_the_flow_applies(linear_run, monkeypatch):
+    from isojax.reporting.run_page import run_page
+
+    page = run_page(linear_run)["theory"]
+    assert page["flow"] == "iso_euclidean" and "<svg" in page["charts"][0].svg
+    assert json.loads(page["rate"]) > 0
