@@ -83,6 +83,7 @@ def test_a_run_leaves_what_it_promises(finished):
         "learning.png",
         "spectrum.png",
         "participation_ratio.png",
+        "modes.png",
     }
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
 

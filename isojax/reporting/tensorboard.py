@@ -1,0 +1,90 @@
+"""A run's metrics for TensorBoard, through tensorboardX and so without TensorFlow."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from isojax.reporting.spectrum import floored
+
+FOLDER = "tensorboard"
+_BINS = 30
+
+
+class TensorBoardWriter:
+    """Event files in the run's folder, whole after every call.
+
+    tensorboardX's own SummaryWriter hands its events to a thread. Where the disk is
+    full that thread dies, and the next call waits for ever: so its parts are used here
+    without the thread.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(self, workdir: Path, *, steps_done: int):
+        """Begins a file, and drops what earlier ones have of later steps.
+
+        Args:
+          workdir: the run's folder.
+          steps_done: of the checkpoint that the run goes on from.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+
+        self._protos, self._summaries = event_pb2, summary_pb2
+        folder = workdir / FOLDER
+        folder.mkdir(exist_ok=True)
+        # Files are read in the order of their names, which begin with the second.
+        self._file = EventsWriter(str(folder / "events"), f".{steps_done:09d}")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._file.write_event(event_pb2.Event(session_log=start, step=steps_done + 1))
+        self._file.flush()
+
+    def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
+        """Writes metrics of consecutive steps; arguments as in `Writers`."""
+        for number, values in enumerate(zip(*columns.values(), strict=True)):
+            self._write_scalars(first + number, dict(zip(columns, values, strict=True)))
+        self._file.flush()
+
+    def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
+        """Writes an epoch's metrics and a histogram of its eigenvalues."""
+        from tensorboardX.summary import make_histogram
+
+        scalars = {name: value for name, value in row.items() if name != "step"}
+        self._write_scalars(row["step"], scalars)
+        histogram = make_histogram(np.log10(floored(eigenvalues)), bins=_BINS)
+        self._write(row["step"], tag="spectrum/log10_eigenvalues", histo=histogram)
+        self._file.flush()
+
+    def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
+        """Writes PNG files."""
+        for path in pictures:
+            content = path.read_bytes()
+            # A PNG file says its size, in pixels, at its beginning.
+            width, height = np.frombuffer(content[16:24], ">u4").tolist()
+            image = self._summaries.Summary.Image(
+                width=width, height=height, encoded_image_string=content
+            )
+            self._write(step, tag=f"figures/{path.stem}", image=image)
+        self._file.flush()
+
+    def close(self, *, failed: bool) -> None:
+        """Closes the file."""
+        del failed
+        self._file.close()
+
+    def _write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        value = self._summaries.Summary.Value
+        self._write_values(
+            step, [value(tag=tag, simple_value=v) for tag, v in scalars.items()]
+        )
+
+    def _write(self, step: int, **value) -> None:
+        self._write_values(step, [self._summaries.Summary.Value(**value)])
+
+    def _write_values(self, step: int, values: list) -> None:
+        summary = self._summaries.Summary(value=values)
+        self._file.write_event(
+            self._protos.Event(step=step, wall_time=time.time(), summary=summary)
+        )
