@@ -92,7 +92,7 @@ def _draw_tracked(axis: Axes, history: History) -> None:
     tracked = np.stack(history.tracked)
     is_tracked = ~np.isnan(tracked).any(axis=1)
     _draw_modes(axis, epoch[is_tracked], tracked[is_tracked])
-    axis.set_title("The same, each line one mode, followed by its eigenvector")
+    axis.set_title("The eigenvalues again, each line one mode")
 
 
 def _draw_modes(axis: Axes, epoch: np.ndarray, values: np.ndarray) -> None:

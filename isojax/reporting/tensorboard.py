@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 
@@ -29,17 +31,24 @@ class TensorBoardWriter:
           workdir: the run's folder.
           steps_done: of the checkpoint that the run goes on from.
         """
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
+        from tensorboardX.record_writer import RecordWriter
 
-        self._protos, self._summaries = event_pb2, summary_pb2
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         folder = workdir / FOLDER
         folder.mkdir(exist_ok=True)
-        # Files are read in the order of their names, which begin with the second.
-        self._file = EventsWriter(str(folder / "events"), f".{steps_done:09d}")
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._file.write_event(event_pb2.Event(session_log=start, step=steps_done + 1))
-        self._file.flush()
+        # Files are read in the order of their names.
+        name = f"events.out.tfevents.{time.time():.0f}.{gethostname()}.{steps_done:09d}"
+        self._file = RecordWriter(str(folder / name))
+        session = event_pb2.SessionLog
+        try:
+            self._write(file_version="brain.Event:2")
+            self._write(session_log=session(status=session.START), step=steps_done + 1)
+            self._file.flush()
+        except OSError:
+            with suppress(OSError):
+                self._file.close()
+            raise
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
         """Writes metrics of consecutive steps; arguments as in `Writers`."""
@@ -54,7 +63,9 @@ class TensorBoardWriter:
         scalars = {name: value for name, value in row.items() if name != "step"}
         self._write_scalars(row["step"], scalars)
         histogram = make_histogram(np.log10(floored(eigenvalues)), bins=_BINS)
-        self._write(row["step"], tag="spectrum/log10_eigenvalues", histo=histogram)
+        self._write_value(
+            row["step"], tag="spectrum/log10_eigenvalues", histo=histogram
+        )
         self._file.flush()
 
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
@@ -63,10 +74,10 @@ class TensorBoardWriter:
             content = path.read_bytes()
             # A PNG file says its size, in pixels, at its beginning.
             width, height = np.frombuffer(content[16:24], ">u4").tolist()
-            image = self._summaries.Summary.Image(
+            image = self._summary.Image(
                 width=width, height=height, encoded_image_string=content
             )
-            self._write(step, tag=f"figures/{path.stem}", image=image)
+            self._write_value(step, tag=f"figures/{path.stem}", image=image)
         self._file.flush()
 
     def close(self, *, failed: bool) -> None:
@@ -75,16 +86,16 @@ class TensorBoardWriter:
         self._file.close()
 
     def _write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        value = self._summaries.Summary.Value
-        self._write_values(
-            step, [value(tag=tag, simple_value=v) for tag, v in scalars.items()]
-        )
+        values = [
+            self._summary.Value(tag=tag, simple_value=value)
+            for tag, value in scalars.items()
+        ]
+        self._write(step=step, summary=self._summary(value=values))
 
-    def _write(self, step: int, **value) -> None:
-        self._write_values(step, [self._summaries.Summary.Value(**value)])
+    def _write_value(self, step: int, **fields) -> None:
+        value = self._summary.Value(**fields)
+        self._write(step=step, summary=self._summary(value=[value]))
 
-    def _write_values(self, step: int, values: list) -> None:
-        summary = self._summaries.Summary(value=values)
-        self._file.write_event(
-            self._protos.Event(step=step, wall_time=time.time(), summary=summary)
-        )
+    def _write(self, **fields) -> None:
+        event = self._event(wall_time=time.time(), **fields)
+        self._file.write(event.SerializeToString())

@@ -76,7 +76,6 @@ class WandbWriter:
             )
             mode = "offline"
             self._run = start(mode)
-        self._is_part = bool(kept)
         self._is_offline = mode == "offline"
         self._remember()
 
@@ -90,7 +89,7 @@ class WandbWriter:
         """Logs an epoch's metrics and a histogram of its eigenvalues."""
         histogram = self._wandb.Histogram(np.log10(floored(eigenvalues)))
         self._log(row["step"], {**row, "spectrum/log10_eigenvalues": histogram})
-        self._last_step = row["step"]
+        self._last_step = max(self._last_step, row["step"])
         self._remember()
 
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
@@ -108,9 +107,8 @@ class WandbWriter:
         finishing.start()
         finishing.join(_FINISH_SECONDS)
         if finishing.is_alive() or self._is_offline:
-            flag = "--append " if self._is_part else ""
             folder = Path(self._run.dir).parent
-            print(f"Weights & Biases: send it by wandb sync {flag}{folder}", flush=True)
+            print(f"Weights & Biases: send it by wandb sync {folder}", flush=True)
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
         if step > self._last_step:

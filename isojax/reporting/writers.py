@@ -1,6 +1,7 @@
 """Metrics on their way to TensorBoard and Weights & Biases."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -87,11 +88,11 @@ class Writers:
         self._each(lambda writer: writer.write_figures(step, pictures))
 
     def _each(self, action: Callable[[Writer], None]) -> None:
-        self._writers = [
-            writer
-            for writer in self._writers
-            if self._guard(writer.name, lambda writer=writer: action(writer))
-        ]
+        for writer in tuple(self._writers):
+            if not self._guard(writer.name, lambda writer=writer: action(writer)):
+                self._writers.remove(writer)
+                with suppress(Exception):
+                    writer.close(failed=True)
 
     def _guard(self, name: str, action: Callable[[], None]) -> bool:
         """Whether `action` did not fail."""
