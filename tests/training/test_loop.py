@@ -122,12 +122,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
     ):
         for name in expected:
             np.testing.assert_array_equal(resumed[name], expected[name])
+    pytest.importorskip("tensorboardX")
     curves, whole = (read_curves(run / "tensorboard") for run in (workdir, finished))
     for name in ("step/loss", "train/loss", "spectrum/log10_eigenvalues"):
         assert curves[name] == whole[name]
 
 
 def test_tensorboard_shows_what_the_record_has(finished):
+    pytest.importorskip("tensorboardX")
     curves = read_curves(finished / "tensorboard")
     rows = [
         json.loads(line)
@@ -171,6 +173,7 @@ def test_a_linear_predictor_s_alignment_is_recorded_and_no_writer_ends_a_run(
         assert 0 <= row["train/alignment_min"] < row["train/alignment_mean"] <= 1
     with np.load(workdir / "spectrum.npz") as spectrum:
         assert set(spectrum) == {"epoch", "eigenvalues"}
+    pytest.importorskip("tensorboardX")
     assert capsys.readouterr().out.count("Warning: TensorBoard failed") == 1
 
 
