@@ -92,6 +92,17 @@ def test_a_resumed_run_has_the_same_id_and_no_step_twice(wandb, tmp_path):
     assert list(wandb.runs[1].logged) == [7, 8, 9, 10]
 
 
+@pytest.mark.parametrize("count", [15, 97, 5000])
+def test_of_many_steps_some_are_logged_equally_far_apart(wandb, tmp_path, count):
+    writer = WandbWriter(tmp_path, {}, mode="offline")
+    for first in (1, count + 1):
+        writer.write_steps(first, {"step/loss": np.arange(first, first + count)})
+    logged = wandb.runs[0].logged
+    assert 20 < len(logged) <= 33
+    assert len({*np.diff(list(logged))}) == 1
+    assert all(values == {"step/loss": step} for step, values in logged.items())
+
+
 def test_another_folder_is_another_run(wandb, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
