@@ -77,6 +77,7 @@ class WandbWriter:
                 flush=True,
             )
             mode = "offline"
+            wandb.teardown()  # its service still holds the id
             self._run = start(mode)
         self._is_offline = mode == "offline"
         self._remember()

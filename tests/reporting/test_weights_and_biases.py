@@ -38,7 +38,9 @@ def wandb(monkeypatch, tmp_path):
     module.runs, module.calls, module.has_login, module.has_network = [], [], True, True
 
     def init(**arguments):
+        assert not module.held  # "run ID is in use"
         if arguments["mode"] == "online" and not module.has_network:
+            module.held = True
             raise CommError("no such host\nretried")
         module.calls.append(arguments)
         module.runs.append(FakeRun(tmp_path))
@@ -47,6 +49,8 @@ def wandb(monkeypatch, tmp_path):
     module.init = init
     module.login = lambda *, prompt, verify: module.has_login
     module.setup = lambda settings: None
+    module.held = False
+    module.teardown = lambda: setattr(module, "held", False)
     module.Settings = SimpleNamespace
     module.errors = SimpleNamespace(CommError=CommError)
     module.Histogram = list
