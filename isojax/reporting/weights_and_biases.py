@@ -48,37 +48,25 @@ class WandbWriter:
         )
         wandb.setup(settings=settings)
         if mode == "online" and not wandb.login(prompt=False, verify=False):
-            print(
-                "Weights & Biases: no login, so the run is logged offline; run `wandb "
-                "login` before the next.",
-                flush=True,
-            )
+            _say("no login, so the run is logged offline; run `wandb login` first")
             mode = "offline"
-
-        def start(mode: str):
-            return wandb.init(
-                project=os.environ.get("WANDB_PROJECT", _PROJECT),
-                name=workdir.resolve().name,
-                dir=str(workdir),
-                config=dict(config),
-                id=self._id,
-                resume="allow",
-                mode=mode,
-                settings=settings,
-            )
-
+        arguments = {
+            "project": os.environ.get("WANDB_PROJECT", _PROJECT),
+            "name": workdir.resolve().name,
+            "dir": str(workdir),
+            "config": dict(config),
+            "id": self._id,
+            "resume": "allow",
+            "settings": settings,
+        }
         try:
-            self._run = start(mode)
+            self._run = wandb.init(mode=mode, **arguments)
         except wandb.errors.CommError as error:
             reason = str(error).splitlines()[0]
-            print(
-                f"Weights & Biases cannot be reached ({reason}): the run is logged "
-                "offline.",
-                flush=True,
-            )
+            _say(f"not to be reached ({reason}), so the run is logged offline")
             mode = "offline"
             wandb.teardown()  # its service still holds the id
-            self._run = start(mode)
+            self._run = wandb.init(mode=mode, **arguments)
         self._is_offline = mode == "offline"
         self._remember()
 
@@ -116,8 +104,7 @@ class WandbWriter:
         finishing.start()
         finishing.join(_FINISH_SECONDS)
         if finishing.is_alive() or self._is_offline:
-            folder = Path(self._run.dir).parent
-            print(f"Weights & Biases: send it by wandb sync {folder}", flush=True)
+            _say(f"send it by wandb sync {Path(self._run.dir).parent}")
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
         if step > self._last_step:
@@ -126,3 +113,7 @@ class WandbWriter:
     def _remember(self) -> None:
         content = json.dumps({"id": self._id, "step": self._last_step}) + "\n"
         write_atomically(self._path, content.encode())
+
+
+def _say(text: str) -> None:
+    print(f"Weights & Biases: {text}", flush=True)
