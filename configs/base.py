@@ -70,6 +70,16 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # Those of every so many epochs are kept for good, to look back at; 0 for none.
     config.checkpoint.keep_every_epochs = 0
 
+    # metrics.jsonl and spectrum.npz are always written; docs/metrics.md says what is
+    # in them. A run may go on with other settings of these.
+    config.logging = ConfigDict()
+    # Weights & Biases: "off", "online", or "offline", to be sent later by wandb sync.
+    config.logging.wandb = "off"
+    # "auto" writes for TensorBoard where tensorboardX is installed; or "on", "off".
+    config.logging.tensorboard = "auto"
+    # Follow each mode from epoch to epoch by its eigenvector, in spectrum.npz.
+    config.logging.tracked_modes = True
+
     config.method = _method(config.preset)
 
     config.model = ConfigDict()  # ResNet-18 and its heads

@@ -45,7 +45,21 @@ def effective_rank(representations: Array) -> Array:
     pretrained self-supervised representations by their rank".
     """
     chex.assert_rank(representations, 2)
-    singular_values = jnp.linalg.svd(_as_wide_float(representations), compute_uv=False)
+    return effective_rank_of_spectrum(
+        jnp.linalg.svd(_as_wide_float(representations), compute_uv=False)
+    )
+
+
+def effective_rank_of_spectrum(singular_values: Array) -> Array:
+    """RankMe from the singular values of the representations.
+
+    Args:
+      singular_values: shape (min(n, dim),).
+
+    Returns:
+      As `effective_rank`.
+    """
+    singular_values = _as_wide_float(singular_values)
     total = jnp.sum(singular_values)
     p = _divide_or_zero(singular_values, total) + _RANKME_EPSILON
     return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(p * jnp.log(p))))

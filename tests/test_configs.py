@@ -5,6 +5,7 @@ import pytest
 from configs import base, cifar10, cifar100, digits, stl10, tinyimagenet
 from isojax.errors import UsageError
 from isojax.models import build_network
+from isojax.reporting import read_options
 from isojax.training.config import check_config
 
 PRESETS = [
@@ -141,3 +142,13 @@ def test_checkpoints_that_are_never_written_cannot_be_kept():
         check_config(config)
     config.checkpoint_every_epochs = 5
     check_config(config)
+
+
+def test_an_old_config_is_logged_as_a_new_one():
+    config = base.get_config()
+    assert read_options(config) == read_options({})
+    check_config(digits.get_config())
+    other = digits.get_config().unlock()
+    other.logging.wandb = "yes"
+    with pytest.raises(UsageError, match="logging.wandb=yes: choose one of off, onli"):
+        check_config(other)

@@ -14,6 +14,7 @@ LAYERS = {
     "losses": 1,
     "predictor": 1,
     "spectral": 1,
+    "modes": 1,
     "schedules": 1,
     "dynamics": 1,
     "models": 2,
@@ -72,22 +73,24 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("tensorflow", "data"),
-        ("tensorflow_datasets", "data"),
-        ("matplotlib", "reporting"),
-        ("jinja2", "reporting"),
-        ("PIL", "reporting"),
-        ("umap", "reporting"),
-        ("orbax", "training"),
-        ("scipy", "evaluation"),
-        ("diffrax", "dynamics"),
-        ("safetensors", "interop"),
+        ("jinja2", {"reporting"}),
+        ("PIL", {"reporting"}),
+        ("umap", {"reporting"}),
+        ("tensorflow", {"data"}),
+        ("tensorflow_datasets", {"data"}),
+        ("matplotlib", {"reporting"}),
+        ("tensorboardX", {"reporting"}),
+        ("wandb", {"reporting"}),
+        ("orbax", {"training"}),
+        ("scipy", {"evaluation", "modes.py"}),
+        ("diffrax", {"dynamics"}),
+        ("safetensors", {"interop"}),
     ],
 )
-def test_a_library_is_imported_in_one_part_only(library, allowed):
+def test_a_library_is_imported_in_few_parts(library, allowed):
     for path in MODULES:
         if any(name.split(".")[0] == library for name in imported(path)):
-            assert path.relative_to(ROOT / "isojax").parts[0] == allowed, path
+            assert path.relative_to(ROOT / "isojax").parts[0] in allowed, path
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from isojax.reporting.colours import BLUE, GREEN, ORANGE
 from isojax.reporting.history import History
+from isojax.reporting.spectrum import floored
 
 _DPI = 120
 
@@ -42,6 +43,8 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
 def save_figures(folder: Path, history: History, *, evaluation_name: str) -> None:
     """Draws a finished run: learning curves, eigenvalues, participation ratio.
 
+    And the modes, where they were followed.
+
     Args:
       folder: for the pictures, made where missing.
       history: of the run.
@@ -50,6 +53,8 @@ def save_figures(folder: Path, history: History, *, evaluation_name: str) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "learning.png", _draw_learning, history, evaluation_name)
     _save(folder / "spectrum.png", _draw_spectrum, history)
+    if history.is_tracked:
+        _save(folder / "modes.png", _draw_tracked, history)
     _save(folder / "participation_ratio.png", _draw_participation_ratio, history)
 
 
@@ -80,15 +85,24 @@ def _draw_spectrum(axis: Axes, history: History) -> None:
     epoch = history.column("epoch")
     spectrum = np.stack(history.eigenvalues)
     modes = spectrum.shape[1]
-    # Rounding leaves tiny negative numbers where an eigenvalue is zero.
-    floor = max(spectrum.max(), 1e-30) * 1e-9
-    colours = colormaps["viridis"](np.linspace(0, 0.95, modes))
-    for mode in range(modes):
-        values = np.maximum(spectrum[:, mode], floor)
-        axis.plot(epoch, values, color=colours[mode], linewidth=0.9)
+    _draw_modes(axis, epoch, spectrum)
+    axis.set_title(f"All {modes} eigenvalues of the projections' correlation, sorted")
+
+
+def _draw_tracked(axis: Axes, history: History) -> None:
+    epoch = history.column("epoch")
+    tracked = np.stack(history.tracked)
+    is_tracked = ~np.isnan(tracked).any(axis=1)
+    _draw_modes(axis, epoch[is_tracked], tracked[is_tracked])
+    axis.set_title("The eigenvalues again, each line one mode")
+
+
+def _draw_modes(axis: Axes, epoch: np.ndarray, values: np.ndarray) -> None:
+    colours = colormaps["viridis"](np.linspace(0, 0.95, values.shape[1]))
+    for line, colour in zip(floored(values).T, colours, strict=True):
+        axis.plot(epoch, line, color=colour, linewidth=0.9)
     axis.set_yscale("log")
     axis.set_ylabel("eigenvalue of the correlation")
-    axis.set_title(f"All {modes} eigenvalues of the projections' correlation, sorted")
 
 
 def _draw_participation_ratio(axis: Axes, history: History) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import write_atomically
+from isojax.modes import match_modes, order_of_values
 
 FILES = ("metrics.jsonl", "spectrum.npz")
 
@@ -20,6 +21,8 @@ class History:
     Attributes:
       rows: one dictionary an epoch, as in `metrics.jsonl`.
       eigenvalues: one array (dim,) an epoch, ascending, as in `spectrum.npz`.
+      tracked: one array (dim,) an epoch, in which a mode keeps its place while others
+        overtake it; NaN where modes were not followed.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class History:
         workdir: str | os.PathLike,
         *,
         epochs: int | None = None,
+        correlation: np.ndarray | None = None,
         writes: bool = True,
     ):
         """Reads what the folder has.
@@ -35,6 +39,8 @@ class History:
           workdir: the run's folder.
           epochs: where given, the folder's record is cut to so many epochs: those that
             the checkpoint to go on from has seen.
+          correlation: of that checkpoint, shape (dim, dim), whose eigenvectors the next
+            epoch's are compared with where those of the last epoch are gone.
           writes: whether files are written; of several processes one does.
         """
         self._writes = writes
@@ -42,9 +48,11 @@ class History:
         self._metrics_whole = True
         self.rows: list[dict[str, float]] = []
         self.eigenvalues: list[np.ndarray] = []
+        self.tracked: list[np.ndarray] = []
+        self._modes: np.ndarray | None = None  # eigenvectors of the last epoch
         if self._spectrum.exists():
             try:
-                self._read(epochs)
+                self._read(epochs, correlation)
             except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
                 raise UsageError(
                     f"{' or '.join(FILES)} in {workdir} is damaged ({error}); restore "
@@ -53,26 +61,66 @@ class History:
         if epochs is not None and writes:
             self._rewrite_metrics()
 
-    def _read(self, epochs: int | None) -> None:
+    def _read(self, epochs: int | None, correlation: np.ndarray | None) -> None:
         lines = self._metrics.read_text().splitlines()
         with np.load(self._spectrum) as spectrum:
-            self.eigenvalues = list(spectrum["eigenvalues"][:epochs])
-        self.rows = [json.loads(line) for line in lines[: len(self.eigenvalues)]]
+            saved = dict(spectrum)
+        self.eigenvalues = list(saved["eigenvalues"][:epochs])
+        count = len(self.eigenvalues)
+        self.rows = [json.loads(line) for line in lines[:count]]
+        untracked = np.full_like(saved["eigenvalues"], np.nan)
+        self.tracked = list(saved.get("tracked", untracked)[:epochs])
+        if not count or np.isnan(self.tracked[-1]).any():
+            return
+        if count == len(saved["eigenvalues"]):
+            self._modes = saved["modes"]
+        elif correlation is not None:
+            _, eigenvectors = np.linalg.eigh(correlation)
+            self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
 
-    def append(self, row: dict[str, float], eigenvalues: np.ndarray) -> None:
+    def append(
+        self,
+        row: dict[str, float],
+        eigenvalues: np.ndarray,
+        eigenvectors: np.ndarray | None = None,
+    ) -> None:
         """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`.
 
         Where the disk is full this is told in a line, and the next epoch writes both.
+
+        Args:
+          row: metrics by name.
+          eigenvalues: ascending, shape (dim,).
+          eigenvectors: one a column, shape (dim, dim), to follow the modes.
         """
         self.rows.append(row)
         self.eigenvalues.append(eigenvalues)
         if not self._writes:
             return
+        self.tracked.append(self._follow(eigenvalues, eigenvectors))
         try:
             self._write(row)
         except OSError as error:
             self._metrics_whole = False
             print(f"The metrics could not be saved ({error.strerror}).", flush=True)
+
+    def _follow(
+        self, eigenvalues: np.ndarray, eigenvectors: np.ndarray | None
+    ) -> np.ndarray:
+        """An epoch's eigenvalues in the order of the modes."""
+        if eigenvectors is None:
+            self._modes = None
+            return np.full_like(eigenvalues, np.nan)
+        order = np.arange(len(eigenvalues))
+        if self._modes is not None:
+            order = match_modes(self._modes, eigenvectors)
+        self._modes = _in_order(eigenvectors, order)
+        return eigenvalues[order]
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether modes were followed in any epoch."""
+        return not all(np.isnan(values).any() for values in self.tracked)
 
     def _write(self, row: dict[str, float]) -> None:
         if self._metrics_whole:
@@ -80,10 +128,16 @@ class History:
                 file.write(json.dumps(row) + "\n")
         else:
             self._rewrite_metrics()
+        arrays = {
+            "epoch": self.column("epoch"),
+            "eigenvalues": np.stack(self.eigenvalues),
+        }
+        if self.is_tracked:
+            arrays["tracked"] = np.stack(self.tracked)
+        if self._modes is not None:
+            arrays["modes"] = self._modes
         buffer = io.BytesIO()
-        np.savez(
-            buffer, epoch=self.column("epoch"), eigenvalues=np.stack(self.eigenvalues)
-        )
+        np.savez(buffer, **arrays)
         write_atomically(self._spectrum, buffer.getvalue())
 
     def _rewrite_metrics(self) -> None:
@@ -94,3 +148,8 @@ class History:
     def column(self, name: str) -> np.ndarray:
         """One metric over the epochs, shape (epochs,)."""
         return np.array([row[name] for row in self.rows])
+
+
+def _in_order(eigenvectors: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """In the precision of `spectrum.npz`, so that a restart changes nothing."""
+    return eigenvectors[:, order].astype(np.float32)

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from isojax.data.augment import KINDS
 from isojax.errors import UsageError
+from isojax.reporting import read_options
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
 from isojax.training.method import check_method
@@ -116,6 +117,7 @@ def check_config(config: ConfigDict) -> None:
         lambda value: value in KINDS,
         f"choose one of {', '.join(KINDS)}",
     )
+    read_options(config)
     check_method(config.method)
 
 

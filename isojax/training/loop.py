@@ -18,7 +18,15 @@ from tqdm import tqdm
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
-from isojax.reporting import History, save_figures, save_views
+from isojax.reporting import (
+    History,
+    Writers,
+    check_packages,
+    open_writers,
+    read_options,
+    save_figures,
+    save_views,
+)
 from isojax.reporting.collapse import explain_collapse, is_collapsed
 from isojax.reporting.machine import save_machine
 from isojax.training.agreement import check_agreement
@@ -34,7 +42,12 @@ from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
 from isojax.training.fork import fork_run
 from isojax.training.health import check_finite
-from isojax.training.monitor import describe, make_evaluation, spectrum_metrics
+from isojax.training.monitor import (
+    alignment_metrics,
+    describe,
+    make_evaluation,
+    spectrum_metrics,
+)
 from isojax.training.step import make_train_step, make_views
 from isojax.training.stopping import StopRequest
 from isojax.training.workdir import open_workdir
@@ -43,6 +56,7 @@ _SHOWN_IMAGES, _SHOWN_STEPS = 8, 4
 _STEPS_PER_REPORT = 10
 # Dispatched beyond the one that the host waits for: the device never waits for it.
 _STEPS_AHEAD = 1
+_LOGGED_EVERY_STEP = ("loss", "learning_rate", "gradient_norm")
 
 
 def pretrain(
@@ -70,6 +84,7 @@ def pretrain(
         numbers diverge.
     """
     check_config(config)
+    parallel.in_first_process(lambda: check_packages(read_options(config)))
     dataset = load_dataset(config.data, data_dir=data_dir)
     check_data(config, dataset)
     check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
@@ -90,7 +105,7 @@ def pretrain(
                 f"The run in {workdir} is finished; name another folder for a new one."
             )
         else:
-            with run.checkpoints:
+            with run.checkpoints, run.open_writers():
                 run.train()
     return workdir
 
@@ -105,6 +120,7 @@ class _Run:
         self.dataset = dataset
         self.workdir = workdir
         self.stop = stop
+        self.options = read_options(config)
         self.steps_per_epoch = steps_per_epoch(config, dataset)
         self.last_step = last_step(config, dataset)
         network, optimizer, learning_rate = build(config, dataset)
@@ -140,8 +156,22 @@ class _Run:
         self.history = History(
             workdir,
             epochs=self.steps_done // self.steps_per_epoch,
+            correlation=np.asarray(state.correlation, np.float64),
             writes=parallel.is_first_process(),
         )
+
+    def open_writers(self) -> Writers:
+        """What metrics go to beside the folder's own files; the first process's."""
+        if parallel.is_first_process():
+            self.writers = open_writers(
+                self.workdir,
+                self.config.to_dict(),
+                self.options,
+                steps_done=self.steps_done,
+            )
+        else:
+            self.writers = Writers({})
+        return self.writers
 
     def train(self) -> None:
         config = self.config
@@ -174,6 +204,7 @@ class _Run:
                 self._look_for_collapse()
         self.checkpoints.close()
         self.draw_figures()
+        self.writers.write_figures(self.steps_done, self.workdir / "figures")
         _say(
             f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
             f"{self.workdir}/metrics.jsonl,\nthe pictures in {self.workdir}/figures. "
@@ -245,6 +276,7 @@ class _Run:
         if shall_stop and self.steps_done < min(
             self.last_step, (epoch + 1) * self.steps_per_epoch
         ):
+            self._write_steps(jax.device_get(steps))
             return False
         seconds = time.perf_counter() - start
         self._record(epoch, jax.device_get(steps), timed / seconds)
@@ -280,10 +312,23 @@ class _Run:
             "train/images_per_second": steps_per_second * self.config.batch_size,
         }
         correlation = np.asarray(self.state.correlation, np.float64)
-        eigenvalues = np.linalg.eigvalsh(correlation)
+        eigenvalues, eigenvectors = np.linalg.eigh(correlation)
         row |= spectrum_metrics(eigenvalues)
+        row |= alignment_metrics(self.state.params, correlation)
         row |= self.evaluate(self.state, self.dataset.evaluation)
-        self.history.append(row, eigenvalues)
+        self.history.append(
+            row, eigenvalues, eigenvectors if self.options.tracked_modes else None
+        )
+        self._write_steps(steps)
+        self.writers.write_epoch(row, eigenvalues)
+
+    def _write_steps(self, steps: list[dict]) -> None:
+        """Passes on what is logged of the steps just done."""
+        columns = {
+            f"step/{name}": np.array([metrics[name] for metrics in steps])
+            for name in _LOGGED_EVERY_STEP
+        }
+        self.writers.write_steps(self.steps_done - len(steps) + 1, columns)
 
     def _look_for_collapse(self) -> None:
         """Warns, once, of an epoch that began and ended collapsed, or ends the run."""

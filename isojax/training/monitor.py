@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from isojax import spectral
+from isojax import parallel, spectral
 from isojax.data import Split, augment, full_batches
 from isojax.models import SiameseNetwork
 from isojax.training.probe import probe_logits
@@ -27,8 +27,8 @@ def make_evaluation(
       config: of the run.
 
     Returns:
-      From a state and labelled images to the online probe's accuracy and the effective
-      rank of the representations, in evaluation mode.
+      From a state and labelled images to the online probe's accuracy and, in the first
+      process, the effective rank of the representations, in evaluation mode.
     """
 
     @jax.jit
@@ -55,13 +55,25 @@ def make_evaluation(
             classes.append(np.asarray(predicted)[:count])
             representations.append(np.asarray(representation)[:count])
         accuracy = np.mean(np.concatenate(classes) == split.labels)
-        rank = spectral.effective_rank(jnp.concatenate(representations))
-        return {
-            "eval/online_accuracy": float(accuracy),
-            "eval/effective_rank": float(rank),
-        }
+        row = {"eval/online_accuracy": float(accuracy)}
+        if parallel.is_first_process():
+            rank = effective_rank_on_host(np.concatenate(representations))
+            row["eval/effective_rank"] = rank
+        return row
 
     return evaluate
+
+
+def effective_rank_on_host(representations: np.ndarray) -> float:
+    """RankMe of many representations, a matrix (n, dim), faster than by their SVD.
+
+    The squares of their singular values are the eigenvalues of Z^T Z: uncentred, as
+    RankMe is. In float64, whose rounding stays below RankMe's own epsilon.
+    """
+    z = representations.astype(np.float64)
+    squares = np.maximum(np.linalg.eigvalsh(z.T @ z), 0)
+    singular_values = np.sqrt(squares[-min(z.shape) :])
+    return float(spectral.effective_rank_of_spectrum(singular_values))
 
 
 def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
@@ -72,6 +84,27 @@ def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
         "train/eigenvalue_max": float(eigenvalues.max()),
         "train/eigenvalue_mean": float(eigenvalues.mean()),
         "train/eigenvalue_std": float(eigenvalues.std()),
+    }
+
+
+def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]:
+    """How nearly a learned linear predictor shares the correlation's eigenvectors.
+
+    Args:
+      params: of the network.
+      correlation: of the projections, shape (dim, dim).
+
+    Returns:
+      Mean and minimum over the modes; nothing where the predictor is another.
+    """
+    kernel = params.get("predictor", {}).get("map", {}).get("kernel")
+    if kernel is None:
+        return {}
+    # The layer computes z W^T.
+    alignment = spectral.eigenvector_alignment(np.asarray(kernel).T, correlation)
+    return {
+        "train/alignment_mean": float(alignment.mean()),
+        "train/alignment_min": float(alignment.min()),
     }
 
 

@@ -20,7 +20,13 @@ CONFIG_FILE = "config.json"
 # Where a fork's config.json says what it comes from.
 FORKED_FROM = "forked_from"
 # These change nothing that is computed, so that a run may go on with others.
-_MAY_DIFFER = ("checkpoint_every_epochs", "checkpoint.", "on_collapse", "data.feed")
+_MAY_DIFFER = (
+    "checkpoint_every_epochs",
+    "checkpoint.",
+    "logging.",
+    "on_collapse",
+    "data.feed",
+)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from isojax.reporting import History, save_figures
 
@@ -40,3 +41,73 @@ def test_the_figures_are_pictures(tmp_path):
     for name in ("learning", "spectrum", "participation_ratio"):
         content = (tmp_path / "figures" / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG") and len(content) > 5000
+    assert not (tmp_path / "figures" / "modes.png").exists()
+
+
+def correlations(epochs, dim=5):
+    """One fixed and one turning eigenbasis, mixed, whose eigenvalues cross."""
+    rng = np.random.default_rng(0)
+    u = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    turn = rng.normal(size=(dim, dim))
+    for epoch in range(epochs):
+        values = 2 + np.cos(epoch / 2 + np.arange(dim))
+        c = u * values @ u.T + 0.01 * epoch * (turn + turn.T)
+        yield epoch + 1, c
+
+
+def follow(history, epochs, start=0):
+    for epoch, c in list(correlations(epochs))[start:]:
+        history.append({"epoch": epoch}, *np.linalg.eigh(c))
+
+
+def saved(workdir):
+    with np.load(workdir / "spectrum.npz") as spectrum:
+        return dict(spectrum)
+
+
+def test_tracked_modes_are_the_eigenvalues_in_another_order(tmp_path):
+    follow(History(tmp_path), 8)
+    arrays = saved(tmp_path)
+    np.testing.assert_array_equal(arrays["epoch"], range(1, 9))
+    np.testing.assert_array_equal(
+        np.sort(arrays["tracked"], axis=1), arrays["eigenvalues"]
+    )
+    assert (arrays["tracked"] != arrays["eigenvalues"]).any()
+
+
+@pytest.mark.parametrize("checkpoint", [4, 6])
+def test_modes_are_followed_through_a_restart(tmp_path, checkpoint):
+    """From the last epoch's eigenvectors, or from those of an earlier checkpoint."""
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    follow(History(tmp_path / "whole"), 10)
+    follow(History(tmp_path / "stopped"), 6)
+    _, correlation = list(correlations(10))[checkpoint - 1]
+    resumed = History(tmp_path / "stopped", epochs=checkpoint, correlation=correlation)
+    follow(resumed, 10, start=checkpoint)
+    whole, stopped = saved(tmp_path / "whole"), saved(tmp_path / "stopped")
+    assert set(whole) == set(stopped) == {"epoch", "eigenvalues", "tracked", "modes"}
+    for name, array in whole.items():
+        np.testing.assert_array_equal(stopped[name], array, err_msg=name)
+
+
+def test_modes_may_be_followed_from_some_epoch_on(tmp_path):
+    fill(tmp_path, 2)
+    assert set(saved(tmp_path)) == {"epoch", "eigenvalues"}  # as ever
+    history = History(tmp_path, epochs=2)
+    assert not history.is_tracked
+    values = np.array([0.0, 1.0, 2.0])
+    row = {name: 1.0 for name in history.rows[0]} | {"epoch": 3}
+    history.append(row, values, np.eye(3))
+    assert History(tmp_path).is_tracked
+    tracked = saved(tmp_path)["tracked"]
+    assert np.isnan(tracked[:2]).all()
+    np.testing.assert_array_equal(tracked[2], values)
+    save_figures(tmp_path / "figures", history, evaluation_name="test")
+    assert (tmp_path / "figures" / "modes.png").stat().st_size > 5000
+    history.append(row | {"epoch": 4}, values)
+    history = History(tmp_path, epochs=4)
+    history.append(row | {"epoch": 5}, values, np.eye(3)[:, [1, 0, 2]])
+    tracked = saved(tmp_path)["tracked"]
+    assert np.isnan(tracked[3]).all()
+    np.testing.assert_array_equal(tracked[4], values)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from isojax import parallel
 from isojax.data import Split, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run, protocol
+from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.training import (
     assembly,
     encoder,
@@ -21,6 +23,7 @@ from isojax.training import (
     pretrain,
     random_encoder,
 )
+from tests.reporting.events import read_curves
 
 EPOCHS = 3
 
@@ -77,6 +80,9 @@ def test_a_run_leaves_what_it_promises(finished):
         np.testing.assert_array_equal(spectrum["epoch"], [1, 2, 3])
         assert spectrum["eigenvalues"].shape == (EPOCHS, 6)
         assert (np.diff(spectrum["eigenvalues"]) >= 0).all()
+        np.testing.assert_array_equal(
+            np.sort(spectrum["tracked"], axis=1), spectrum["eigenvalues"]
+        )
     figures = {path.name for path in (finished / "figures").iterdir()}
     assert figures == {
         "views.png",
@@ -84,6 +90,7 @@ def test_a_run_leaves_what_it_promises(finished):
         "learning.png",
         "spectrum.png",
         "participation_ratio.png",
+        "modes.png",
     }
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
     assert json.loads((finished / "machine.json").read_text())["backend"] == "cpu"
@@ -115,7 +122,71 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
         np.load(workdir / "spectrum.npz") as resumed,
         np.load(finished / "spectrum.npz") as expected,
     ):
-        np.testing.assert_array_equal(resumed["eigenvalues"], expected["eigenvalues"])
+        for name in expected:
+            np.testing.assert_array_equal(resumed[name], expected[name])
+    pytest.importorskip("tensorboardX")
+    curves, whole = (read_curves(run / "tensorboard") for run in (workdir, finished))
+    for name in ("step/loss", "train/loss", "spectrum/log10_eigenvalues"):
+        assert curves[name] == whole[name]
+
+
+def test_tensorboard_shows_what_the_record_has(finished):
+    pytest.importorskip("tensorboardX")
+    curves = read_curves(finished / "tensorboard")
+    rows = [
+        json.loads(line)
+        for line in (finished / "metrics.jsonl").read_text().splitlines()
+    ]
+    for name in rows[0].keys() - {"step"}:
+        expected = [(row["step"], np.float32(row[name])) for row in rows]
+        assert curves[name] == expected, name
+    for name in ("loss", "learning_rate", "gradient_norm"):
+        steps, values = np.transpose(curves[f"step/{name}"])
+        np.testing.assert_array_equal(steps, range(1, 10))
+        # An epoch's number is the mean over its steps.
+        np.testing.assert_allclose(
+            values.reshape(3, 3).mean(1),
+            [row[f"train/{name}"] for row in rows],
+            rtol=1e-5,
+        )
+    assert {name for name in curves if name.startswith("figures/")} == {
+        f"figures/{path.stem}" for path in (finished / "figures").iterdir()
+    }
+
+
+def test_a_linear_predictor_s_alignment_is_recorded_and_no_writer_ends_a_run(
+    tmp_path, capsys, monkeypatch
+):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TensorBoardWriter, "write_epoch", fail)
+    config = small_config()
+    config.steps = 6  # two epochs
+    config.method.update(predictor="linear", form="standard")
+    config.logging.tracked_modes = False
+    workdir = pretrain(config, tmp_path / "run")
+    rows = [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert len(rows) == 2
+    for row in rows:
+        assert 0 <= row["train/alignment_min"] < row["train/alignment_mean"] <= 1
+    with np.load(workdir / "spectrum.npz") as spectrum:
+        assert set(spectrum) == {"epoch", "eigenvalues"}
+    pytest.importorskip("tensorboardX")
+    assert capsys.readouterr().out.count("Warning: TensorBoard failed") == 1
+
+
+def test_a_missing_package_is_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr(loop, "load_dataset", None)  # would be called next
+    config = small_config()
+    config.logging.wandb = "online"
+    with pytest.raises(UsageError, match=r"wandb=online needs the package wandb: pip"):
+        pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_left_alone(finished, capsys):

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from configs import digits
 from isojax.errors import UsageError
+from isojax.training.config import check_config
 from isojax.training.workdir import CONFIG_FILE, load_config, open_workdir
 
 
@@ -50,6 +51,28 @@ def test_how_often_checkpoints_are_kept_may_change(tmp_path, config):
     config.checkpoint_every_epochs = 1
     open_once(tmp_path, config)
     assert load_config(tmp_path).checkpoint.keep_last == 5
+
+
+def test_where_metrics_go_may_change_and_nothing_else_with_it(tmp_path, config):
+    open_once(tmp_path, config)
+    config.logging.update(wandb="offline", tensorboard="off", tracked_modes=False)
+    open_once(tmp_path, config)
+    assert load_config(tmp_path).logging.wandb == "offline"
+    config.method.alpha = 1.0
+    with pytest.raises(UsageError, match=r"another config: method\.alpha \(there 0.5"):
+        open_once(tmp_path, config)
+
+
+@pytest.mark.parametrize("wandb", ["off", "offline"])
+def test_a_run_from_before_the_section_logging_goes_on(tmp_path, config, wandb):
+    old = ConfigDict(config.to_dict())
+    del old["logging"]
+    open_once(tmp_path, old)
+    check_config(load_config(tmp_path))
+    config.logging.wandb = wandb
+    open_once(tmp_path, config)
+    assert load_config(tmp_path).logging.wandb == wandb
+    open_once(tmp_path, old)
 
 
 def test_a_run_killed_in_its_first_moment_may_start_again(tmp_path, config):

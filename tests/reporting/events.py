@@ -1,0 +1,34 @@
+"""TensorBoard's files, read without TensorBoard."""
+
+import struct
+from collections import defaultdict
+
+
+def read_events(folder):
+    """All events of a folder, file by file, as TensorBoard reads them."""
+    from tensorboardX.proto import event_pb2
+
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            # Length, its checksum, the event, its checksum.
+            (length,) = struct.unpack_from("<Q", content)
+            event = event_pb2.Event()
+            event.ParseFromString(content[12 : 12 + length])
+            yield event
+            content = content[16 + length :]
+
+
+def read_curves(folder):
+    """What TensorBoard shows: a list of (step, value) by tag."""
+    from tensorboardX.proto.event_pb2 import SessionLog
+
+    curves = defaultdict(list)
+    for event in read_events(folder):
+        if event.session_log.status == SessionLog.START:
+            for tag, points in curves.items():
+                curves[tag] = [point for point in points if point[0] < event.step]
+        for value in event.summary.value:
+            content = getattr(value, value.WhichOneof("value"))
+            curves[value.tag].append((event.step, content))
+    return curves

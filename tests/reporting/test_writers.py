@@ -1,0 +1,161 @@
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from isojax.errors import UsageError
+from isojax.reporting import Writers, check_packages, open_writers, read_options
+from isojax.reporting.options import LoggingOptions
+
+EIGENVALUES = np.array([0.5, 1.0])
+
+
+class Recorder:
+    """A writer that keeps its calls, and fails in one of them."""
+
+    def __init__(self, name, fails_in=None):
+        self.name, self.calls = name, []
+        self._fails_in = fails_in
+
+    def _call(self, method, *args):
+        self.calls.append((method, *args))
+        if method == self._fails_in:
+            raise OSError(28, "No space left on device")
+
+    def write_steps(self, first, columns):
+        self._call("steps", first)
+
+    def write_epoch(self, row, eigenvalues):
+        self._call("epoch", row["step"])
+
+    def write_figures(self, step, pictures):
+        self._call("figures", [path.name for path in pictures])
+
+    def close(self, *, failed):
+        self._call("close", failed)
+
+
+def drive(writers, folder):
+    for step in (2, 4):
+        writers.write_steps(step - 1, {"step/loss": np.zeros(2)})
+        writers.write_epoch({"step": step}, EIGENVALUES)
+    writers.write_figures(4, folder)
+
+
+def test_every_writer_gets_everything_and_is_closed(tmp_path):
+    (tmp_path / "b.png").touch()
+    (tmp_path / "a.png").touch()
+    recorders = [Recorder("one"), Recorder("two")]
+    with Writers({r.name: lambda r=r: r for r in recorders}) as writers:
+        drive(writers, tmp_path)
+    for recorder in recorders:
+        assert recorder.calls == [
+            ("steps", 1),
+            ("epoch", 2),
+            ("steps", 3),
+            ("epoch", 4),
+            ("figures", ["a.png", "b.png"]),
+            ("close", False),
+        ]
+
+
+@pytest.mark.parametrize("method", ["steps", "epoch", "figures", "close"])
+def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, method):
+    good, bad = Recorder("good"), Recorder("bad", fails_in=method)
+    with Writers({"bad": lambda: bad, "good": lambda: good}) as writers:
+        drive(writers, tmp_path)
+    assert len(good.calls) == 6
+    # Nothing came after, but the attempt to close it.
+    assert [call[0] for call in bad.calls[-2:]] == [method, "close"]
+    output = capsys.readouterr().out
+    assert output.count("Warning: bad failed ([Errno 28] No space left") == 1
+
+
+def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
+    def fail():
+        raise RuntimeError("no\nsuch server")
+
+    good = Recorder("good")
+    with Writers({"bad": fail, "good": lambda: good}) as writers:
+        drive(writers, tmp_path)
+    assert len(good.calls) == 6
+    assert "Warning: bad failed (no) and gets no" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_is_closed_as_failed():
+    recorder = Recorder("one")
+    with pytest.raises(UsageError), Writers({"one": lambda: recorder}):
+        raise UsageError("diverged")
+    assert recorder.calls == [("close", True)]
+
+
+@pytest.mark.parametrize("is_full_at_once", [True, False])
+def test_a_full_disk_stops_tensorboard_not_the_run(
+    tmp_path, capsys, monkeypatch, is_full_at_once
+):
+    """Events are written in this thread: none waits for another that has died."""
+    record_writer = pytest.importorskip("tensorboardX.record_writer")
+    files = [open("/dev/full" if is_full_at_once else tmp_path / "events", "wb")]
+    monkeypatch.setattr(record_writer, "open_file", lambda _: files[0])
+    options = LoggingOptions(tensorboard="on")
+    with open_writers(tmp_path, {}, options, steps_done=0) as writers:
+        if not is_full_at_once:
+            with open("/dev/full", "wb") as full:
+                os.dup2(full.fileno(), files[0].fileno())
+        for step in range(1, 100):
+            writers.write_steps(step, {"step/loss": np.zeros(50)})
+    assert files[0].closed
+    output = capsys.readouterr().out
+    assert output.count("Warning: TensorBoard failed") == 1
+    assert "No space left on device" in output
+
+
+@pytest.mark.parametrize("tensorboard", ["auto", "off"])
+def test_tensorboard_is_written_where_it_is_wanted(tmp_path, tensorboard):
+    pytest.importorskip("tensorboardX")
+    options = LoggingOptions(tensorboard=tensorboard)
+    with open_writers(tmp_path, {}, options, steps_done=0) as writers:
+        writers.write_epoch({"step": 1}, EIGENVALUES)
+    assert os.listdir(tmp_path) == (["tensorboard"] if tensorboard == "auto" else [])
+
+
+@pytest.mark.parametrize(
+    ("package", "fields", "remedy"),
+    [
+        ("wandb", {"wandb": "offline"}, r"pip install isojax\[wandb\]"),
+        ("tensorboardX", {"tensorboard": "on"}, r"pip install isojax\[tensorboard\]"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_remedy(
+    tmp_path, monkeypatch, package, fields, remedy
+):
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails
+    with pytest.raises(UsageError, match=f"needs the package {package}: {remedy}"):
+        check_packages(LoggingOptions(**fields))
+    check_packages(LoggingOptions())
+    with open_writers(tmp_path, {}, LoggingOptions(), steps_done=0) as writers:
+        writers.write_epoch({"step": 1}, EIGENVALUES)
+    if package == "tensorboardX":
+        assert not os.listdir(tmp_path)
+
+
+def test_a_folder_named_wandb_is_not_the_package(tmp_path, monkeypatch):
+    (tmp_path / "wandb").mkdir()
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(UsageError, match="needs the package wandb"):
+        check_packages(LoggingOptions(wandb="online"))
+    sys.modules.pop("wandb", None)
+
+
+def test_a_config_from_before_the_section_has_the_defaults():
+    assert read_options({"epochs": 3}) == LoggingOptions()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("wandb", "on"), ("tensorboard", "yes"), ("tracked_modes", 2)]
+)
+def test_unknown_choices_are_refused(field, value):
+    with pytest.raises(UsageError, match=f"config.logging.{field}={value}: choose one"):
+        read_options({"logging": {field: value}})

@@ -1,0 +1,96 @@
+import jax
+import numpy as np
+import pytest
+
+from isojax import parallel, spectral
+from isojax.predictor import direct_predictor
+from isojax.training import monitor
+from isojax.training.monitor import alignment_metrics, effective_rank_on_host
+
+
+def representations(n, dim, decay):
+    """Rows whose singular values fall by a factor of `decay` from first to last."""
+    rng = np.random.default_rng(0)
+    left = np.linalg.qr(rng.normal(size=(n, min(n, dim))))[0]
+    right = np.linalg.qr(rng.normal(size=(dim, dim)))[0][: min(n, dim)]
+    return left * np.geomspace(1, decay, min(n, dim)) @ right
+
+
+@pytest.mark.parametrize(
+    ("n", "dim"), [(40, 12), (12, 12), (7, 12)], ids=["tall", "square", "wide"]
+)
+@pytest.mark.parametrize("decay", [1.0, 1e-2, 1e-6])
+def test_the_rank_of_the_gram_matrix_is_that_of_the_svd(n, dim, decay, x64):
+    z = representations(n, dim, decay) + 0.1  # whose mean RankMe does not remove
+    np.testing.assert_allclose(
+        effective_rank_on_host(z), spectral.effective_rank(z), rtol=1e-6
+    )
+
+
+def test_the_rank_of_float32_representations_is_the_former_one():
+    z = np.maximum(np.random.default_rng(0).normal(size=(300, 40)), 0)
+    z = z.astype(np.float32) * np.geomspace(1, 1e-3, 40, dtype=np.float32)
+    np.testing.assert_allclose(
+        effective_rank_on_host(z), jax.jit(spectral.effective_rank)(z), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("n", [5, 30])
+def test_the_rank_of_zeros_is_0_and_of_one_direction_1(n):
+    assert effective_rank_on_host(np.zeros((n, 8), np.float32)) == 0
+    one = np.outer(np.arange(1.0, n + 1), np.arange(8.0))
+    np.testing.assert_allclose(effective_rank_on_host(one), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_only_the_first_process_computes_the_rank(tiny_run, monkeypatch, is_first):
+    monkeypatch.setattr(parallel, "is_first_process", lambda: is_first)
+    run = tiny_run()
+    images = np.zeros((9, 8, 8, 1), np.uint8)
+    split = monitor.Split(images, np.zeros(9, np.int32))
+    row = monitor.make_evaluation(run.network, run.config)(run.state, split)
+    assert row["eval/online_accuracy"] == 1
+    assert ("eval/effective_rank" in row) == is_first
+
+
+def test_a_linear_layer_that_is_the_closed_form_predictor_is_aligned(x64):
+    z = np.random.default_rng(0).normal(size=(20, 5))
+    c = z.T @ z
+    # p = W z with W u along u; a product with a rotation is not.
+    aligned = direct_predictor(c).matrix
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
+
+    def metrics(w):
+        return alignment_metrics({"predictor": {"map": {"kernel": w.T}}}, c)
+
+    assert metrics(aligned)["train/alignment_min"] == pytest.approx(1)
+    turned = metrics(rotation @ aligned)
+    assert turned["train/alignment_min"] < turned["train/alignment_mean"] < 0.99
+
+
+def test_alignment_is_that_of_w_not_of_its_transpose():
+    # z W^T with W e1 = e1 + e2 and W e2 = e2.
+    w = np.array([[1.0, 0.0], [1.0, 1.0]])
+    params = {"predictor": {"map": {"kernel": w.T}}}
+    row = alignment_metrics(params, np.diag([1.0, 2.0]))
+    assert row["train/alignment_min"] == pytest.approx(2**-0.5)
+    assert row["train/alignment_mean"] == pytest.approx((1 + 2**-0.5) / 2)
+
+
+@pytest.mark.parametrize("predictor", ["mlp", "none", "directpred"])
+def test_other_predictors_have_no_alignment(tiny_run, predictor):
+    run = tiny_run(predictor=predictor, form="standard")
+    assert alignment_metrics(run.state.params, np.eye(6)) == {}
+
+
+@pytest.mark.parametrize("predictor", ["mlp", "none"])
+def test_the_correlation_is_followed_whatever_the_predictor(tiny_run, batch, predictor):
+    run = tiny_run(predictor=predictor, form="standard", correlation_decay=0.5)
+    state, metrics = jax.jit(run.step)(run.state, batch)
+    eigenvalues = np.linalg.eigvalsh(np.asarray(state.correlation, np.float64))
+    assert eigenvalues.max() > 0
+    row = monitor.spectrum_metrics(eigenvalues)
+    assert 1 < row["train/participation_ratio"] <= 6
+    assert row["train/eigenvalue_mean"] == pytest.approx(eigenvalues.sum() / 6)
+    for name in ("std", "view_similarity", "gradient_norm", "learning_rate"):
+        assert np.isfinite(metrics[name])
