@@ -25,6 +25,8 @@ LAYERS = {
     "reporting": 3,
     "interop": 3,
     "export": 4,
+    "sweep": 4,
+    "sweeps": 4,
 }
 # Within the third layer, imports point from left to right only.
 THIRD_LAYER = (
