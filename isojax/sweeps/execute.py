@@ -112,10 +112,9 @@ def _attempt(
     record.pop("crashed", None)
     spent, start = record.get("seconds", 0.0), time.monotonic()
 
-    def save_seconds() -> float:
-        elapsed = time.monotonic() - start
-        write_record(directory, run, record | {"seconds": spent + elapsed})
-        return elapsed
+    def save_seconds() -> None:
+        seconds = spent + time.monotonic() - start
+        write_record(directory, run, record | {"seconds": seconds})
 
     save_seconds()
     before = last_part = part_done(directory, run, config)
@@ -132,12 +131,13 @@ def _attempt(
     while process.poll() is None:
         elapsed, part = time.monotonic() - start, part_done(directory, run, config)
         if part != last_part:  # so that little is lost where the sweep is killed
-            last_part, _ = part, save_seconds()
+            last_part = part
+            save_seconds()
         if signals.came:
             if not is_stopping:
                 line.end()
                 is_stopping = True
-            line.show("Stopping after this step; once more to end at once.")
+            line.show("Stopping the run, which saves first; once more ends it at once.")
         else:
             line.show(tell(elapsed, part, part - before))
         time.sleep(_POLL_SECONDS)

@@ -59,8 +59,8 @@ def _pretraining(configs: dict[Row, ConfigDict]) -> str:
         f"{', less the held-out images' if _holds_out(configs) else ''}. "
         f"Recipe: {of(lambda c: c.epochs)} epochs, batch {of(lambda c: c.batch_size)}, "
         f"{of(lambda c: c.optimizer.name.upper())} with learning rate "
-        f"{of(lambda c: c.optimizer.learning_rate)}, "
-        f"{of(lambda c: c.optimizer.warmup_epochs)} epochs of warmup, momentum "
+        f"{of(lambda c: c.optimizer.learning_rate)} after a warmup of "
+        f"{of(lambda c: c.optimizer.warmup_epochs)} epochs, momentum "
         f"{of(lambda c: c.optimizer.momentum)}, weight decay "
         f"{of(lambda c: c.optimizer.weight_decay)}; {target}"
         f"ResNet-18 of width {of(lambda c: c.model.width)}; "
@@ -109,5 +109,5 @@ def _by_target(configs: dict[Row, ConfigDict], get: Callable[[ConfigDict], Any])
 
     everywhere, with_ema, without = values("yes", "no"), values("yes"), values("no")
     if len(everywhere) > 1 and len(with_ema) == len(without) == 1:
-        return f"{with_ema[0]} with EMA and {without[0]} without"
+        return f"{with_ema[0]} (EMA) or {without[0]} (no EMA)"
     return " or ".join(everywhere)
