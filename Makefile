@@ -41,7 +41,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 results: setup
-	$(BIN)/python -m benchmarks.results
+	$(BIN)/python -m isojax.sweep --workdir=results/runs \
+	  --methods=byol,simsiam,directpred,directcopy,isoloss,isoloss_euclidean
+	$(BIN)/python -m isojax.sweep --workdir=results/runs \
+	  --methods=directpred,isoloss --ema=false --seeds=3
+	cp results/runs/runs.csv results/digits.csv
+	cp results/runs/table.md results/digits.md
 
 figures: setup
 	$(BIN)/python -m benchmarks.figures

@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,6 +46,27 @@ def define_config(default: str, description: str) -> flags.FlagHolder:
         lambda: config_flags.DEFINE_config_file("config", default, description),
         default,
     )
+
+
+def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
+    """Reads a config file apart from the flag `--config`.
+
+    Args:
+      location: path of the file, and a preset after a colon.
+      fields: values to set, by dotted name.
+
+    Raises:
+      UsageError: if the file refuses the preset.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[])
+    try:
+        values(["", f"--config={location}"])
+    except flags.Error as error:
+        raise UsageError(_one_line(error)) from error
+    config = values["config"].value
+    config.update_from_flattened_dict(fields)
+    return config
 
 
 def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[str]:

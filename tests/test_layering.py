@@ -27,6 +27,8 @@ LAYERS = {
     "interop": 3,
     "export": 4,
     "report": 4,
+    "sweep": 4,
+    "sweeps": 4,
 }
 # Within the third layer, imports point from left to right only.
 THIRD_LAYER = (

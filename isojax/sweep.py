@@ -1,0 +1,97 @@
+"""Trains and evaluates combinations of methods, targets and seeds, and makes tables.
+
+    python -m isojax.sweep --methods=byol,isoloss [--ema=true,false] [--seeds=5]
+                           [--config=configs/NAME.py] [--config.FIELD=VALUE ...]
+                           [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
+
+Writes DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same command
+given again goes on; with more methods or seeds it extends the sweep.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from isojax import cli
+from isojax.sweeps.plan import Run, check_fields, plan_runs, with_seed
+
+_DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "digits.py")
+_CONFIG = cli.define_config(
+    _DEFAULT_CONFIG,
+    "Config file, without a preset. Fields are set by --config.FIELD=VALUE, for all "
+    "runs.",
+)
+_METHODS = flags.DEFINE_list("methods", [], "Presets, such as byol,isoloss.")
+_EMA = flags.DEFINE_list(
+    "ema",
+    ["true", "false"],
+    "true for a target that is a moving average, false for one that is the online "
+    "network itself, or both.",
+)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds; 5 means 0 to 4.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the sweep. By default runs/DATA-sweep."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
+_RETRY = flags.DEFINE_bool(
+    "retry", False, "Go on with the runs that crashed or diverged."
+)
+_TABLES_ONLY = flags.DEFINE_bool(
+    "tables_only", False, "Write the tables of what is there, and run nothing."
+)
+
+
+def main() -> None:
+    """Runs the sweep that the flags describe."""
+    directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
+    if _TABLES_ONLY.value:
+        from isojax.sweeps.run import rewrite_tables
+
+        print(rewrite_tables(directory))
+        return
+    location = config_flags.get_config_filename(flags.FLAGS["config"])
+    fields = config_flags.get_override_values(flags.FLAGS["config"])
+    check_fields(fields, config_argument=location)
+    plan = plan_runs(
+        lambda preset: cli.read_config(f"{location}:{preset}", fields),
+        methods=_METHODS.value,
+        targets=_EMA.value,
+        seeds=_SEEDS.value,
+    )
+
+    def config_of(run: Run) -> ConfigDict:
+        config = cli.read_config(f"{location}:{run.preset}", fields)
+        return with_seed(config, run.seed)
+
+    def command(run: Run) -> list[str]:
+        return [
+            *(sys.executable, "-m", "isojax.sweeps.worker"),
+            f"--config={location}:{run.preset}",
+            f"--config.seed={run.seed}",
+            *(f"--config.{name}={value}" for name, value in fields.items()),
+            f"--workdir={directory / run.name}",
+            *([f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []),
+        ]
+
+    from isojax.sweeps.run import run_sweep  # after the flags: JAX takes a second
+
+    code = run_sweep(
+        directory,
+        plan,
+        config_of=config_of,
+        command=command,
+        again=shlex.join(["python", "-m", "isojax.sweep", *sys.argv[1:]]),
+        retry=_RETRY.value,
+    )
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    cli.run(main)

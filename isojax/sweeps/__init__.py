@@ -1,0 +1,1 @@
+"""Many runs, one after another, and the table of what came out."""

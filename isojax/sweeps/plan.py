@@ -1,0 +1,168 @@
+"""Which runs a sweep consists of. Imports no JAX, so that mistakes are told at once."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
+
+_TARGETS = {"true": True, "false": False}
+_NAME = re.compile(r"(?P<method>\w+)-(?P<target>ema|noema)-seed(?P<seed>\d+)")
+# The sweep sets these itself.
+_OWN_FIELDS = {
+    "seed": "--seeds",
+    "preset": "--methods",
+    "method.target": "--ema",
+}
+
+
+class Run(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+      method: a preset without its ending.
+      ema: whether the target is a moving average of the online network.
+      seed: from 0.
+    """
+
+    method: str
+    ema: bool
+    seed: int
+
+    @property
+    def preset(self) -> str:
+        """The preset of the config file."""
+        return f"{self.method}_{self._ending}"
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder."""
+        return f"{self.method}-{self._ending}-seed{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return f"{self.method}, {'EMA' if self.ema else 'no EMA'}, seed {self.seed}"
+
+    @classmethod
+    def from_name(cls, name: str) -> Self | None:
+        """The run whose folder has this name, if any has."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        return cls(match["method"], match["target"] == "ema", int(match["seed"]))
+
+    @property
+    def _ending(self) -> str:
+        return "ema" if self.ema else "noema"
+
+
+class Plan(NamedTuple):
+    """The runs of a sweep.
+
+    Attributes:
+      configs: of each run, in the order in which they run.
+      twins: presets that are left out, each with the one that has the same settings.
+    """
+
+    configs: dict[Run, ConfigDict]
+    twins: dict[str, str]
+
+
+def plan_runs(
+    read_config: Callable[[str], ConfigDict],
+    *,
+    methods: Sequence[str],
+    targets: Sequence[str],
+    seeds: int,
+) -> Plan:
+    """Combines methods, targets and seeds.
+
+    All methods run with one seed before the next seed begins, so that the table of half
+    a sweep compares something. Presets that differ in nothing but their name, as BYOL
+    and SimSiam with the same target, run once.
+
+    Args:
+      read_config: gives the config of a preset.
+      methods: presets without an ending.
+      targets: "true" for a moving average, "false" for the online network, or both.
+      seeds: how many, from 0.
+
+    Raises:
+      UsageError: for a method, target or number of seeds that does not exist.
+    """
+    if not methods:
+        raise UsageError("name the methods, such as --methods=byol,isoloss")
+    if not targets or set(targets) - set(_TARGETS):
+        raise UsageError(f"--ema={','.join(targets)}: write true, false or true,false")
+    if seeds < 1:
+        raise UsageError(f"--seeds={seeds}: set it above 0")
+    for method in methods:
+        _check_method(method, read_config)
+    presets: dict[Run, ConfigDict] = {}
+    twins: dict[str, str] = {}
+    for method in methods:
+        for target in targets:
+            run = Run(method, _TARGETS[target], seed=0)
+            if run in presets:
+                continue  # named twice
+            config = read_config(run.preset)
+            twin = next((r for r, c in presets.items() if _are_twins(c, config)), None)
+            if twin is None:
+                presets[run] = config
+            else:
+                twins[run.preset] = twin.preset
+    configs = {
+        run._replace(seed=seed): with_seed(config, seed)
+        for seed in range(seeds)
+        for run, config in presets.items()
+    }
+    return Plan(configs, twins)
+
+
+def check_fields(fields: Sequence[str], *, config_argument: str) -> None:
+    """Refuses settings that the sweep makes itself.
+
+    Args:
+      fields: names of the config fields that are set on the command line.
+      config_argument: the value of `--config`.
+
+    Raises:
+      UsageError: naming the flag to use instead.
+    """
+    if ":" in config_argument:
+        raise UsageError(
+            f"--config={config_argument}: name the file alone, and its presets by "
+            "--methods"
+        )
+    for field in fields:
+        if field in _OWN_FIELDS:
+            raise UsageError(
+                f"--config.{field} differs from run to run; use {_OWN_FIELDS[field]}"
+            )
+
+
+def with_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    """A copy of a config with another seed."""
+    config = config.copy_and_resolve_references()
+    config.seed = seed
+    return config
+
+
+def _check_method(method: str, read_config: Callable[[str], ConfigDict]) -> None:
+    for ending in ("_ema", "_noema"):
+        if method.endswith(ending):
+            raise UsageError(
+                f"--methods={method}: write {method.removesuffix(ending)}, and choose "
+                "the target by --ema"
+            )
+    try:
+        read_config(method)
+    except UsageError as error:
+        raise UsageError(f"--methods={method}: {error}") from error
+
+
+def _are_twins(one: ConfigDict, other: ConfigDict) -> bool:
+    return one.to_dict() | {"preset": ""} == other.to_dict() | {"preset": ""}

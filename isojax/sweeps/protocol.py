@@ -1,0 +1,113 @@
+"""The protocol under a sweep's table, from what the runs' folders hold."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from isojax.evaluation.protocol import RESULT_FILE
+from isojax.sweeps.folder import HARDWARE_FILE, Row
+from isojax.sweeps.records import read_json
+from isojax.sweeps.summary import mean_and_deviation
+from isojax.training.workdir import load_config
+
+
+def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:
+    """Says how the numbers of a table came about.
+
+    Args:
+      directory: the sweep's folder.
+      rows: of its runs.
+
+    Returns:
+      A few sentences each on pretraining, readout and hardware; nothing as long as no
+      run has been read out.
+    """
+    read_out = [row for row in rows if row.linear is not None]
+    if not read_out:
+        return []
+    configs = {row: load_config(directory / row.folder) for row in read_out}
+    results = [read_json(directory / row.folder / RESULT_FILE) for row in read_out]
+    lines = [_pretraining(configs), _readout(configs, results)]
+    hardware = {
+        read_json(path)["hardware"]
+        for row in read_out
+        if (path := directory / row.folder / HARDWARE_FILE).exists()
+    }
+    if hardware:
+        lines.append(
+            f"Computed on {' or '.join(sorted(hardware))}; seconds are of training and "
+            "evaluation."
+        )
+    return lines
+
+
+def _pretraining(configs: dict[Row, ConfigDict]) -> str:
+    def of(get: Callable[[ConfigDict], Any]) -> str:
+        return _by_target(configs, get)
+
+    averaged = {row: config for row, config in configs.items() if row.ema == "yes"}
+    target = (
+        f"moving average from τ = {_by_target(averaged, _target_decay)}; "
+        if averaged
+        else ""
+    )
+    return (
+        f"Data: {of(lambda c: c.data.name)}, pretrained without labels on its split "
+        f"{of(lambda c: c.data.pretrain_split)}"
+        f"{', less the held-out images' if _holds_out(configs) else ''}. "
+        f"Recipe: {of(lambda c: c.epochs)} epochs, batch {of(lambda c: c.batch_size)}, "
+        f"{of(lambda c: c.optimizer.name.upper())} with learning rate "
+        f"{of(lambda c: c.optimizer.learning_rate)} after a warmup of "
+        f"{of(lambda c: c.optimizer.warmup_epochs)} epochs, momentum "
+        f"{of(lambda c: c.optimizer.momentum)}, weight decay "
+        f"{of(lambda c: c.optimizer.weight_decay)}; {target}"
+        f"ResNet-18 of width {of(lambda c: c.model.width)}; "
+        f"{of(lambda c: c.augment.kind)} views."
+    )
+
+
+def _readout(configs: dict[Row, ConfigDict], results: list[dict[str, Any]]) -> str:
+    first = results[0]
+    split = first["split"]
+    if _holds_out(configs):
+        fraction = next(iter(configs.values())).data.validation_fraction
+        split = f"{split} (held out, {fraction:g} of the training images)"
+
+    def mean(name: str) -> str:
+        return f"{mean_and_deviation([result[name] for result in results])[0]:.3f}"
+
+    def mean_20(name: str) -> str:
+        values = [result[name]["20"] for result in results]
+        return f"{mean_and_deviation(values)[0]:.3f}"
+
+    return (
+        f"Readout: a linear classifier on frozen features of {first['num_train']:,} "
+        f"labelled images, its penalty chosen on {first['penalty_chosen_on']}, and "
+        f"20-NN; accuracies on {first['num_test']:,} images, split {split}. A random "
+        f"encoder has {mean('random_init_accuracy')} and "
+        f"{mean_20('random_init_knn_accuracy')}, raw pixels "
+        f"{mean('raw_pixel_accuracy')} and {mean_20('raw_pixel_knn_accuracy')}."
+    )
+
+
+def _target_decay(config: ConfigDict) -> float:
+    return config.method.target_decay
+
+
+def _holds_out(configs: dict[Row, ConfigDict]) -> bool:
+    return any(config.data.validation_fraction > 0 for config in configs.values())
+
+
+def _by_target(configs: dict[Row, ConfigDict], get: Callable[[ConfigDict], Any]) -> str:
+    """A field's value, told for either target where it depends on that alone."""
+
+    def values(*targets: str) -> list[str]:
+        found = {get(config) for row, config in configs.items() if row.ema in targets}
+        return [f"{v:g}" if isinstance(v, float) else str(v) for v in sorted(found)]
+
+    everywhere, with_ema, without = values("yes", "no"), values("yes"), values("no")
+    if len(everywhere) > 1 and len(with_ema) == len(without) == 1:
+        return f"{with_ema[0]} (EMA) or {without[0]} (no EMA)"
+    return " or ".join(everywhere)

@@ -1,0 +1,111 @@
+"""A sweep from its folder's checks to its tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
+from isojax.sweeps.execute import execute
+from isojax.sweeps.folder import CRASHED, read_row, runs_in
+from isojax.sweeps.plan import Plan, Run
+from isojax.sweeps.records import planned_names, remember_planned
+from isojax.sweeps.sameness import check_one_sweep, check_same_sweep
+from isojax.sweeps.signals import Signals
+from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
+from isojax.training.config import check_config
+from isojax.training.lock import LOCK_FILE, run_lock
+from isojax.training.workdir import cannot_be_written
+
+_STOPPED_EXIT_CODE = 130
+
+
+def run_sweep(
+    directory: Path,
+    plan: Plan,
+    *,
+    config_of: Callable[[Run], ConfigDict],
+    command: Callable[[Run], list[str]],
+    again: str,
+    retry: bool = False,
+) -> int:
+    """Runs what is missing of a sweep and writes its tables after each run.
+
+    Args:
+      directory: the sweep's folder, made where it is missing.
+      plan: the runs.
+      config_of: gives the config of any run, one of the plan or not.
+      command: gives the command that trains and evaluates a run.
+      again: the command line that goes on with this sweep.
+      retry: whether runs that crashed or diverged are tried again.
+
+    Returns:
+      The exit code: 0, 1 if a run crashed, or 128 and the number of the signal that
+      stopped the sweep.
+
+    Raises:
+      UsageError: if a config cannot be run, or the folder cannot be had, is in use, or
+        holds something else.
+    """
+    for config in plan.configs.values():
+        check_config(config)
+    try:
+        _check_folder(directory)
+        check_same_sweep(directory, config_of)
+        directory.mkdir(parents=True, exist_ok=True)
+        with run_lock(directory), Signals() as signals:
+            for preset, twin in plan.twins.items():
+                print(f"{preset} has the settings of {twin} and is not run beside it.")
+            remember_planned(directory, plan.configs)
+            is_complete = execute(
+                directory,
+                plan.configs,
+                command,
+                retry=retry,
+                signals=signals,
+                after_each=lambda: write_tables(directory),
+            )
+            table = write_tables(directory)
+    except OSError as error:
+        raise cannot_be_written(directory, error) from error
+    print(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
+    if not is_complete:
+        print(f"The sweep is stopped. To go on: {again}", flush=True)
+        return 128 + signals.came[0] if signals.came else _STOPPED_EXIT_CODE
+    statuses = {read_row(directory, run).status for run in plan.configs}
+    return int(CRASHED in statuses)
+
+
+def rewrite_tables(directory: Path) -> str:
+    """Writes the tables of a sweep's folder as it is.
+
+    Args:
+      directory: the sweep's folder.
+
+    Returns:
+      The Markdown table with its notes.
+
+    Raises:
+      UsageError: if the folder holds no runs, or runs that cannot stand in one table.
+    """
+    if not runs_in(directory):
+        raise UsageError(
+            f"there are no runs of a sweep in {directory}; name its folder by --workdir"
+        )
+    check_one_sweep(directory)
+    return write_tables(directory)
+
+
+def _check_folder(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"--workdir={directory} is a file; name a folder")
+    if not directory.exists() or planned_names(directory) or runs_in(directory):
+        return
+    if any(path.name != LOCK_FILE for path in directory.iterdir()):
+        raise UsageError(
+            f"--workdir={directory} holds files but no sweep; name a new folder"
+        )
+
+
+def _files(directory: Path) -> list[str]:
+    return [str(directory / name) for name in (CSV_FILE, MARKDOWN_FILE, LATEX_FILE)]

@@ -1,0 +1,64 @@
+"""The refusal to mix runs that cannot stand in one table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
+from isojax.sweeps.folder import runs_in
+from isojax.sweeps.plan import Run
+from isojax.training.workdir import CONFIG_FILE, differing_fields, load_config
+
+# A preset may change the other fields; these are one in a sweep.
+_SHARED = ("data.", "model.", "augment.", "epochs", "steps")
+
+
+def check_same_sweep(directory: Path, config_of: Callable[[Run], ConfigDict]) -> None:
+    """Refuses a folder whose runs have other settings than this sweep gives them.
+
+    Args:
+      directory: the sweep's folder.
+      config_of: gives the config that this sweep would give a run.
+
+    Raises:
+      UsageError: naming the fields that differ.
+    """
+    for run, config in _configs_in(directory):
+        differing = differing_fields(config, config_of(run))
+        if differing:
+            raise UsageError(
+                f"--workdir={directory} holds a sweep with other settings, in "
+                f"{run.name}: {', '.join(differing)}; name another folder"
+            )
+
+
+def check_one_sweep(directory: Path) -> None:
+    """Refuses a folder whose runs differ where no preset makes them differ.
+
+    Raises:
+      UsageError: naming the fields that differ.
+    """
+    first: dict[str, tuple[Run, ConfigDict]] = {}
+    for run, config in _configs_in(directory):
+        for group, fields in (("", _SHARED), (run.preset, "")):
+            other, other_config = first.setdefault(group, (run, config))
+            differing = [
+                field
+                for field in differing_fields(other_config, config)
+                if field.startswith(fields) and not field.startswith("seed ")
+            ]
+            if differing:
+                raise UsageError(
+                    f"--workdir={directory} mixes runs that cannot stand in one table, "
+                    f"{other.name} (there) and {run.name} (here): "
+                    f"{', '.join(differing)}; move one of them away"
+                )
+
+
+def _configs_in(directory: Path) -> list[tuple[Run, ConfigDict]]:
+    return [
+        (run, load_config(directory / run.name))
+        for run in runs_in(directory)
+        if (directory / run.name / CONFIG_FILE).exists()
+    ]

@@ -1,0 +1,159 @@
+"""A sweep's `runs.csv`, `table.md` and `table.tex`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from isojax.files import write_atomically
+from isojax.sweeps.folder import UNFINISHED, Row, read_row, runs_in
+from isojax.sweeps.protocol import describe_protocol
+from isojax.sweeps.records import planned_names
+from isojax.sweeps.summary import (
+    Group,
+    describe_rules,
+    find_best,
+    group_rows,
+    mean_and_deviation,
+)
+
+CSV_FILE, MARKDOWN_FILE, LATEX_FILE = "runs.csv", "table.md", "table.tex"
+_HEADER = ("method", "EMA", "linear", "20-NN", "participation ratio", "seconds", "runs")
+# Of `Row`, with the digits shown after the point.
+_COLUMNS = {"linear": 3, "knn_20": 3, "participation_ratio": 1, "seconds": 0}
+_MORE_IS_BETTER = ("linear", "knn_20")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "±": r"$\pm$",
+    "τ": r"$\tau$",
+    "–": "--",
+}
+
+
+class Cell(NamedTuple):
+    """A cell of a table.
+
+    Attributes:
+      text: plain.
+      is_bold: whether it stands out.
+    """
+
+    text: str
+    is_bold: bool = False
+
+
+def write_tables(directory: Path) -> str:
+    """Writes all three files from the runs' folders.
+
+    Args:
+      directory: the sweep's folder.
+
+    Returns:
+      The Markdown table with its notes.
+    """
+    rows = [read_row(directory, run) for run in runs_in(directory)]
+    over = [row for row in rows if row.status != UNFINISHED]
+    notes = describe_protocol(directory, over)
+    to_come = {*planned_names(directory)} - {row.folder for row in over}
+    if to_come:
+        notes.append(f"Not complete: {len(to_come)} runs are still to come.")
+    markdown = as_markdown(over, notes)
+    for name, content in (
+        (CSV_FILE, as_csv(over)),
+        (MARKDOWN_FILE, markdown),
+        (LATEX_FILE, as_latex(over, notes)),
+    ):
+        write_atomically(directory / name, content.encode())
+    return markdown
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line a run, under the names of `Row`'s fields."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(Row._fields)
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def as_markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """The table of methods, averaged over seeds, with notes as a list below."""
+    cells, rules = _cells(rows)
+    lines = [_HEADER, ("---",) * len(_HEADER)]
+    lines += [
+        [f"**{cell.text}**" if cell.is_bold else cell.text for cell in line]
+        for line in cells
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    below = "\n".join(f"- {note}" for note in (*notes, rules))
+    return f"{table}\n\n{below}\n"
+
+
+def as_latex(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """The same table for LaTeX, with booktabs."""
+    cells, rules = _cells(rows)
+    body = [
+        [
+            rf"\textbf{{{escape_latex(cell.text)}}}"
+            if cell.is_bold
+            else escape_latex(cell.text)
+            for cell in line
+        ]
+        for line in cells
+    ]
+    lines = [
+        r"% Needs \usepackage{booktabs}.",
+        rf"\begin{{tabular}}{{ll{'r' * len(_COLUMNS)}l}}",
+        r"\toprule",
+        rf"{' & '.join(map(escape_latex, _HEADER))} \\",
+        r"\midrule",
+        *(rf"{' & '.join(line)} \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+        r"{\footnotesize",
+        *(rf"{escape_latex(note)}\par" for note in (*notes, rules)),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """Plain text as LaTeX shows it."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[list[Cell]], str]:
+    """The body of the table, and what its numbers mean."""
+    groups = group_rows(rows)
+    best = {column: find_best(groups, column) for column in _MORE_IS_BETTER}
+    cells = [
+        [
+            Cell(group.title),
+            Cell(group.ema),
+            *(
+                Cell(_number(group, column), is_bold=best.get(column) == group)
+                for column in _COLUMNS
+            ),
+            Cell(group.runs),
+        ]
+        for group in groups
+    ]
+    return cells, describe_rules(groups, has_best=any(best.values()))
+
+
+def _number(group: Group, column: str) -> str:
+    values, digits = group.values(column), _COLUMNS[column]
+    if column == "seconds":
+        # Those of a crash say nothing of what a run takes.
+        values = [row.seconds for row in group.rows if row.linear and row.seconds]
+    if not values:
+        return "–"
+    mean, deviation = mean_and_deviation(values)
+    if deviation is None:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"

@@ -1,0 +1,74 @@
+"""One run of a sweep, in a process of its own: pretraining, then evaluation.
+
+    python -m isojax.sweeps.worker --config=FILE:PRESET --workdir=DIR [...]
+
+A process a run gives all memory back at its end, and one that crashes takes no other
+with it. Compiling again costs little, as compiled programs are kept beside the runs.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from absl import flags
+
+from isojax import cli
+
+_CONFIG = cli.define_config("", "Config file, and a preset after a colon.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
+
+
+def main() -> None:
+    """Trains and evaluates the run that the flags describe."""
+    from isojax.compilation import keep_programs
+    from isojax.evaluation import evaluate_run
+    from isojax.evaluation.protocol import RESULT_FILE
+    from isojax.files import write_atomically
+    from isojax.sweeps.folder import HARDWARE_FILE
+    from isojax.training import pretrain
+    from isojax.training.health import REPORT_FILE
+    from isojax.training.stopping import StopRequest
+
+    _end_with_parent()
+    workdir = Path(_WORKDIR.value)
+    for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
+        (workdir / name).unlink(missing_ok=True)
+    keep_programs(workdir)
+    with StopRequest() as stop:
+        pretrain(_CONFIG.value, workdir, data_dir=_DATA_DIR.value, stop=stop)
+    if stop.wished:
+        return
+    hardware = json.dumps({"hardware": describe_hardware()}) + "\n"
+    write_atomically(workdir / HARDWARE_FILE, hardware.encode())
+    evaluate_run(workdir, data_dir=_DATA_DIR.value)
+
+
+def describe_hardware() -> str:
+    """What JAX computes on, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
+    import jax
+
+    devices = jax.devices()
+    if devices[0].platform == "cpu":
+        return f"{len(os.sched_getaffinity(0))} CPU cores"
+    return f"{len(devices)} {devices[0].device_kind}"
+
+
+def _end_with_parent() -> None:
+    """Stops this process, as by SIGTERM, once the sweep that started it lives no more.
+
+    The sweep holds the other end of standard input and writes nothing.
+    """
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)  # sys.stdin itself would be locked at the end
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    cli.run(main)

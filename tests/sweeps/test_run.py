@@ -1,0 +1,159 @@
+"""Sweeps whose runs are stand-ins that train nothing."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from isojax.errors import UsageError
+from isojax.sweeps.plan import Plan, Run
+from isojax.sweeps.records import output_path, read_record
+from isojax.sweeps.run import rewrite_tables, run_sweep
+from isojax.training.lock import run_lock
+
+# Copies what a run would leave, and says that it was called.
+STAND_IN = """
+import os, shutil, signal, sys, time
+deed, template, folder, called = sys.argv[1:]
+with open(called, "a") as file:
+    print(os.path.basename(folder), file=file)
+if deed == "crash":
+    sys.exit("RuntimeError: out of memory")
+if deed == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if deed == "mistake":
+    print("error: there is no data set", file=sys.stderr)
+    sys.exit(2)
+if deed == "wait":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    open(called + ".ready", "w").close()
+    time.sleep(60)
+shutil.copytree(template, folder, dirs_exist_ok=True)
+sys.exit(2 if deed == "diverge" else 0)
+"""
+RUNS = [Run("byol", True, 0), Run("isoloss", True, 0), Run("isoloss", True, 1)]
+
+
+@pytest.fixture
+def sweep(tmp_path, fill, config_of):
+    """`sweep({run: deed})` sweeps; gives the exit code and the runs started."""
+    directory, called = tmp_path / "sweep", tmp_path / "called"
+    for run in RUNS:
+        fill(tmp_path / "finish", run)
+        folder = fill(tmp_path / "diverge", run, linear=None)
+        (folder / "not_finite.json").write_text("{}")
+
+    def begin(deeds=None, **kwargs):
+        deeds = deeds or {}
+
+        def command(run):
+            deed = deeds.get(run, "finish")
+            kind = "diverge" if deed == "diverge" else "finish"
+            folders = [tmp_path / kind / run.name, directory / run.name, called]
+            return [sys.executable, "-c", STAND_IN, deed, *map(str, folders)]
+
+        called.write_text("")
+        code = run_sweep(
+            directory,
+            Plan({run: config_of(run) for run in RUNS}, twins={}),
+            config_of=config_of,
+            command=command,
+            again="the same command",
+            **kwargs,
+        )
+        return code, called.read_text().split()
+
+    begin.directory, begin.called = directory, called
+    return begin
+
+
+def statuses(sweep):
+    lines = (sweep.directory / "runs.csv").read_text().splitlines()[1:]
+    return {line.split(",")[-1]: line.split(",")[3] for line in lines}
+
+
+def test_everything_runs_once(sweep, capsys):
+    assert sweep() == (0, [run.name for run in RUNS])
+    assert set(statuses(sweep).values()) == {"finished"}
+    told = capsys.readouterr().out
+    assert "run 1 of 3: byol, EMA, seed 0" in told
+    assert "run 3 of 3, less than a minute left: isoloss, EMA, seed 1" in told
+    assert "| IsoLoss, cosine | yes | 0.900 ± 0.000 |" in told
+    assert sweep() == (0, [])
+    assert rewrite_tables(sweep.directory) in told
+
+
+def test_failed_runs_are_recorded_and_not_repeated_unless_asked(sweep, capsys):
+    deeds = {RUNS[0]: "crash", RUNS[1]: "diverge"}
+    assert sweep(deeds) == (1, [run.name for run in RUNS])
+    expected = dict(
+        zip(
+            [run.name for run in RUNS], ["crashed", "diverged", "finished"], strict=True
+        )
+    )
+    assert statuses(sweep) == expected
+    assert "crashed (RuntimeError: out of memory); its output is" in (
+        capsys.readouterr().out
+    )
+    assert sweep() == (1, [])
+    (sweep.directory / RUNS[1].name / "not_finite.json").unlink()  # the worker does
+    assert sweep(retry=True) == (0, [RUNS[0].name, RUNS[1].name])
+    assert set(statuses(sweep).values()) == {"finished"}
+
+
+def test_a_killed_run_is_a_crash(sweep):
+    assert sweep({RUNS[2]: "killed"})[0] == 1
+    assert read_record(sweep.directory, RUNS[2])["crashed"] == "ended by signal 9"
+
+
+def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
+    with pytest.raises(UsageError, match="^there is no data set$"):
+        sweep({RUNS[1]: "mistake"})
+    assert statuses(sweep) == {RUNS[0].name: "finished"}
+    assert "no data set" in output_path(sweep.directory, RUNS[1]).read_text()
+    assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
+
+
+def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys):
+    def send():
+        while not sweep.called.with_suffix(".ready").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send, daemon=True).start()
+    code, started = sweep({RUNS[1]: "wait"})
+    assert (code, started) == (128 + signal.SIGTERM, [RUNS[0].name, RUNS[1].name])
+    told = capsys.readouterr().out
+    assert "The sweep is stopped. To go on: the same command" in told
+    assert "Not complete: 2 runs are still to come." in told
+    seconds = read_record(sweep.directory, RUNS[1])["seconds"]
+    assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
+    assert read_record(sweep.directory, RUNS[1])["seconds"] > seconds
+
+
+def test_a_run_that_was_stopped_from_elsewhere_stops_the_sweep(sweep, tmp_path):
+    (tmp_path / "finish" / RUNS[0].name / "linear_eval.json").unlink()
+    assert sweep() == (130, [RUNS[0].name])
+
+
+def test_a_folder_in_use_is_refused(sweep):
+    sweep()
+    with run_lock(sweep.directory), pytest.raises(UsageError, match="is in use by"):
+        sweep()
+
+
+def test_other_folders_are_refused(sweep, config_of):
+    sweep.directory.write_text("")
+    with pytest.raises(UsageError, match="is a file; name a folder"):
+        sweep()
+    sweep.directory.unlink()
+    sweep.directory.mkdir()
+    (sweep.directory / "config.json").write_text(json.dumps({}))  # that of a run
+    with pytest.raises(UsageError, match="holds files but no sweep"):
+        sweep()
+    with pytest.raises(UsageError, match="there are no runs of a sweep in"):
+        rewrite_tables(sweep.directory)

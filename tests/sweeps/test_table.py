@@ -1,0 +1,161 @@
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+
+from isojax.sweeps.folder import Row
+from isojax.sweeps.plan import Run
+from isojax.sweeps.records import remember_planned, write_record
+from isojax.sweeps.summary import find_best, group_rows, mean_and_deviation
+from isojax.sweeps.table import (
+    as_csv,
+    as_latex,
+    as_markdown,
+    escape_latex,
+    write_tables,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def rows(method, *accuracies, ema="yes", status="finished"):
+    return [
+        Row(method, ema, seed, status, linear, linear, 20.0, 0.1, 100.0, 9, "test", "x")
+        for seed, linear in enumerate(accuracies)
+    ]
+
+
+def test_mean_and_deviation_by_hand():
+    assert mean_and_deviation([0.5]) == (0.5, None)
+    mean, deviation = mean_and_deviation([1.0, 3.0])
+    assert (mean, deviation) == (2.0, pytest.approx(math.sqrt(2)))
+
+
+def test_the_table_by_hand():
+    crash = Row("directpred", "no", 1, "crashed", seconds=3.0)
+    table = as_markdown(
+        rows("isoloss", 0.9, 0.8)
+        + rows("byol", 0.95, ema="no")
+        + rows("directpred", 0.3, ema="no", status="collapsed")
+        + [crash, Row("directcopy", "no", 0, "diverged", seconds=5.0)],
+        ["a note"],
+    )
+    assert table.splitlines() == [
+        "| method | EMA | linear | 20-NN | participation ratio | seconds | runs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| SimSiam (= BYOL without EMA) | no | 0.950 | 0.950 | 20.0 | 100 | 1 |",
+        "| DirectPred | no | 0.300 | 0.300 | 20.0 | 100 | 2 (1 collapsed, 1 crashed) |",
+        "| DirectCopy | no | – | – | – | – | 1 (1 diverged) |",
+        "| IsoLoss, cosine | yes | 0.850 ± 0.071 | 0.850 ± 0.071 | 20.0 ± 0.0 "
+        "| 100 ± 0 | 2 |",
+        "",
+        "- a note",
+        "- Means ± standard deviations (n - 1) over seeds. Collapsed runs are part of "
+        "the means. Diverged and crashed runs are not part of the means.",
+    ]
+
+
+def best(*methods):
+    found = find_best(group_rows([row for group in methods for row in group]), "linear")
+    return found and found.method
+
+
+def test_the_best_stands_out_only_where_the_seeds_say_so():
+    # Deviations of 0.01 each: the standard error of a difference of means is 0.0082.
+    low, middle, high = (0.80, 0.81, 0.82), (0.82, 0.83, 0.84), (0.84, 0.85, 0.86)
+    assert best(rows("byol", *low), rows("isoloss", *high)) == "isoloss"
+    assert best(rows("byol", *low), rows("isoloss", *middle)) is None
+    assert (
+        best(rows("byol", *low), rows("isoloss", *high), rows("directpred", *middle))
+        is None
+    )
+    assert best(rows("byol", *low[:2]), rows("isoloss", *high)) is None
+    assert best(rows("isoloss", *high)) is None
+    assert best(rows("byol", *high), rows("isoloss", *high)) is None
+
+
+def test_only_the_best_is_bold():
+    table = rows("byol", 0.1, 0.1, 0.1) + rows("isoloss", 0.9, 0.9, 0.9)
+    markdown, latex = as_markdown(table, []), as_latex(table, [])
+    assert "| **0.900 ± 0.000** | **0.900 ± 0.000** | 20.0 ± 0.0 |" in markdown
+    assert r"\textbf{0.900 $\pm$ 0.000} & \textbf{0.900 $\pm$ 0.000} & 20.0" in latex
+    assert markdown.count("**") == 4 and "Bold: ahead of every other row" in markdown
+
+
+def test_latex():
+    latex = as_latex(rows("my_method", 0.9, 0.8), ["5 % of 3 & τ = 0.9"])
+    assert latex.splitlines()[:7] == [
+        r"% Needs \usepackage{booktabs}.",
+        r"\begin{tabular}{llrrrrl}",
+        r"\toprule",
+        r"method & EMA & linear & 20-NN & participation ratio & seconds & runs \\",
+        r"\midrule",
+        r"my\_method & yes & 0.850 $\pm$ 0.071 & 0.850 $\pm$ 0.071 & 20.0 $\pm$ 0.0 & "
+        r"100 $\pm$ 0 & 2 \\",
+        r"\bottomrule",
+    ]
+    assert r"5 \% of 3 \& $\tau$ = 0.9\par" in latex
+
+
+def test_every_special_character_is_escaped():
+    assert escape_latex("a_b^c~d\\e") == (
+        r"a\_b\textasciicircum{}c\textasciitilde{}d\textbackslash{}e"
+    )
+    assert escape_latex("&%$#{}–") == r"\&\%\$\#\{\}--"
+
+
+def test_the_csv_has_a_line_a_run():
+    crash = Row("byol", "no", 1, "crashed", seconds=3.0, folder="byol-noema-seed1")
+    read = list(csv.DictReader(io.StringIO(as_csv([*rows("byol", 0.5), crash]))))
+    assert [row["status"] for row in read] == ["finished", "crashed"]
+    assert (read[0]["linear"], read[1]["linear"]) == ("0.5", "")
+
+
+def test_tables_of_half_a_sweep(tmp_path, fill):
+    done, crashed = Run("isoloss", True, 0), Run("isoloss", False, 0)
+    begun, planned = Run("byol", True, 0), Run("byol", False, 0)
+    remember_planned(tmp_path, [done, crashed])
+    remember_planned(tmp_path, [begun, planned])
+    fill(tmp_path, done)
+    fill(tmp_path, begun, epochs=1, linear=None)
+    write_record(tmp_path, crashed, {"seconds": 3.0, "crashed": "boom"})
+    table = write_tables(tmp_path)
+    assert (tmp_path / "table.md").read_text() == table
+    assert "| IsoLoss, cosine | yes | 0.900 | 0.800 | 20.0 | 12 | 1 |" in table
+    assert "| IsoLoss, cosine | no | – | – | – | – | 1 (1 crashed) |" in table
+    assert "BYOL" not in table
+    assert "Not complete: 2 runs are still to come." in table
+    for told in (
+        "Data: digits, pretrained without labels on its split train. Recipe: 2 epochs,",
+        "batch 64, SGD with learning rate 0.1 after a warmup",
+        "its penalty chosen on a fifth",
+        "accuracies on 1,000 images, split test",
+        "Computed on 2 CPU cores",
+    ):
+        assert told in table
+    assert "isoloss,no,0,crashed" in (tmp_path / "runs.csv").read_text()
+    assert r"\bottomrule" in (tmp_path / "table.tex").read_text()
+
+
+def test_what_differs_between_the_targets_is_told_for_both(tmp_path, fill):
+    for ema in (True, False):
+        fill(tmp_path, Run("isoloss", ema, 0))
+    assert "learning rate 0.1 (EMA) or 0.05 (no EMA) after" in write_tables(tmp_path)
+
+
+def test_the_readme_s_table_is_that_of_its_runs():
+    def number(text):
+        return float(text) if text else None
+
+    with (ROOT / "results" / "digits.csv").open() as file:
+        runs = [
+            Row(**row | {name: number(row[name]) for name in Row._fields[4:9]})
+            for row in csv.DictReader(file)
+        ]
+    lines = [
+        line for line in as_markdown(runs, []).splitlines() if line.startswith("| ")
+    ]
+    for text in ("README.md", "results/digits.md"):
+        assert "\n".join(lines[2:]) in (ROOT / text).read_text()

@@ -1,0 +1,95 @@
+"""The sweep's command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "--config.model.width=4",
+    "--config.model.hidden_dim=16",
+    "--config.model.projection_dim=8",
+    "--config.model.predictor_hidden_dim=16",
+    "--config.epochs=2",
+    "--config.optimizer.warmup_epochs=1",
+    "--config.checkpoint_every_epochs=1",
+]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "isojax.sweep", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods=byoll"], "--methods=byoll: there is no preset 'byoll'"),
+        (["--methods=byol", "--seeds=0"], "--seeds=0: set it above 0"),
+        (["--mehtods=byol"], "Did you mean: methods"),
+        (["--methods=byol", "--config.seed=1"], "use --seeds"),
+        (["--methods=byol", "--config.epoch=1"], "the nearest is 'epochs'"),
+        (["--methods=byol", "--config.epochs=0"], "config.epochs=0: set it above 0"),
+        (["--tables_only"], "there are no runs of a sweep in"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_write_nothing(arguments, message, tmp_path):
+    workdir = tmp_path / "sweep"
+    process = start(f"--workdir={workdir}", *arguments)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert not workdir.exists()
+
+
+def test_help_names_the_flags():
+    out, _ = start("--help").communicate(timeout=60)
+    assert "--methods" in out and "--[no]tables_only" in out
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_goes_on(tmp_path):
+    workdir = tmp_path / "sweep"
+    flags = ["--methods=byol,isoloss", "--ema=false", f"--workdir={workdir}", *SMALL]
+    begun = workdir / "isoloss-noema-seed0" / "metrics.jsonl"
+    process = start(*flags)
+    while not (begun.exists() and begun.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 60  # the run hears of it, saves and ends
+    while (out := finish(*flags))[0] == 2:
+        assert "is in use by process" in out[2]
+        assert time.monotonic() < deadline
+    code, told, error = out
+    assert code == 0, error
+    assert "2 runs, 1 of them done." in told
+    assert (
+        "Going on after step"
+        in (workdir / "records" / "isoloss-noema-seed0.txt").read_text()
+    )
+    lines = (workdir / "runs.csv").read_text().splitlines()
+    assert len(lines) == 3 and all(",no,0," in line for line in lines[1:])
+    assert "Not complete" not in (workdir / "table.md").read_text()
+    result = json.loads((begun.parent / "linear_eval.json").read_text())
+    assert f"{result['accuracy']:.3f}" in told
+
+
+def finish(*flags):
+    process = start(*flags)
+    out, error = process.communicate(timeout=600)
+    return process.returncode, out, error
