@@ -17,8 +17,9 @@ from isojax.data import Split, hold_out
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 _HELD_OUT = 0.2
 _MAX_ITERATIONS = 500
-# Above it, as for large images' pixels, the curvature costs more than it saves.
-_MOST_FEATURES = 2048
+# Beyond these, as with pixels for features, the curvature costs more than it saves.
+_MOST_FEATURES = 1024
+_FEWEST_IMAGES_A_FEATURE = 10
 
 
 class LinearReadout(NamedTuple):
@@ -117,7 +118,7 @@ def _fit_path(
     on_device = jax.device_put((inputs, labels))
     weights = np.zeros((inputs.shape[1], classes)) if start is None else start
     gram = None
-    if inputs.shape[1] <= _MOST_FEATURES:
+    if inputs.shape[1] <= min(_MOST_FEATURES, len(inputs) // _FEWEST_IMAGES_A_FEATURE):
         gram = np.asarray(_gram(on_device[0]), np.float64) * (1 - 1 / classes) / classes
     path = []
     for penalty in penalties:
