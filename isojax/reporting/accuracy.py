@@ -43,5 +43,5 @@ def save_accuracy(path: Path, result: dict[str, Any]) -> None:
     axis.set_ylabel(f"accuracy on the {result['split']} images")
     axis.set_title("What can be read out over training")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(fontsize=8, framealpha=1.0, edgecolor="none")
     figure.savefig(path, dpi=_DPI)
