@@ -1,18 +1,43 @@
-"""Evaluates a run's encoder by a linear classifier and k-NN on its frozen features.
+"""Evaluates a run's encoder, by default by linear readout and k-NN on frozen features.
 
-    python eval_linear.py --workdir=DIR [--data_dir=DIR]
+    python eval_linear.py --workdir=DIR [--protocol=linear,knn,finetune,online]
+                          [--label_fractions=0.01,0.1,1] [--steps=all] [--per_class]
+                          [--config.data.name=NAME ...] [--data_dir=DIR]
 
 Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json
 and the run's report, DIR/report.html.
+With --config.data.FIELD it is measured on other images, and the file is named after
+them; they are normalised as the encoder's own, since its weights expect that.
 """
 
+import sys
+from pathlib import Path
+
 from absl import flags
+from ml_collections import config_flags
 
 from isojax import cli
+from isojax.errors import UsageError
 
+cli.define_config(
+    str(Path(__file__).parent / "configs" / "base.py"),
+    "Not to be set: the config is the run's. --config.data.FIELD=VALUE changes it.",
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
 )
+_PROTOCOL = flags.DEFINE_string(
+    "protocol", "linear,knn", "Of linear, knn, finetune and online, comma separated."
+)
+_LABEL_FRACTIONS = flags.DEFINE_string(
+    "label_fractions",
+    "1",
+    "Parts of the labelled training images, comma separated, such as 0.01,0.1,1.",
+)
+_STEPS = flags.DEFINE_string(
+    "steps", None, "Checkpoints, comma separated, or all. By default the newest."
+)
+_PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints each class's accuracy.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
@@ -22,13 +47,27 @@ _DATA_DIR = flags.DEFINE_string(
 
 def main() -> None:
     """Evaluates the run that the flags name."""
-    from isojax.evaluation import evaluate_run  # after the flags: JAX takes a second
-    from isojax.evaluation.protocol import RESULT_FILE, format_table
+    if any(argument.split("=")[0] == "--config" for argument in sys.argv[1:]):
+        raise UsageError("the config is the run's; leave --config=FILE out")
+    # After the flags: JAX takes a second to import.
+    from isojax.compilation import choose_kernels, keep_programs
+    from isojax.evaluation import Options, evaluate_run
+    from isojax.evaluation import options as given
+    from isojax.evaluation.protocol import format_table, result_file
     from isojax.reporting.report import next_commands, tell_report
 
-    result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value)
-    print(format_table(result))
-    print(f"Written to {_WORKDIR.value}/{RESULT_FILE}")
+    choose_kernels()
+    keep_programs(_WORKDIR.value)
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    options = Options(
+        given.parse_protocols(_PROTOCOL.value),
+        given.parse_fractions(_LABEL_FRACTIONS.value),
+        given.parse_steps(_STEPS.value),
+        given.check_data_fields(overrides),
+    )
+    result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value, options=options)
+    print(format_table(result, per_class=_PER_CLASS.value))
+    print(f"Written to {_WORKDIR.value}/{result_file(options)}")
     tell_report(_WORKDIR.value)
     print(next_commands(_WORKDIR.value))
 

@@ -1,5 +1,6 @@
 """A linear classifier on frozen features, trained to convergence."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.optimize
+from jax import Array
 
 from isojax.data import Split, hold_out
 
@@ -15,6 +17,9 @@ from isojax.data import Split, hold_out
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 _HELD_OUT = 0.2
 _MAX_ITERATIONS = 500
+# Beyond these, as with pixels for features, the curvature costs more than it saves.
+_MOST_FEATURES = 1024
+_FEWEST_IMAGES_A_FEATURE = 10
 
 
 class LinearReadout(NamedTuple):
@@ -25,13 +30,14 @@ class LinearReadout(NamedTuple):
       penalty: the L2 penalty that was chosen.
       validation_accuracy: on the held-out part of the training images, of the fit that
         did not see it.
+        None where too few images are labelled to hold any out.
       accuracy: on the test images.
-      predictions: classes of the test images, shape (m,).
+      predictions: the class of each test image, shape (m,).
     """
 
     weights: np.ndarray
     penalty: float
-    validation_accuracy: float
+    validation_accuracy: float | None
     accuracy: float
     predictions: np.ndarray
 
@@ -45,7 +51,8 @@ def fit_linear_readout(
     """Multinomial logistic regression with its penalty chosen on training images.
 
     A fifth of each class is held out to choose the penalty; the classifier is then
-    fitted again on all training images and meets the test images once.
+    fitted again on all training images and meets the test images once. Where no class
+    has the three images that leave one to hold out, the strongest penalty is taken.
 
     Args:
       features: of the training images, shape (n, features).
@@ -62,20 +69,23 @@ def fit_linear_readout(
     inputs, held_inputs = (
         _standardize(split.images, mean, std) for split in (fitting, held)
     )
-    weights, accuracies = None, []
-    for penalty in PENALTIES:
-        weights = _fit(inputs, fitting.labels, penalty, start=weights)
-        accuracies.append(float(np.mean(_predict(weights, held_inputs) == held.labels)))
-    best = int(np.argmax(accuracies))  # the strongest penalty among equals
+    penalties = PENALTIES if len(held.labels) else PENALTIES[:1]
+    fits = _fit_path(inputs, fitting.labels, penalties)
+    best, validation_accuracy = 0, None
+    if len(held.labels):
+        accuracies = [_accuracy(_classify(w, held_inputs), held.labels) for w in fits]
+        best = int(np.argmax(accuracies))  # the strongest penalty among equals
+        validation_accuracy = accuracies[best]
 
     mean, std = _moments(features)
-    weights = _fit(_standardize(features, mean, std), labels, PENALTIES[best])
-    predictions = _predict(weights, _standardize(test_features, mean, std))
+    inputs = _standardize(features, mean, std)
+    weights = _fit_path(inputs, labels, PENALTIES[best : best + 1], start=fits[best])[0]
+    predictions = _classify(weights, _standardize(test_features, mean, std))
     return LinearReadout(
         weights,
         penalty=float(PENALTIES[best]),
-        validation_accuracy=accuracies[best],
-        accuracy=float(np.mean(predictions == test_labels)),
+        validation_accuracy=validation_accuracy,
+        accuracy=_accuracy(predictions, test_labels),
         predictions=predictions,
     )
 
@@ -92,37 +102,91 @@ def _standardize(features: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.
     return np.hstack([standardized.astype(np.float32), ones])
 
 
-def _fit(
+def _fit_path(
     inputs: np.ndarray,
     labels: np.ndarray,
-    penalty: float,
+    penalties: Sequence[float],
     start: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """For each penalty the weights that minimise `_objective`.
+
+    L-BFGS in coordinates V, weights = P V, in which the loss is about equally curved
+    along all directions: P Pᵀ is the inverse of its curvature where every class has the
+    same probability. Correlated features take two to three times as many steps without.
+    """
+    classes = int(labels.max()) + 1
+    on_device = jax.device_put((inputs, labels))
+    weights = np.zeros((inputs.shape[1], classes)) if start is None else start
+    gram = None
+    if inputs.shape[1] <= min(_MOST_FEATURES, len(inputs) // _FEWEST_IMAGES_A_FEATURE):
+        gram = np.asarray(_gram(on_device[0]), np.float64) * (1 - 1 / classes) / classes
+    path = []
+    for penalty in penalties:
+        if gram is None:
+            weights = _minimize(weights, None, *on_device, penalty)
+        else:
+            # With what rounding may have taken from the smallest eigenvalues.
+            ridge = np.full(len(gram), penalty) + 1e-6 * np.trace(gram)
+            factor = np.linalg.cholesky(gram + np.diag(ridge))
+            transform = np.linalg.inv(factor.T)
+            start = factor.T @ weights
+            weights = transform @ _minimize(start, transform, *on_device, penalty)
+        path.append(weights)
+    return path
+
+
+def _minimize(
+    start: np.ndarray,
+    transform: np.ndarray | None,
+    inputs: Array,
+    labels: Array,
+    penalty: float,
 ) -> np.ndarray:
-    """Weights that minimise mean cross-entropy + penalty/2 · ‖weights‖², bias free."""
-    shape = (inputs.shape[1], int(labels.max()) + 1)
+    if transform is not None:
+        transform = jax.device_put(transform.astype(np.float32))
 
     def objective(flat):
+        coordinates = flat.reshape(start.shape).astype(np.float32)
         value, gradient = _value_and_gradient(
-            flat.reshape(shape).astype(np.float32), inputs, labels, penalty
+            coordinates, transform, inputs, labels, penalty
         )
         return float(value), np.asarray(gradient, np.float64).ravel()
 
     result = scipy.optimize.minimize(
         objective,
-        np.zeros(shape).ravel() if start is None else start.ravel(),
+        start.ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": _MAX_ITERATIONS},
     )
-    return result.x.reshape(shape)
+    return result.x.reshape(start.shape)
+
+
+def _objective(weights: Array, inputs: Array, labels: Array, penalty: float) -> Array:
+    """Mean cross-entropy + penalty/2 · ‖weights‖², bias free."""
+    # GPUs would round the factors to 10 bits, and the search would end early.
+    logits = jnp.matmul(inputs, weights, precision="highest")
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
 
 
 @jax.jit
 @jax.value_and_grad
-def _value_and_gradient(weights, inputs, labels, penalty):
-    losses = optax.softmax_cross_entropy_with_integer_labels(inputs @ weights, labels)
-    return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
+def _value_and_gradient(coordinates, transform, inputs, labels, penalty):
+    weights = coordinates
+    if transform is not None:
+        weights = jnp.matmul(transform, coordinates, precision="highest")
+    return _objective(weights, inputs, labels, penalty)
 
 
-def _predict(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    return (inputs @ weights).argmax(axis=1)
+@jax.jit
+def _gram(inputs: Array) -> Array:
+    return jnp.matmul(inputs.T, inputs, precision="highest") / len(inputs)
+
+
+def _classify(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    return (inputs @ weights.astype(np.float32)).argmax(axis=1)
+
+
+def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(predictions == labels))

@@ -1,7 +1,7 @@
 """What a run has trained, for use outside the run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from isojax.data import augment
+from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.method import CLOSED_FORM, closed_form_predictor
@@ -34,13 +35,69 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
     Raises:
       UsageError: if the folder holds no run or no such checkpoint.
     """
+    apply, variables, _ = load_encoder_and_step(workdir, step)
+    return apply, variables
+
+
+def load_encoder_and_step(
+    workdir: str | os.PathLike, step: int | None = None
+) -> tuple[Callable[[dict, Array], Array], dict, int]:
+    """What `load_encoder` returns, and the step of the checkpoint it is from."""
     network, config = _network(workdir)
-    checkpoints = Checkpoints(workdir)
     shapes = jax.eval_shape(lambda: _init(network, config))
     like = {kind: {"backbone": tree["backbone"]} for kind, tree in shapes.items()}
-    restored = checkpoints.restore(like, step)
-    checkpoints.close()
-    return _apply(network, config), _backbone(restored)
+    like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
+    with Checkpoints(workdir) as checkpoints:
+        restored = checkpoints.restore(like, step)
+    step = int(restored.pop("step"))
+    return _apply(network, config), _backbone(restored), step
+
+
+def load_probe(
+    workdir: str | os.PathLike, step: int, *, features: int, classes: int
+) -> Array:
+    """Weights of the online probe in a checkpoint.
+
+    Args:
+      workdir: the run's folder.
+      step: which checkpoint.
+      features: of the encoder.
+      classes: of the run's data set.
+
+    Returns:
+      Shape (features + 1, classes), as `probe_logits` takes them.
+
+    Raises:
+      UsageError: if there is no such checkpoint, or its probe has another shape.
+    """
+    weights = jax.ShapeDtypeStruct((features + 1, classes), jnp.float32)
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.restore({"probe": {"weights": weights}}, step)["probe"][
+            "weights"
+        ]
+
+
+def checkpoint_steps(
+    workdir: str | os.PathLike, wanted: Sequence[int] | None = None
+) -> list[int]:
+    """The steps of a run's checkpoints, ascending; of them those that are wanted.
+
+    Raises:
+      UsageError: if the folder holds no run or no checkpoint, or one is not there.
+    """
+    load_config(workdir)
+    there = Checkpoints(workdir).steps()
+    if not there:
+        raise UsageError(
+            f"there is no checkpoint in {workdir}; let train.py finish first"
+        )
+    for step in wanted or ():
+        if step not in there:
+            raise UsageError(
+                f"there is no checkpoint of step {step} in {workdir}; there are "
+                f"{', '.join(map(str, there))}"
+            )
+    return there if wanted is None else sorted(set(wanted))
 
 
 class Trained(NamedTuple):

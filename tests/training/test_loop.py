@@ -13,7 +13,7 @@ from configs import digits
 from isojax import parallel
 from isojax.data import Split, load_dataset
 from isojax.errors import UsageError
-from isojax.evaluation import evaluate_run, protocol
+from isojax.evaluation import Options, evaluate_run, protocol
 from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.training import (
     assembly,
@@ -238,6 +238,25 @@ def test_evaluation_writes_accuracies_and_baselines(finished):
         100,
         25,
     )
+
+
+def test_evaluation_over_training_and_with_few_labels(finished):
+    last = evaluate_run(finished, options=Options(("knn",)))
+    options = Options(("knn", "online"), (0.1, 1.0), "all")
+    result = evaluate_run(finished, options=options)
+    assert json.loads((finished / "linear_eval.json").read_text()) == result
+    steps = [point["step"] for point in result["curve"]]
+    assert steps == [6, 9]
+    assert result["step"] == 9
+    assert result["knn_accuracy"] == last["knn_accuracy"]
+    assert result["curve"][-1]["knn_accuracy"] == last["knn_accuracy"]
+    row = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    assert result["online_accuracy"] == pytest.approx(row["eval/online_accuracy"])
+    (few,) = result["label_fractions"]
+    assert 10 <= few["num_train"] < 20
+    assert (finished / "figures" / "accuracy.png").exists()
+    with pytest.raises(UsageError, match="no checkpoint of step 5 .* there are 6, 9"):
+        evaluate_run(finished, options=Options(steps=(5, 9)))
 
 
 def test_a_diverging_run_is_told_in_one_line(tmp_path):

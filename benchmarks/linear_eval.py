@@ -1,0 +1,136 @@
+"""How long the linear readout takes and how accurate it is, as a Markdown table.
+
+    python -m benchmarks.linear_eval [--json=FILE] [--repetitions=3] [--images=50000]
+
+The features are drawn: classes are clusters in 512 dimensions, whose spectrum falls as
+a power law, mixed by a rotation and cut off at zero as by a ReLU, so close together
+that 60 to 90% of 10,000 test images can be told. A repetition is the whole of
+`fit_linear_readout`: the penalty chosen among five on a fifth, and the fit on all.
+
+Where scikit-learn is installed, its LogisticRegression does the same in turn with the
+repetitions of isojax: the same split, penalties and standardised features. It penalises
+the sum of the losses, so that C = 1 / (images · penalty), and it spares the bias too.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.dynamics import markdown
+from isojax.data import Split, hold_out
+from isojax.evaluation import fit_linear_readout
+from isojax.evaluation.linear import PENALTIES
+
+FEATURES = 512
+TEST_IMAGES = 10_000
+# Number of classes, and how far their centres are apart.
+TASKS = ((10, 0.1), (100, 0.17))
+HAS_SKLEARN = importlib.util.find_spec("sklearn") is not None
+Sets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--images", type=int, default=50_000)
+    arguments = parser.parse_args()
+    columns = ["classes", "accuracy", "penalty", "seconds", "fastest to slowest"]
+    if HAS_SKLEARN:
+        columns += ["scikit-learn: accuracy", "penalty", "seconds", "ratio of seconds"]
+    rows, results = [], []
+    for classes, separation in TASKS:
+        sets = drawn_features(arguments.images, classes, separation)
+        fits = [by_isojax] + [by_sklearn] * HAS_SKLEARN
+        measured = alternate(fits, sets, arguments.repetitions)
+        ours, *theirs = measured
+        row = [f"{classes}", *cells(ours), spread(ours["seconds"])]
+        for other in theirs:
+            ratio = statistics.median(other["seconds"]) / statistics.median(
+                ours["seconds"]
+            )
+            row += [*cells(other), f"{ratio:.1f}"]
+        rows.append(row)
+        names = ("isojax", "scikit-learn")
+        results.append({"classes": classes, **dict(zip(names, measured, strict=False))})
+    print(f"{arguments.images:,} images, {FEATURES} features\n")
+    print(markdown(columns, rows), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def drawn_features(images: int, classes: int, separation: float) -> Sets:
+    """Training features (images, 512) with labels, and those of the test."""
+    rng = np.random.default_rng(0)
+    scales = np.arange(1, FEATURES + 1) ** -0.5
+    rotation = np.linalg.qr(rng.normal(size=(FEATURES, FEATURES)))[0]
+    centres = separation * rng.normal(size=(classes, FEATURES))
+    labels = rng.integers(classes, size=images + TEST_IMAGES).astype(np.int32)
+    hidden = (centres[labels] + rng.normal(size=(len(labels), FEATURES))) * scales
+    features = np.maximum(hidden @ rotation + 0.3, 0).astype(np.float32)
+    return features[:images], labels[:images], features[images:], labels[images:]
+
+
+def by_isojax(sets: Sets) -> tuple[float, float]:
+    """Accuracy and penalty of the library's readout."""
+    readout = fit_linear_readout(*sets)
+    return readout.accuracy, readout.penalty
+
+
+def by_sklearn(sets: Sets) -> tuple[float, float]:
+    """The same by scikit-learn."""
+    features, labels, test_features, test_labels = sets
+    fitting, held = hold_out(Split(features, labels), 0.2)
+    accuracies = [_sklearn_accuracy(*fitting, *held, p) for p in PENALTIES]
+    penalty = PENALTIES[int(np.argmax(accuracies))]
+    return _sklearn_accuracy(*sets, penalty), penalty
+
+
+def _sklearn_accuracy(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    penalty: float,
+) -> float:
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    model = LogisticRegression(C=1 / (len(labels) * penalty), max_iter=500)
+    model.fit((features - mean) / std, labels)
+    return float(model.score((test_features - mean) / std, test_labels))
+
+
+def alternate(
+    fits: list[Callable[[Sets], tuple[float, float]]], sets: Sets, repetitions: int
+) -> list[dict]:
+    """What each function gives and its seconds, called in turn."""
+    measured = [{"seconds": []} for _ in fits]
+    for _ in range(repetitions):
+        for fit, so_far in zip(fits, measured, strict=True):
+            start = time.perf_counter()
+            so_far["accuracy"], so_far["penalty"] = fit(sets)
+            so_far["seconds"].append(time.perf_counter() - start)
+    return measured
+
+
+def cells(measured: dict) -> list[str]:
+    """Accuracy, penalty and median seconds as the table shows them."""
+    seconds = statistics.median(measured["seconds"])
+    return [f"{measured['accuracy']:.4f}", f"{measured['penalty']:g}", f"{seconds:.1f}"]
+
+
+def spread(seconds: list[float]) -> str:
+    """The fastest and the slowest repetition."""
+    return f"{min(seconds):.1f} to {max(seconds):.1f}"
+
+
+if __name__ == "__main__":
+    main()
