@@ -18,6 +18,7 @@ from isojax import cli
 from isojax.errors import UsageError
 
 AXIS = "devices"
+AUTO = "auto"
 _CONNECT_SECONDS = 60
 # Variables that hold the number of processes where a launcher started several.
 _CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -35,7 +36,8 @@ def connect(
     MPI or a TPU pod shows more than one process, and does nothing elsewhere.
 
     Args:
-      coordinator: HOST:PORT where process 0 listens.
+      coordinator: HOST:PORT where process 0 listens; or "auto", alone, to leave it to
+        JAX to find the others, as on TPU virtual machines, which show no variables.
       num_processes: how many there are.
       process_id: which of them this is, from 0.
 
@@ -46,7 +48,9 @@ def connect(
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not _in_cluster():
         return
-    if given != (None, None, None):
+    if given == (AUTO, None, None):
+        coordinator = None
+    elif given != (None, None, None):
         _check_connection(coordinator, num_processes, process_id)
     # It would swallow the SIGTERM that ends a run.
     jax.config.update("jax_enable_preemption_service", False)
@@ -150,6 +154,11 @@ def in_first_process(action: Callable[[], None]) -> None:
 def device_count() -> int:
     """Devices that a step is spread over."""
     return jax.device_count()
+
+
+def local_device_count() -> int:
+    """Those of them that are this process's."""
+    return jax.local_device_count()
 
 
 def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
