@@ -218,7 +218,7 @@ def map_step(step: Callable) -> Callable:
     State, shared arrays and results are replicated, the batch is split along its first
     axis, and the state's memory is reused for the new state. The mapped step takes
     `wish` too, of which `metrics["wish"]` tells whether any process has it: so all
-    learn of it in the same step.
+    learn of it in the same step. Its `lower(state, batch, shared)` is that of JAX.
     """
 
     def agreeing_step(state: Any, batch: Any, shared: Any, wish: Array):
@@ -234,18 +234,24 @@ def map_step(step: Callable) -> Callable:
     )
     wishes: dict[bool, Array] = {}
 
+    def send_wish(wish: bool) -> Array:
+        if wish not in wishes:
+            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
+        return wishes[wish]
+
     def run(
         state: Any, batch: Any, shared: Any, *, wish: bool = False
     ) -> tuple[Any, dict[str, Array]]:
-        if wish not in wishes:
-            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
-        state, metrics = mapped(state, batch, shared, wishes[wish])
+        state, metrics = mapped(state, batch, shared, send_wish(wish))
         if jax.default_backend() == "cpu" and device_count() > 1:
             # The devices of a CPU share its threads: steps dispatched ahead take those
             # that a collective of the step before waits for, and all stand still.
             jax.block_until_ready(metrics)
         return state, metrics
 
+    run.lower = lambda state, batch, shared: mapped.lower(
+        state, batch, shared, send_wish(False)
+    )
     return run
 
 
