@@ -104,7 +104,7 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
 def run(
     main: Callable[..., None],
     *,
-    groups: Groups,
+    groups: Groups | None = None,
     notes: Mapping[str, str] | None = None,
     takes_arguments: bool = False,
 ) -> None:
@@ -123,7 +123,7 @@ def run(
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
-            print(_help(groups, notes or {}), end="")
+            print(_help(groups or {}, notes or {}), end="")
             sys.exit(0)
         parse = partial(parse_flags, takes_arguments=takes_arguments)
         return _or_exit(parse, argv)

@@ -27,17 +27,17 @@ def format_help(
         that are in none follow as "other".
       values: where the flags are defined.
       script: name of the module that defines them, as absl has it.
-      doc: the script's docstring: a summary, an indented paragraph that is its usage,
-        and more paragraphs.
+      doc: the script's docstring, in which an indented paragraph is its usage.
       notes: paragraphs after the flags, by title.
 
     Returns:
       Lines as wide as the terminal, or as $COLUMNS says, at most 100 characters.
     """
-    summary, usage, *more = (textwrap.dedent(part) for part in doc.split("\n\n"))
+    parts = doc.split("\n\n")
+    usage = [part for part in parts if part.startswith(" ")]
     parser = argparse.ArgumentParser(
-        usage=_escape(_wrap_usage(usage)),
-        description=_escape(" ".join([summary, *more])),
+        usage=_escape(_wrap_usage(" ".join(usage) or f"python {script}")),
+        description=_escape(" ".join(part for part in parts if part not in usage)),
         formatter_class=_Formatter,
         add_help=False,
     )
