@@ -48,7 +48,7 @@ OFFICIAL = "official"
 def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     """All fields, with the paper's recipe (Halvagal et al. 2023, appendix D)."""
     config = ConfigDict()
-    config.preset = preset or DEFAULT_PRESET
+    config.preset = preset or DEFAULT_PRESET  # a name for the rest
     config.seed = 0  # of parameters, views and the order of images
     config.epochs = 1000  # passes over the images of data.pretrain_split
     config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
@@ -141,12 +141,13 @@ def set_simclr_augmentation(
     augment.contrast = 0.8 * strength  # the same
     augment.saturation = 0.8 * strength  # the same
     augment.hue = 0.2 * strength  # largest shift, part of the colour circle
-    augment.grayscale_probability = 0.2
-    augment.blur_probability = blur_probability
+    augment.grayscale_probability = 0.2  # of a view without colour
+    augment.blur_probability = blur_probability  # of a blurred view
     augment.blur_sigma = (0.1, 2.0)  # smallest and largest, pixels
     augment.solarize_probability = 0.0  # inverts values above 0.5
     is_official = config.preset.startswith(OFFICIAL)
-    config.augment_view2.solarize_probability = 0.2 if is_official else 0.0
+    solarize = 0.2 if is_official else 0.0
+    config.augment_view2.solarize_probability = solarize  # of view 2
 
 
 def _use_official_recipe(config: ConfigDict) -> None:
