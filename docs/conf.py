@@ -23,6 +23,7 @@ author = "The isojax authors"
 copyright = "the isojax authors, Apache-2.0"
 version = release = isojax.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+highlight_language = "text"  # of blocks without a language
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath"]
@@ -30,9 +31,11 @@ myst_heading_anchors = 3
 
 autoclass_content = "both"
 autodoc_typehints_format = "short"
-napoleon_use_ivar = True
 napoleon_use_rtype = False
-python_maximum_signature_line_length = 80
+napoleon_attr_annotations = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+add_module_names = False
+python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = f"isojax {version}"
@@ -65,7 +68,9 @@ def _escape(app, what, name, member, options, lines: list[str]) -> None:
 def _shorten(app, what, name, member, options, signature, returned):
     """Leaves out what Flax adds to every module."""
     if signature:
-        signature = re.sub(r", parent: [^=]*= <[^>]*>, name: [^=]*= None", "", signature)
+        signature = re.sub(
+            r", parent: [^=]*= <[^>]*>, name: [^=]*= None", "", signature
+        )
     return signature, returned
 
 

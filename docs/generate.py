@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 MARK = re.compile(r"^<!-- generated: (\w+)(.*) -->$", re.MULTILINE)
@@ -48,33 +46,40 @@ def fill(page: str, text: str) -> str:
 
 
 def meanings() -> dict[str, str]:
-    """What each config field means, from the comments of the config files."""
+    """What each field and section of a config means, in the order of base.py.
+
+    From the comments of the config files, and the choices that a method has.
+    """
     from isojax.training.method import CHOICES
 
-    found = {
-        f"method.{name}": f"one of {', '.join(choices)}"
-        for name, choices in CHOICES.items()
-    }
+    found: dict[str, str] = {}
     for file in ("base.py", "digits.py"):
-        source = (ROOT / "configs" / file).read_text()
-        for name, comment in _commented_fields(source):
-            found.setdefault(name, comment)
+        for name, comment in _set_fields((ROOT / "configs" / file).read_text()):
+            found[name] = found.get(name) or comment
+            if name == "method":  # its first fields are set by the preset
+                for field, choices in CHOICES.items():
+                    found[f"method.{field}"] = f"one of {', '.join(choices)}"
     return found
 
 
 def config_fields() -> str:
     """A table of fields for every section of a config."""
-    paper, digits = (_flat(name) for name in (_PAPER, "digits"))
+    paper, digits = _flat(_PAPER), _flat("digits")
     meaning = meanings()
-    sections: dict[str, list[str]] = {}
-    for name in [*paper, *(name for name in digits if name not in paper)]:
-        section = name.rpartition(".")[0]
-        row = [f"`{name}`", _value(paper, name), _value(digits, name), meaning[name]]
-        sections.setdefault(section, []).append(_row(row))
+    known = list(meaning)
+    names = sorted({*paper, *digits}, key=known.index)
+    sections = sorted(
+        {_section(name) for name in names}, key=lambda s: known.index(s) + 1 if s else 0
+    )
     head = [_row(["field", "the paper's", "digits", "meaning"]), _row(["---"] * 4)]
     parts = []
-    for section, rows in sections.items():
+    for section in sections:
         title = f"`config.{section}`" if section else "`config`"
+        rows = [
+            _row([f"`{n}`", _value(paper, n), _value(digits, n), meaning[n]])
+            for n in names
+            if _section(n) == section
+        ]
         about = meaning.get(section, "")
         parts.append("\n".join([f"## {title}", "", about, "", *head, *rows]))
     return "\n\n".join(parts)
@@ -85,8 +90,9 @@ def config_files() -> str:
     configs = {name: _flat(name) for name in (_PAPER, *_OTHERS)}
     names = [
         name
-        for name in configs[_PAPER]
-        if len({_value(config, name) for config in configs.values()}) > 1
+        for name in meanings()
+        if name in configs[_PAPER]
+        and len({_value(config, name) for config in configs.values()}) > 1
     ]
     rows = [
         _row([f"`{name}`", *(_value(config, name) for config in configs.values())])
@@ -139,8 +145,8 @@ def toctree(page: str, text: str) -> str:
     return "\n".join(["```{toctree}", ":hidden:", *own, "```"])
 
 
-def _commented_fields(source: str) -> Iterator[tuple[str, str]]:
-    """Yields fields that a config file sets, each with the comment beside or above."""
+def _set_fields(source: str) -> Iterator[tuple[str, str]]:
+    """Yields what a config file sets, each with the comment beside it or above."""
     lines = source.splitlines()
     beside = {
         token.start[0]: token.string.lstrip("# ")
@@ -157,36 +163,32 @@ def _commented_fields(source: str) -> Iterator[tuple[str, str]]:
         while lines[number].lstrip().startswith("#"):
             above.insert(0, lines[number].lstrip("# "))
             number -= 1
-        comment = beside.get(node.end_lineno, " ".join(above))
-        if comment:
-            yield _ROOTS[root] + field, comment
+        yield _ROOTS[root] + field, beside.get(node.end_lineno, " ".join(above))
 
 
 def _flat(name: str) -> dict[str, Any]:
     """The fields of a config file by dotted name."""
-
-    def flatten(config: ConfigDict, prefix: str) -> Iterator[tuple[str, Any]]:
-        for field, value in config.items():
-            if isinstance(value, ConfigDict):
-                yield from flatten(value, f"{prefix}{field}.")
-            else:
-                yield prefix + field, value
+    from isojax.training.workdir import flat_fields
 
     config = importlib.import_module(f"configs.{name}").get_config()
-    flat = dict(flatten(config, ""))
-    # Sections in one piece, those without a name first.
-    order = list(dict.fromkeys(field.rpartition(".")[0] for field in flat))
-    order.sort(key=bool)
-    return dict(sorted(flat.items(), key=lambda f: order.index(f[0].rpartition(".")[0])))
+    return {
+        field: value
+        for field, value in flat_fields(config).items()
+        if value is not None
+    }
+
+
+def _section(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _value(config: dict[str, Any], name: str) -> str:
     if name not in config:
         return ""
     value = config[name]
-    values = value if isinstance(value, tuple) else (value,)
+    values = value if isinstance(value, list) else [value]
     text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
-    return f"`({text})`" if isinstance(value, tuple) else f"`{text}`"
+    return f"`({text})`" if isinstance(value, list) else f"`{text}`"
 
 
 def _row(cells: list[str]) -> str:
