@@ -48,7 +48,7 @@ OFFICIAL = "official"
 def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     """All fields, with the paper's recipe (Halvagal et al. 2023, appendix D)."""
     config = ConfigDict()
-    config.preset = preset or DEFAULT_PRESET  # a name for the rest
+    config.preset = preset or DEFAULT_PRESET  # as given after the file
     config.seed = 0  # of parameters, views and the order of images
     config.epochs = 1000  # passes over the images of data.pretrain_split
     config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
@@ -63,11 +63,11 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # other. That changes the numbers: each part is normalised by its own statistics
     # (isojax/training/microbatches.py).
     config.microbatches = 1
-    config.checkpoint_every_epochs = 10  # and at the end
-    config.on_collapse = "warn"  # or "stop"
+    config.checkpoint_every_epochs = 10  # and one at the end
+    config.on_collapse = "warn"  # tells of it; "stop" ends the run
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep_last = 2  # so that a damaged one costs one interval
+    config.checkpoint.keep_last = 2  # two, so that a damaged one costs one interval
     # Those of every so many epochs are kept for good, to look back at; 0 for none.
     config.checkpoint.keep_every_epochs = 0
 
@@ -98,7 +98,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.optimizer.momentum = 0.9  # part of the old direction kept at a step
     config.optimizer.weight_decay = 4e-4  # SGD: on every parameter, as PyTorch's
     config.optimizer.trust_coefficient = 0.02  # of LARS
-    config.optimizer.warmup_epochs = 10.0  # may be part of one
+    config.optimizer.warmup_epochs = 10.0  # of a rising rate; may be a fraction
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
     config.data = ConfigDict()
@@ -138,8 +138,8 @@ def set_simclr_augmentation(
     augment.flip_probability = 0.5  # left to right
     augment.jitter_probability = 0.8  # of the next four, in random order
     augment.brightness = 0.8 * strength  # largest deviation of the factor from 1
-    augment.contrast = 0.8 * strength  # the same
-    augment.saturation = 0.8 * strength  # the same
+    augment.contrast = 0.8 * strength  # as brightness
+    augment.saturation = 0.8 * strength  # as brightness
     augment.hue = 0.2 * strength  # largest shift, part of the colour circle
     augment.grayscale_probability = 0.2  # of a view without colour
     augment.blur_probability = blur_probability  # of a blurred view

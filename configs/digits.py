@@ -36,9 +36,8 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.augment.kind = "affine"
     config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
     config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height
-    config.augment.rotation = (
-        18.0  # degrees; this and the next: the largest, either way
-    )
+    # Degrees. This and the next are the largest deviations, either way.
+    config.augment.rotation = 18.0
     config.augment.log_scale = 0.15  # logarithm of the size
     config.augment.log_aspect = 0.12  # logarithm of width over height
     config.augment.shear = 0.25  # columns a row

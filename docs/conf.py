@@ -35,7 +35,7 @@ napoleon_use_rtype = False
 napoleon_attr_annotations = False
 napoleon_custom_sections = [("Attributes", "params_style")]
 add_module_names = False
-python_maximum_signature_line_length = 100
+python_maximum_signature_line_length = 160
 
 html_theme = "furo"
 html_title = f"isojax {version}"
