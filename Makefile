@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test torture lint results figures notebooks docs clean
+.PHONY: setup demo test torture lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -13,6 +13,7 @@ help:
 	@echo "make torture    the slow tests: kill runs, damage their files (minutes)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
+	@echo "make bench      time everything, beside PyTorch (an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
 	@echo "make notebooks  run the notebooks anew, from their texts"
 	@echo "make docs       build the documentation, docs/_build/html"
@@ -48,6 +49,11 @@ results: setup
 	  --methods=directpred,isoloss --ema=false --seeds=3
 	cp results/runs/runs.csv results/digits.csv
 	cp results/runs/table.md results/digits.md
+
+bench: setup
+	$(BIN)/pip install --quiet -r requirements-bench.txt
+	for name in startup predictor train_step augment dynamics linear_eval; do \
+	  echo "## $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 figures: setup
 	$(BIN)/python -m benchmarks.figures

@@ -38,8 +38,9 @@ _FORK_FROM = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Process 0, where several train together. TPU pods, Slurm and Open MPI need none "
-    "of these three flags; python -m isojax.launch gives them.",
+    "Process 0, where several train together. Slurm and Open MPI need none of these "
+    "three flags, TPU virtual machines --coordinator=auto alone, and "
+    "python -m isojax.launch gives them.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")

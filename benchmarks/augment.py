@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.dynamics import markdown
+from benchmarks.timing import markdown
 from isojax.data.augment import random_views
 
 BATCH = 256

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.timing import markdown
 from isojax.dynamics import simulate_network, solve_eigenvalues
 from isojax.dynamics.flow import FLOWS
 
@@ -168,12 +169,6 @@ def seconds_of(run: Callable[..., object], *args: object) -> float:
     start = time.perf_counter()
     jax.block_until_ready(run(*args))
     return time.perf_counter() - start
-
-
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 if __name__ == "__main__":

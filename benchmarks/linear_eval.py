@@ -14,7 +14,6 @@ the sum of the losses, so that C = 1 / (images · penalty), and it spares the bi
 
 import argparse
 import importlib.util
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.dynamics import markdown
+from benchmarks.timing import markdown, write_json
 from isojax.data import Split, hold_out
 from isojax.evaluation import fit_linear_readout
 from isojax.evaluation.linear import PENALTIES
@@ -62,8 +61,7 @@ def main() -> None:
         results.append({"classes": classes, **dict(zip(names, measured, strict=False))})
     print(f"{arguments.images:,} images, {FEATURES} features\n")
     print(markdown(columns, rows), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    write_json(arguments.json, results)
 
 
 def drawn_features(images: int, classes: int, separation: float) -> Sets:

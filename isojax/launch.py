@@ -36,8 +36,8 @@ def main() -> None:
 def launch(command: list[str], *, processes: int) -> int:
     """Starts a script in several processes that find each other, and waits for them.
 
-    SIGINT and SIGTERM are handed on; a second one ends all at once. Where one process
-    fails the others are ended too.
+    SIGINT and SIGTERM are handed on, and a terminal that closes as SIGTERM; a second
+    signal ends all at once. Where one process fails the others are ended too.
 
     Args:
       command: a Python script and its flags; `--coordinator`, `--num_processes` and
@@ -93,11 +93,13 @@ def _hand_on_signals(started: list[subprocess.Popen]) -> list[int]:
 
     def hand_on(number, _):
         came.append(number)
+        number = signal.SIGTERM if number == signal.SIGHUP else number
         for process in started:
             process.send_signal(number if len(came) == 1 else signal.SIGKILL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, hand_on)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, hand_on)
     return came
 
 

@@ -18,6 +18,7 @@ from isojax import cli
 from isojax.errors import UsageError
 
 AXIS = "devices"
+AUTO = "auto"
 _CONNECT_SECONDS = 60
 # Variables that hold the number of processes where a launcher started several.
 _CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -35,7 +36,8 @@ def connect(
     MPI or a TPU pod shows more than one process, and does nothing elsewhere.
 
     Args:
-      coordinator: HOST:PORT where process 0 listens.
+      coordinator: HOST:PORT where process 0 listens; or "auto", alone, to leave it to
+        JAX to find the others, as on TPU virtual machines, which show no variables.
       num_processes: how many there are.
       process_id: which of them this is, from 0.
 
@@ -46,7 +48,9 @@ def connect(
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not _in_cluster():
         return
-    if given != (None, None, None):
+    if given == (AUTO, None, None):
+        coordinator = None
+    elif given != (None, None, None):
         _check_connection(coordinator, num_processes, process_id)
     # It would swallow the SIGTERM that ends a run.
     jax.config.update("jax_enable_preemption_service", False)
@@ -152,6 +156,11 @@ def device_count() -> int:
     return jax.device_count()
 
 
+def local_device_count() -> int:
+    """Those of them that are this process's."""
+    return jax.local_device_count()
+
+
 def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
     """Refuses a global batch that does not divide evenly.
 
@@ -209,7 +218,7 @@ def map_step(step: Callable) -> Callable:
     State, shared arrays and results are replicated, the batch is split along its first
     axis, and the state's memory is reused for the new state. The mapped step takes
     `wish` too, of which `metrics["wish"]` tells whether any process has it: so all
-    learn of it in the same step.
+    learn of it in the same step. Its `lower(state, batch, shared)` is that of JAX.
     """
 
     def agreeing_step(state: Any, batch: Any, shared: Any, wish: Array):
@@ -225,18 +234,24 @@ def map_step(step: Callable) -> Callable:
     )
     wishes: dict[bool, Array] = {}
 
+    def send_wish(wish: bool) -> Array:
+        if wish not in wishes:
+            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
+        return wishes[wish]
+
     def run(
         state: Any, batch: Any, shared: Any, *, wish: bool = False
     ) -> tuple[Any, dict[str, Array]]:
-        if wish not in wishes:
-            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
-        state, metrics = mapped(state, batch, shared, wishes[wish])
+        state, metrics = mapped(state, batch, shared, send_wish(wish))
         if jax.default_backend() == "cpu" and device_count() > 1:
             # The devices of a CPU share its threads: steps dispatched ahead take those
             # that a collective of the step before waits for, and all stand still.
             jax.block_until_ready(metrics)
         return state, metrics
 
+    run.lower = lambda state, batch, shared: mapped.lower(
+        state, batch, shared, send_wish(False)
+    )
     return run
 
 

@@ -95,6 +95,7 @@ SCRIPTS = {
     "eval_linear.py": ["run:", "what is measured:", "--config.data.FIELD=VALUE"],
     "isojax.export": ["file:", "--format=FORMAT"],
     "isojax.report": ["--workdir=DIR", "--output=FILE"],
+    "isojax.profile": ["measurement:", "--trace=DIR"],
     "isojax.sweep": ["what is trained:", "--seeds=N"],
     "isojax.launch": ["--processes N"],
 }

@@ -88,15 +88,22 @@ def test_an_error_of_all_is_told_once(start):
     assert (launched.returncode, err) == (1, "error: all the same\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_every_process_once(start, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "arrives"),
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM),
+    ],
+)
+def test_a_signal_reaches_every_process_once(start, tmp_path, number, arrives):
     launched = start("--wait=1")
     await_ready(tmp_path)
     launched.send_signal(number)
     launched.communicate(timeout=60)
     assert launched.returncode == 0
     got = [(tmp_path / f"{n}.got").read_text() for n in range(3)]
-    assert got == [f"{int(number)} "] * 3
+    assert got == [f"{int(arrives)} "] * 3
 
 
 def test_a_second_signal_ends_processes_that_do_not_listen(start, tmp_path):

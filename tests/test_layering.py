@@ -28,6 +28,7 @@ LAYERS = {
     "interop": 3,
     "export": 4,
     "report": 4,
+    "profile": 4,
     "sweep": 4,
     "sweeps": 4,
 }

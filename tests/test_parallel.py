@@ -65,6 +65,8 @@ def test_several_processes_are_seen_in_the_environment(monkeypatch, variables, s
     monkeypatch.setattr(parallel.jax.config, "update", lambda *a: None)
     parallel.connect()
     assert calls == ([(None, None, None)] if several else [])
+    parallel.connect("auto")  # as JAX finds them, seen or not
+    assert calls[-1] == (None, None, None) and len(calls) == 1 + several
 
 
 def test_one_process_agrees_with_itself():

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from isojax.errors import UsageError
 from isojax.files import write_atomically
 
 VERSION = 1  # raise it when the same split would be decoded differently
@@ -124,11 +125,20 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
 
 @contextlib.contextmanager
 def only_one_process(lock: Path) -> Iterator[None]:
-    """Holds a lock file, for which it waits."""
+    """Holds a lock file, for which it waits.
+
+    Raises:
+      UsageError: if the disk knows no locks.
+    """
     with open(lock, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("Waiting for the run that prepares the same images ...", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise UsageError(
+                f"{lock.parent} is on a disk without file locks ({error.strerror}); "
+                "name a folder on another by --data_dir"
+            ) from error
         yield

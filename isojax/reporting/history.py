@@ -10,7 +10,6 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import write_atomically
-from isojax.modes import match_modes, order_of_values
 
 FILES = ("metrics.jsonl", "spectrum.npz")
 
@@ -76,6 +75,8 @@ class History:
             self._modes = saved["modes"]
         elif correlation is not None:
             _, eigenvectors = np.linalg.eigh(correlation)
+            from isojax.modes import order_of_values  # with chex comes JAX
+
             self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
 
     def append(
@@ -113,6 +114,8 @@ class History:
             return np.full_like(eigenvalues, np.nan)
         order = np.arange(len(eigenvalues))
         if self._modes is not None:
+            from isojax.modes import match_modes  # with chex comes JAX
+
             order = match_modes(self._modes, eigenvectors)
         self._modes = _in_order(eigenvectors, order)
         return eigenvalues[order]

@@ -8,9 +8,10 @@ from ml_collections import ConfigDict
 
 from isojax.evaluation.protocol import RESULT_FILE
 from isojax.reporting import History
+from isojax.reporting.collapse import is_collapsed
 from isojax.sweeps.plan import Run
 from isojax.sweeps.records import read_json, read_record, recorded_names
-from isojax.training.health import REPORT_FILE, is_collapsed
+from isojax.training.health import REPORT_FILE
 from isojax.training.workdir import CONFIG_FILE, load_config
 
 HARDWARE_FILE = "hardware.json"

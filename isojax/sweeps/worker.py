@@ -24,7 +24,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
 
 def main() -> None:
     """Trains and evaluates the run that the flags describe."""
-    from isojax.compilation import keep_programs
+    from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
     from isojax.evaluation.protocol import RESULT_FILE
     from isojax.files import write_atomically
@@ -34,6 +34,7 @@ def main() -> None:
     from isojax.training.stopping import StopRequest
 
     _end_with_parent()
+    choose_kernels()
     workdir = Path(_WORKDIR.value)
     for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)

@@ -18,7 +18,9 @@ _SAMPLED_IMAGES = 1000
 def check_agreement(
     config: ConfigDict, dataset: Dataset, **places: str | os.PathLike | None
 ) -> None:
-    """Refuses processes that differ in config, data or folders; every process calls it.
+    """Refuses processes that differ in config, data, folders or number of devices.
+
+    Every process calls it.
 
     Args:
       config: of the run.
@@ -31,6 +33,7 @@ def check_agreement(
     flags = {f"--{name}": place and os.fspath(place) for name, place in places.items()}
     here = {
         "config": {f"config.{n}": v for n, v in flat_fields(config).items()} | flags,
+        "devices": parallel.local_device_count(),
         "data": [_fingerprint(dataset.pretrain), _fingerprint(dataset.evaluation)],
     }
     first, *others = (json.loads(said) for said in parallel.gather(json.dumps(here)))
@@ -44,6 +47,11 @@ def check_agreement(
             raise UsageError(
                 f"process {number} was started otherwise than process 0: "
                 f"{', '.join(differing)}; start all with the same flags"
+            )
+        if other["devices"] != first["devices"]:
+            raise UsageError(
+                f"process {number} has {other['devices']} devices, process 0 "
+                f"{first['devices']}; give all the same number"
             )
         if other["data"] != first["data"]:
             raise UsageError(

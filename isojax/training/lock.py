@@ -33,6 +33,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
         owner = {
             "process": os.getpid(),
             "host": socket.gethostname(),
+            "processes": _process_space(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         os.ftruncate(file, 0)
@@ -74,8 +75,12 @@ def _read_owner(file: int) -> dict:
 
 
 def _has_ended(owner: dict) -> bool:
-    """Whether the owner is known to live no more; on another host nothing is known."""
-    if owner.get("host") != socket.gethostname() or "process" not in owner:
+    """Whether the owner is known to live no more.
+
+    Nothing is known of another host, or of a container that numbers its own processes.
+    """
+    here = (socket.gethostname(), _process_space())
+    if (owner.get("host"), owner.get("processes")) != here or "process" not in owner:
         return False
     try:
         os.kill(int(owner["process"]), 0)
@@ -84,3 +89,11 @@ def _has_ended(owner: dict) -> bool:
     except (PermissionError, ValueError):
         pass
     return False
+
+
+def _process_space() -> str:
+    """Names what this process's number counts in; nothing where it is not known."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

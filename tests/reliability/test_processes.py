@@ -71,6 +71,12 @@ config.epochs += number
 said["other config"] = refusal(lambda: check_agreement(config, dataset))
 config.epochs -= number
 dataset.pretrain.images[0] += number
+dataset.pretrain.images[0] -= number
+here = parallel.local_device_count()
+parallel.local_device_count = lambda: here + number
+said["other devices"] = refusal(lambda: check_agreement(config, dataset))
+parallel.local_device_count = lambda: here
+dataset.pretrain.images[0] += number
 said["other data"] = refusal(lambda: check_agreement(config, dataset))
 (folder / f"{number}.json").write_text(json.dumps(said))
 """
@@ -117,3 +123,4 @@ def test_another_config_or_other_data_is_refused_in_both(said):
         assert process["agree"] is None
         assert "config.epochs (50, there 51)" in process["other config"]
         assert "process 1 has other images" in process["other data"]
+        assert "process 1 has 2 devices, process 0 1" in process["other devices"]

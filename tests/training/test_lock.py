@@ -63,20 +63,29 @@ def test_a_lock_with_strange_content_is_still_a_lock(tmp_path, content):
         pass
 
 
+HERE, SPACE = socket.gethostname(), os.readlink("/proc/self/ns/pid")
+
+
 @pytest.mark.parametrize(
-    ("host", "taken"), [(socket.gethostname(), True), ("elsewhere", False)]
+    ("host", "space", "taken"),
+    [
+        (HERE, SPACE, True),
+        ("elsewhere", SPACE, False),
+        (HERE, "another container's", False),
+    ],
 )
-def test_a_lock_that_only_a_child_of_an_ended_run_holds(tmp_path, host, taken):
-    """Known to be stale on this host alone."""
+def test_a_lock_that_only_a_child_of_an_ended_run_holds(tmp_path, host, space, taken):
+    """Known to be stale on this host, and among the same processes, alone."""
     ended = subprocess.Popen(["true"])
     ended.wait()
     path = tmp_path / LOCK_FILE
-    path.write_text(json.dumps({"process": ended.pid, "host": host, "since": "1"}))
+    owner = {"process": ended.pid, "host": host, "processes": space, "since": "1"}
+    path.write_text(json.dumps(owner))
     with path.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if taken:
             with run_lock(tmp_path):
                 assert str(os.getpid()) in path.read_text()
         else:
-            with pytest.raises(UsageError, match=f"{ended.pid} on elsewhere"):
+            with pytest.raises(UsageError, match=f"{ended.pid} on {host}"):
                 run_lock(tmp_path).__enter__()

@@ -52,7 +52,7 @@ def small_data():
 def _small_run(small_data, tiny_network):
     """Every run here has the small data and a network that compiles in a second."""
 
-    def build(model, *, predictor, axis_name=None):
+    def build(model, *, predictor, axis_name=None, **_):
         return tiny_network(predictor, axis_name)
 
     with pytest.MonkeyPatch.context() as patch:

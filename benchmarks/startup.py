@@ -1,0 +1,74 @@
+"""How long it takes until something happens, as a Markdown table.
+
+    python -m benchmarks.startup [--json=FILE]
+
+Whole commands: `train.py --help`; and the demo's command up to the line of its first
+epoch, which is cut to one step: the first time, and again with the compiled programs
+that the first has kept. Medians over repetitions, with the fastest and the slowest.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timing import (
+    Timing,
+    markdown,
+    median,
+    parse_arguments,
+    spread,
+    write_json,
+)
+
+ROOT = Path(__file__).parent.parent
+REPETITIONS = 5
+FIRST_STARTS = 2
+
+
+def main() -> None:
+    """Prints the table."""
+    arguments = parse_arguments(__doc__)
+    timings: dict[str, list[Timing]] = {"train.py --help": []}
+    for _ in range(REPETITIONS):
+        timings["train.py --help"].append(seconds_until(["train.py", "--help"], ""))
+    first = timings.setdefault("first step, first start", [])
+    again = timings.setdefault("first step, later start", [])
+    for _ in range(FIRST_STARTS):
+        with tempfile.TemporaryDirectory() as folder:
+            first.append(first_step(f"{folder}/first"))
+            again += [first_step(f"{folder}/{n}") for n in range(REPETITIONS)]
+    rows = [
+        [name, f"{median(of_one).wall:.2f}", spread(of_one)]
+        for name, of_one in timings.items()
+    ]
+    print(markdown(["until", "seconds", "fastest to slowest"], rows))
+    walls = {name: [timing.wall for timing in ts] for name, ts in timings.items()}
+    write_json(arguments.json, walls)
+
+
+def first_step(workdir: str) -> Timing:
+    """Time to the line of an epoch of one step."""
+    command = ["train.py", f"--workdir={workdir}", "--config.steps=1"]
+    return seconds_until(command, "epoch 1/")
+
+
+def seconds_until(command: list[str], beginning: str) -> Timing:
+    """Time until a script prints a line with this beginning, or any line."""
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith(beginning):
+                break
+        else:
+            raise SystemExit(f"{' '.join(command)} ended without {beginning!r}")
+        seconds = time.perf_counter() - start
+        process.kill()
+    return Timing(seconds, float("nan"))  # the child's processor time is not known
+
+
+if __name__ == "__main__":
+    main()

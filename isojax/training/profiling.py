@@ -1,0 +1,128 @@
+"""What a training step costs: operations, bytes, collectives and time."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from isojax import parallel
+from isojax.errors import UsageError
+from isojax.training.rehearsal import Rehearsal
+
+_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
+# Floating-point operations a second of one device, as its maker gives them for dense
+# products of bfloat16, by the beginning of the device's kind.
+PEAKS = {
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+}
+
+
+class Profile(NamedTuple):
+    """Costs of a step on one device.
+
+    Attributes:
+      flops: floating-point operations of the program before XLA changes it.
+      bytes_accessed: read and written by the compiled program, by XLA's estimate; None
+        where it gives none.
+      memory: bytes at most at a time for what is computed inside, without the state.
+      collectives: how many the compiled program has, by kind.
+      seconds: median of the timed steps.
+      seconds_to_compile: of the program.
+    """
+
+    flops: float
+    bytes_accessed: float | None
+    memory: int
+    collectives: dict[str, int]
+    seconds: float
+    seconds_to_compile: float
+
+
+def profile_step(
+    config: ConfigDict, *, steps: int, trace: str | Path | None = None
+) -> Profile:
+    """Compiles a run's step, times it on random images, and reads its program.
+
+    Args:
+      config: of the run.
+      steps: timed, after one that is not.
+      trace: folder for a trace of them, which TensorBoard's and XProf's viewers read.
+
+    Returns:
+      The costs.
+
+    Raises:
+      UsageError: if the config cannot be run, or `steps` is not positive.
+    """
+    if steps < 1:
+        raise UsageError(f"--steps={steps}: set it above 0")
+    rehearsal = Rehearsal(config)
+    start = time.perf_counter()
+    compiled = rehearsal.compiled_as.compile()
+    seconds_to_compile = time.perf_counter() - start
+    jax.block_until_ready(rehearsal.step())
+    if trace is not None:
+        jax.profiler.start_trace(str(trace))
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        jax.block_until_ready(rehearsal.step())
+        seconds.append(time.perf_counter() - start)
+    if trace is not None:
+        jax.profiler.stop_trace()
+    program = compiled.as_text()
+    counts = {
+        kind: len(re.findall(rf" {kind}(?:-start)?\(", program))
+        for kind in _COLLECTIVES
+    }
+    return Profile(
+        flops=rehearsal.compiled_as.cost_analysis()["flops"],
+        bytes_accessed=compiled.cost_analysis().get("bytes accessed"),
+        memory=compiled.memory_analysis().temp_size_in_bytes,
+        collectives={kind: count for kind, count in counts.items() if count},
+        seconds=statistics.median(seconds),
+        seconds_to_compile=seconds_to_compile,
+    )
+
+
+def describe_profile(profile: Profile, config: ConfigDict) -> str:
+    """The costs in lines to print."""
+    kind = jax.devices()[0].device_kind
+    collectives = ", ".join(f"{n} {name}" for name, n in profile.collectives.items())
+    per_second = profile.flops / profile.seconds
+    lines = [
+        f"a step of batch {config.batch_size} in {config.precision} on "
+        f"{parallel.device_count()} device(s), {kind}",
+        f"  time         {profile.seconds * 1e3:,.1f} ms, "
+        f"{config.batch_size / profile.seconds:,.0f} images/s",
+        f"  operations   {profile.flops / 1e9:,.1f} GFLOP a device, "
+        f"{per_second / 1e9:,.0f} GFLOP/s",
+        f"  memory       {profile.memory / 1e6:,.0f} MB of arrays inside, a device",
+        f"  collectives  {collectives or 'none'}",
+        f"  compiled in  {profile.seconds_to_compile:,.1f} s",
+    ]
+    if profile.bytes_accessed:
+        lines.insert(
+            3,
+            f"  bytes        {profile.bytes_accessed / 1e9:,.1f} GB accessed, by XLA's "
+            f"estimate; {profile.flops / profile.bytes_accessed:,.1f} FLOP a byte",
+        )
+    peak = next((peak for name, peak in PEAKS.items() if kind.startswith(name)), None)
+    if peak is not None:
+        lines.insert(
+            3,
+            f"  utilisation  {per_second / peak:.1%} of the device's "
+            f"{peak / 1e12:,.0f} TFLOP/s in bfloat16",
+        )
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax.errors import UsageError
+from isojax.training import profiling
+from isojax.training.profiling import describe_profile, profile_step
+
+
+def small(**fields):
+    config = ConfigDict(digits.get_config().to_dict())
+    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 4})
+    config.batch_size = 8
+    config.update(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return profile_step(small(), steps=2)
+
+
+def test_the_operations_are_those_of_the_networks_and_a_little_more(profile):
+    """By hand: convolutions of both views, online thrice and target once."""
+    maps = {14: [(9, 1, 4)], 7: 4 * [(9, 4, 4)]}
+    for side, inputs in ((4, 4), (2, 8), (1, 16)):
+        outputs = 2 * inputs
+        maps[side] = [(9, inputs, outputs), (1, inputs, outputs)]
+        maps[side] += 3 * [(9, outputs, outputs)]
+    forward = sum(
+        2 * side**2 * kernel * inputs * outputs
+        for side, layers in maps.items()
+        for kernel, inputs, outputs in layers
+    )
+    images_a_device = 8 / jax.device_count()
+    # Padding's products are not counted, augmentation and normalisation are.
+    assert 0.5 < profile.flops / (2 * 4 * forward * images_a_device) < 4
+
+
+def test_the_collectives_are_sums_over_devices(profile):
+    assert set(profile.collectives) == {"all-reduce"}
+    assert "all-reduce" in describe_profile(profile, small())
+
+
+def test_utilisation_is_told_where_the_peak_is_known(profile, monkeypatch):
+    assert "utilisation" not in describe_profile(profile, small())
+    kind = jax.devices()[0].device_kind
+    rate = profile.flops / profile.seconds
+    monkeypatch.setattr(profiling, "PEAKS", {kind: 4 * rate})
+    assert "utilisation  25.0% of" in describe_profile(profile, small())
+    assert np.isfinite(rate)
+
+
+def test_nothing_to_time_or_to_divide_is_refused():
+    with pytest.raises(UsageError, match="--steps=0: set it above 0"):
+        profile_step(small(), steps=0)
+    with pytest.raises(UsageError, match="config.batch_size=6 is not divisible"):
+        profile_step(small(batch_size=6), steps=1)
