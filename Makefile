@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test torture lint results bench figures notebooks clean
+.PHONY: setup demo test torture lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -16,7 +16,8 @@ help:
 	@echo "make bench      time everything, beside PyTorch (an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
 	@echo "make notebooks  run the notebooks anew, from their texts"
-	@echo "make clean      remove .venv"
+	@echo "make docs       build the documentation, docs/_build/html"
+	@echo "make clean      remove .venv and the built documentation"
 
 setup: .venv/installed
 
@@ -61,5 +62,10 @@ notebooks: setup
 	$(BIN)/pip install --quiet -r notebooks/requirements.txt
 	$(BIN)/jupytext --to ipynb --set-kernel python3 --execute notebooks/*.py
 
+docs: setup
+	$(BIN)/pip install --quiet -r docs/requirements.txt
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv
+	rm -rf .venv docs/_build

@@ -21,7 +21,8 @@ from isojax.errors import UsageError
 
 cli.define_config(
     str(Path(__file__).parent / "configs" / "base.py"),
-    "Not to be set: the config is the run's. --config.data.FIELD=VALUE changes it.",
+    "Measures on other images, such as --config.data.name=cifar100. The rest of the "
+    "config is the run's.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
@@ -73,4 +74,15 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(
+        main,
+        groups={
+            "run": {"workdir": "=DIR", "steps": "=STEP,...", "data_dir": "=DIR"},
+            "what is measured": {
+                "protocol": "=NAME,...",
+                "label_fractions": "=PART,...",
+                "per_class": "",
+                "config": ".data.FIELD=VALUE",
+            },
+        },
+    )

@@ -3,19 +3,19 @@
     python train.py [--config=configs/NAME.py[:PRESET]] [--workdir=DIR]
                     [--config.FIELD=VALUE ...] [--data_dir=DIR] [--fork_from=DIR]
 
-With no flags it trains on the digits that come with isojax. configs/base.py names every
-field and every preset.
+With no flags it trains on the digits that come with isojax.
 """
 
 from pathlib import Path
 
 from absl import flags
 
+from configs.base import PRESETS
 from isojax import cli
 
 _CONFIG = cli.define_config(
     str(Path(__file__).parent / "configs" / "digits.py"),
-    "Config file, and a preset after a colon. Fields are set by --config.FIELD=VALUE.",
+    "Config file, and a preset after a colon.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -38,12 +38,12 @@ _FORK_FROM = flags.DEFINE_string(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, where several train together. Slurm and Open MPI need "
-    "none of these three flags, TPU virtual machines --coordinator=auto alone, and "
+    "Process 0, where several train together. Slurm and Open MPI need none of these "
+    "three flags, TPU virtual machines --coordinator=auto alone, and "
     "python -m isojax.launch gives them.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
 
 def main() -> None:
@@ -74,4 +74,27 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(
+        main,
+        groups={
+            "run": {
+                "config": "=FILE[:PRESET]",
+                "workdir": "=DIR",
+                "data_dir": "=DIR",
+                "fork_from": "=DIR",
+            },
+            "several processes": {
+                "coordinator": "=HOST:PORT",
+                "num_processes": "=N",
+                "process_id": "=N",
+            },
+        },
+        notes={
+            "presets": f"{', '.join(PRESETS)}. Each may end in _ema or _noema, which "
+            "chooses the target, and begin with official_ for the recipe of the "
+            "authors' code (not with the digits).",
+            "config fields": "--config.FIELD=VALUE sets one, such as "
+            "--config.epochs=20 or --config.method.alpha=1. configs/base.py lists "
+            "them, and docs/configs.md.",
+        },
+    )

@@ -48,25 +48,26 @@ OFFICIAL = "official"
 def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     """All fields, with the paper's recipe (Halvagal et al. 2023, appendix D)."""
     config = ConfigDict()
-    config.preset = preset or DEFAULT_PRESET
+    config.preset = preset or DEFAULT_PRESET  # as given after the file
     config.seed = 0  # of parameters, views and the order of images
-    config.epochs = 1000
+    config.epochs = 1000  # passes over the images of data.pretrain_split
     config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
     config.batch_size = 512  # over all devices
     # What the network computes in: float32, or bfloat16. Parameters, statistics, losses
     # and the correlation are float32 always.
     config.precision = "float32"
-    # Both save memory where a batch does not fit. remat computes activations again in
-    # the backward pass: the same numbers, for a third more time. microbatches trains a
-    # device's batch in so many parts, one after the other. That changes the numbers:
-    # each part is normalised by its own statistics (isojax/training/microbatches.py).
+    # Saves memory where a batch does not fit: activations are computed again in the
+    # backward pass. The same numbers, for a third more time.
     config.remat = False
+    # Saves memory too: a device's batch is trained in so many parts, one after the
+    # other. That changes the numbers: each part is normalised by its own statistics
+    # (isojax/training/microbatches.py).
     config.microbatches = 1
-    config.checkpoint_every_epochs = 10
-    config.on_collapse = "warn"  # or "stop"
+    config.checkpoint_every_epochs = 10  # and one at the end
+    config.on_collapse = "warn"  # tells of it; "stop" ends the run
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep_last = 2  # so that a damaged one costs one interval
+    config.checkpoint.keep_last = 2  # two, so that a damaged one costs one interval
     # Those of every so many epochs are kept for good, to look back at; 0 for none.
     config.checkpoint.keep_every_epochs = 0
 
@@ -88,16 +89,16 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.model.stride = 1  # of the first convolution
     config.model.max_pool = False  # after the first convolution
     config.model.hidden_dim = 4096  # of the projector
-    config.model.projection_dim = 256
+    config.model.projection_dim = 256  # M, of the projections
     config.model.predictor_hidden_dim = 4096  # of an MLP predictor
 
     config.optimizer = ConfigDict()  # linear warmup, cosine decay to 0
     config.optimizer.name = "sgd"  # or "lars"
-    config.optimizer.learning_rate = 0.1
-    config.optimizer.momentum = 0.9
+    config.optimizer.learning_rate = 0.1  # the largest, at the end of the warmup
+    config.optimizer.momentum = 0.9  # part of the old direction kept at a step
     config.optimizer.weight_decay = 4e-4  # SGD: on every parameter, as PyTorch's
     config.optimizer.trust_coefficient = 0.02  # of LARS
-    config.optimizer.warmup_epochs = 10.0
+    config.optimizer.warmup_epochs = 10.0  # of a rising rate; may be a fraction
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
     config.data = ConfigDict()
@@ -117,7 +118,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # "host", sent from there batch by batch; "auto" chooses by size.
     config.data.feed = "auto"
     config.data.mean = (0.1307,)  # of each channel, in [0, 1]
-    config.data.std = (0.3081,)
+    config.data.std = (0.3081,)  # of each channel
 
     config.augment = ConfigDict()
     config.augment_view2 = ConfigDict()  # fields of `augment` that view 2 has otherwise
@@ -131,21 +132,22 @@ def set_simclr_augmentation(
 ) -> None:
     """SimCLR's views; `strength` is that of the colour jitter."""
     augment = config.augment
-    augment.kind = "simclr"
+    augment.kind = "simclr"  # or "affine", of the digits
     augment.crop_scale = (0.08, 1.0)  # smallest and largest area of the crop
     augment.crop_ratio = (3 / 4, 4 / 3)  # its width over its height
-    augment.flip_probability = 0.5
-    augment.jitter_probability = 0.8
-    augment.brightness = 0.8 * strength  # largest deviations, in random order
-    augment.contrast = 0.8 * strength
-    augment.saturation = 0.8 * strength
-    augment.hue = 0.2 * strength  # part of the colour circle
-    augment.grayscale_probability = 0.2
-    augment.blur_probability = blur_probability
-    augment.blur_sigma = (0.1, 2.0)  # pixels
-    augment.solarize_probability = 0.0
+    augment.flip_probability = 0.5  # left to right
+    augment.jitter_probability = 0.8  # of the next four, in random order
+    augment.brightness = 0.8 * strength  # largest deviation of the factor from 1
+    augment.contrast = 0.8 * strength  # as brightness
+    augment.saturation = 0.8 * strength  # as brightness
+    augment.hue = 0.2 * strength  # largest shift, part of the colour circle
+    augment.grayscale_probability = 0.2  # of a view without colour
+    augment.blur_probability = blur_probability  # of a blurred view
+    augment.blur_sigma = (0.1, 2.0)  # smallest and largest, pixels
+    augment.solarize_probability = 0.0  # inverts values above 0.5
     is_official = config.preset.startswith(OFFICIAL)
-    config.augment_view2.solarize_probability = 0.2 if is_official else 0.0
+    solarize = 0.2 if is_official else 0.0
+    config.augment_view2.solarize_probability = solarize  # of view 2
 
 
 def _use_official_recipe(config: ConfigDict) -> None:
@@ -176,7 +178,7 @@ def _method(preset: str) -> ConfigDict:
     method.target = "online" if online else "ema"
     method.target_decay = 0.996  # τ0; grows to 1 along a cosine
     method.stop_gradient = True  # on the target
-    method.loss_scale = 1.0
+    method.loss_scale = 1.0  # factor of the loss
     method.correlation_decay = 0.3  # part of the old correlation kept at a step
     # The next three are DirectPred's; DirectCopy has 1, 0.25 and True.
     method.alpha = 0.5  # exponent of the eigenvalues

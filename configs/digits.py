@@ -34,14 +34,14 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.optimizer.warmup_epochs = 2.0
 
     config.augment.kind = "affine"
-    # Each number is the largest deviation, either way.
     config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
     config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height
-    config.augment.rotation = 18.0  # degrees
+    # Degrees. This and the next are the largest deviations, either way.
+    config.augment.rotation = 18.0
     config.augment.log_scale = 0.15  # logarithm of the size
     config.augment.log_aspect = 0.12  # logarithm of width over height
-    config.augment.shear = 0.25
+    config.augment.shear = 0.25  # columns a row
     config.augment.shift = 0.06  # part of the side
-    config.augment.brightness = 0.3
-    config.augment.contrast = 0.3
+    config.augment.brightness = 0.3  # of the factor from 1
+    config.augment.contrast = 0.3  # the same
     return config.lock()

@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from isojax.errors import UsageError
+from isojax.flag_help import Groups, format_help
 
 _USAGE_EXIT_CODE = 2
 _INTERRUPTED_EXIT_CODE = 130
@@ -100,20 +101,29 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
     return rest
 
 
-def run(main: Callable[..., None], *, takes_arguments: bool = False) -> None:
+def run(
+    main: Callable[..., None],
+    *,
+    groups: Groups | None = None,
+    notes: Mapping[str, str] | None = None,
+    takes_arguments: bool = False,
+) -> None:
     """Parses the flags, calls `main`, and ends the process with its exit code.
 
     A `UsageError` is printed as one line on standard error with exit code 2.
 
     Args:
       main: the program.
+      groups: its flags, as `--help` shows them: for each title the flags, each with
+        what follows its name, such as {"run": {"workdir": "=DIR"}}.
+      notes: more paragraphs of `--help`, by title.
       takes_arguments: whether `main` is given a list of the arguments that are no
         flags; otherwise there may be none.
     """
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
-            print(flags.FLAGS.main_module_help())
+            print(_help(groups or {}, notes or {}), end="")
             sys.exit(0)
         parse = partial(parse_flags, takes_arguments=takes_arguments)
         return _or_exit(parse, argv)
@@ -122,6 +132,16 @@ def run(main: Callable[..., None], *, takes_arguments: bool = False) -> None:
     app.run(
         lambda argv: _or_exit(main, *([argv[1:]] if takes_arguments else [])),
         flags_parser=parse_or_exit,
+    )
+
+
+def _help(groups: Groups, notes: Mapping[str, str]) -> str:
+    return format_help(
+        groups,
+        values=flags.FLAGS,
+        script=sys.argv[0],
+        doc=sys.modules["__main__"].__doc__ or "",
+        notes=notes,
     )
 
 

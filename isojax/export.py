@@ -37,4 +37,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(
+        main,
+        groups={
+            "run": {"workdir": "=DIR"},
+            "file": {"format": "=FORMAT", "output": "=FILE"},
+        },
+    )

@@ -12,7 +12,7 @@ from isojax import cli
 
 _CONFIG = cli.define_config(
     str(Path(__file__).parents[1] / "configs" / "digits.py"),
-    "Config file, and a preset after a colon. Fields are set by --config.FIELD=VALUE.",
+    "Config file, and a preset after a colon.",
 )
 _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps.")
 _TRACE = flags.DEFINE_string(
@@ -38,4 +38,14 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(
+        main,
+        groups={
+            "step": {"config": "=FILE[:PRESET]"},
+            "measurement": {"steps": "=N", "trace": "=DIR"},
+        },
+        notes={
+            "config fields": "--config.FIELD=VALUE sets one. configs/base.py lists "
+            "them, and docs/configs.md.",
+        },
+    )

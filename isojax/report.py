@@ -29,4 +29,8 @@ def main(more_folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    cli.run(
+        main,
+        groups={"run": {"workdir": "=DIR", "output": "=FILE"}},
+        takes_arguments=True,
+    )

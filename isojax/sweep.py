@@ -21,10 +21,11 @@ from isojax.sweeps.plan import Run, check_fields, plan_runs, with_seed
 _DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "digits.py")
 _CONFIG = cli.define_config(
     _DEFAULT_CONFIG,
-    "Config file, without a preset. Fields are set by --config.FIELD=VALUE, for all "
-    "runs.",
+    "Config file, without a preset.",
 )
-_METHODS = flags.DEFINE_list("methods", [], "Presets, such as byol,isoloss.")
+_METHODS = flags.DEFINE_list(
+    "methods", [], "Presets, such as byol,isoloss; configs/base.py lists them."
+)
 _EMA = flags.DEFINE_list(
     "ema",
     ["true", "false"],
@@ -94,4 +95,20 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(
+        main,
+        groups={
+            "what is trained": {
+                "methods": "=PRESET,...",
+                "ema": "=true,false",
+                "seeds": "=N",
+                "config": "=FILE",
+            },
+            "folders": {"workdir": "=DIR", "data_dir": "=DIR"},
+            "what is done": {"retry": "", "tables_only": ""},
+        },
+        notes={
+            "config fields": "--config.FIELD=VALUE sets one, for all runs. "
+            "configs/base.py lists them, and docs/configs.md.",
+        },
+    )

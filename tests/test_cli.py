@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
+
+from isojax.flag_help import format_help
 
 ROOT = Path(__file__).parent.parent
 
@@ -87,8 +90,48 @@ def test_eval_linear_refuses_a_folder_without_a_run(files, message, tmp_path):
     assert process.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["train.py", "eval_linear.py"])
-def test_help_names_the_flags_at_once(script):
-    process = call(script, "--help")
-    assert process.returncode == 0
-    assert "--workdir" in process.stdout
+SCRIPTS = {
+    "train.py": ["run:", "several processes:", "presets:", "--config.FIELD=VALUE"],
+    "eval_linear.py": ["run:", "what is measured:", "--config.data.FIELD=VALUE"],
+    "isojax.export": ["file:", "--format=FORMAT"],
+    "isojax.report": ["--workdir=DIR", "--output=FILE"],
+    "isojax.profile": ["measurement:", "--trace=DIR"],
+    "isojax.sweep": ["what is trained:", "--seeds=N"],
+    "isojax.launch": ["--processes N"],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_the_flags_in_groups_as_wide_as_the_terminal(script, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    where = [script] if script.endswith(".py") else ["-m", script]
+    process = call(*where, "--help")
+    assert (process.returncode, process.stderr) == (0, "")
+    for part in SCRIPTS[script]:
+        assert part in process.stdout
+    assert max(map(len, process.stdout.splitlines())) <= 50
+    # Each flag has a group of its own; see isojax/flag_help.py.
+    assert "\nother:" not in process.stdout
+    assert "\x1b" not in process.stdout
+
+
+def test_help_shows_a_flag_that_no_group_names_too():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("seeds", 3, "How many, 50% of them", flag_values=values)
+    flags.DEFINE_string("workdir", None, "Folder.", flag_values=values)
+    for flag in ("seeds", "workdir"):
+        values.register_key_flag_for_module("script", values[flag])
+    text = format_help(
+        {"run": {"workdir": "=DIR"}},
+        values=values,
+        script="script",
+        doc="Does it.\n\n    python script\n\nMore.\n",
+        notes={"presets": "one, two"},
+    )
+    run, other, presets = (
+        text.index(part)
+        for part in ("run:\n  --workdir=DIR", "other:\n  --seeds=VALUE", "presets:\n")
+    )
+    assert run < other < presets
+    assert "How many, 50% of them (default: 3)" in text
+    assert "Does it. More." in text

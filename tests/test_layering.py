@@ -10,6 +10,7 @@ LAYERS = {
     "errors": 0,
     "files": 0,
     "cli": 0,
+    "flag_help": 0,
     "launch": 0,
     "losses": 1,
     "predictor": 1,
@@ -105,6 +106,6 @@ def test_only_parallel_knows_how_devices_are_used(path):
 
 
 def test_the_command_line_imports_no_jax():
-    for module in ("cli", "errors", "files", "launch"):
+    for module in ("cli", "errors", "files", "flag_help", "launch"):
         names = list(imported(ROOT / "isojax" / f"{module}.py"))
         assert not any(name.split(".")[0] in ("jax", "flax") for name in names)

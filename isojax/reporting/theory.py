@@ -9,6 +9,7 @@ from isojax.reporting.gathering import Arrays, Run
 from isojax.reporting.remembering import remembered
 
 _FILE = "theory.npz"
+_METRICS = ("euclidean", "cosine")
 _FIRST_EPOCH = 2  # by then the random start is forgotten
 _FEWEST_EPOCHS = 4  # from there on
 _MOST_MODES = 512  # the flow takes time quadratic in them
@@ -48,6 +49,8 @@ def why_not(run: Run) -> str | None:
             "(DirectPred with ε = 0); this run's predictor is another, so that no flow "
             "is known."
         )
+    if method["metric"] not in _METRICS:
+        return "No flow of this run's loss is known."
     if method["metric"] == "euclidean" and method["normalize"]:
         return (
             "With the Euclidean metric the flow draws every eigenvalue to 1; this run "

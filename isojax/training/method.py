@@ -10,8 +10,14 @@ from isojax import losses
 from isojax.errors import UsageError
 from isojax.predictor import LinearPredictor, direct_predictor
 
+# By metric, for the form "standard"; a loss added here can be named in a config.
+STANDARD_LOSSES = {
+    "euclidean": losses.euclidean_loss,
+    "cosine": losses.cosine_loss,
+}
+_ISO_METRICS = ("euclidean", "cosine")
 CHOICES = {
-    "metric": ("euclidean", "cosine"),
+    "metric": STANDARD_LOSSES,
     "form": ("standard", "iso", "iso_product"),
     "predictor": ("directpred", "directcopy", "linear", "mlp", "none"),
     "target": ("ema", "online"),
@@ -35,6 +41,11 @@ def check_method(method: ConfigDict) -> None:
                 f"{', '.join(choices)}"
             )
     if method.form != "standard":
+        if method.metric not in _ISO_METRICS:
+            raise UsageError(
+                f"config.method.form={method.form!r} is known for the metrics "
+                f"{' and '.join(_ISO_METRICS)}; set config.method.form=standard"
+            )
         if method.predictor not in CLOSED_FORM:
             raise UsageError(
                 f"config.method.form={method.form!r} stops the gradient through the "
@@ -129,8 +140,5 @@ def view_loss(
         return losses.iso_euclidean_loss(projection, p, target)
     if method.form == "iso_product":
         return losses.iso_euclidean_product_loss(projection, p, target)
-    standard = {
-        "euclidean": losses.euclidean_loss,
-        "cosine": losses.cosine_loss,
-    }[method.metric]
+    standard = STANDARD_LOSSES[method.metric]
     return standard(p, target, stop_gradient=method.stop_gradient)

@@ -57,6 +57,7 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
         ({"preset": "byol"}, "predictor is another"),
         ({"preset": "directcopy"}, "predictor is another"),
         ({"preset": "isoloss", "method__epsilon": 0.1}, "predictor is another"),
+        ({"preset": "isoloss", "method__metric": "own"}, "No flow of this run's loss"),
         ({"preset": "isoloss_euclidean"}, "divides them by the largest"),
         ({"preset": "isoloss", "epochs": 3}, "too short"),
     ],

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from configs import digits
 from isojax.errors import UsageError
-from isojax.training.method import CHOICES, check_method
+from isojax.training.method import CHOICES, STANDARD_LOSSES, check_method
 
 
 def method(**changes):
@@ -45,6 +45,12 @@ def test_exactly_the_sensible_combinations_are_accepted(combination):
         )
         == sensible
     )
+
+
+def test_a_loss_of_ones_own_has_no_iso_form(monkeypatch):
+    monkeypatch.setitem(STANDARD_LOSSES, "own", STANDARD_LOSSES["cosine"])
+    assert is_accepted(metric="own", form="standard")
+    assert not is_accepted(metric="own", form="iso")
 
 
 def test_an_unknown_choice_is_refused_with_the_known_ones():

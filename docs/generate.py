@@ -1,0 +1,195 @@
+"""Parts of the pages that are made from the code whenever the site is built.
+
+A line `<!-- generated: NAME ARGUMENTS -->` of a page is replaced by what the function
+NAME here returns, as Markdown.
+"""
+
+import ast
+import importlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+MARK = re.compile(r"^<!-- generated: (\w+)(.*) -->$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)(#[^)\s]*)?\)")
+
+_PAPER = "cifar10"  # has the values of base.py, and the paper's views
+_OTHERS = ("cifar100", "stl10", "tinyimagenet")
+# What a name in a config file's functions stands for.
+_ROOTS = {"config": "", "augment": "augment.", "method": "method."}
+
+
+def fill(page: str, text: str) -> str:
+    """The text of a page with its generated parts in place.
+
+    Args:
+      page: its name below docs/, without the ending.
+      text: of the page.
+    """
+    makers = {
+        "config_fields": config_fields,
+        "config_files": config_files,
+        "presets": presets,
+        "help": help_of,
+        "api": api,
+        "toctree": lambda: toctree(page, text),
+    }
+    return MARK.sub(lambda mark: makers[mark[1]](*mark[2].split()), text)
+
+
+def meanings() -> dict[str, str]:
+    """What each field and section of a config means, in the order of base.py.
+
+    From the comments of the config files, and the choices that a method has.
+    """
+    from isojax.training.method import CHOICES
+
+    found: dict[str, str] = {}
+    for file in ("base.py", "digits.py"):
+        for name, comment in _set_fields((ROOT / "configs" / file).read_text()):
+            found[name] = found.get(name) or comment
+            if name == "method":  # its first fields are set by the preset
+                for field, choices in CHOICES.items():
+                    found[f"method.{field}"] = f"one of {', '.join(choices)}"
+    return found
+
+
+def config_fields() -> str:
+    """A table of fields for every section of a config."""
+    paper, digits = _flat(_PAPER), _flat("digits")
+    meaning = meanings()
+    known = list(meaning)
+    names = sorted({*paper, *digits}, key=known.index)
+    sections = sorted(
+        {_section(name) for name in names}, key=lambda s: known.index(s) + 1 if s else 0
+    )
+    head = [_row(["field", "the paper's", "digits", "meaning"]), _row(["---"] * 4)]
+    parts = []
+    for section in sections:
+        title = f"`config.{section}`" if section else "`config`"
+        rows = [
+            _row([f"`{n}`", _value(paper, n), _value(digits, n), meaning[n]])
+            for n in names
+            if _section(n) == section
+        ]
+        about = meaning.get(section, "")
+        parts.append("\n".join([f"## {title}", "", about, "", *head, *rows]))
+    return "\n\n".join(parts)
+
+
+def config_files() -> str:
+    """A table of what other config files have that the paper's CIFAR-10 has not."""
+    configs = {name: _flat(name) for name in (_PAPER, *_OTHERS)}
+    names = [
+        name
+        for name in meanings()
+        if name in configs[_PAPER]
+        and len({_value(config, name) for config in configs.values()}) > 1
+    ]
+    rows = [
+        _row([f"`{name}`", *(_value(config, name) for config in configs.values())])
+        for name in names
+    ]
+    head = ["field", *(f"`{name}.py`" for name in configs)]
+    return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
+
+
+def presets() -> str:
+    """A table of the presets."""
+    from configs import base
+
+    fields = ("metric", "form", "predictor", "target")
+    rows = [
+        _row([f"`{name}`", *(base.get_config(name).method[field] for field in fields)])
+        for name in base.PRESETS
+    ]
+    head = ["preset", *fields]
+    return "\n".join([_row(head), _row(["---"] * len(head)), *rows])
+
+
+def help_of(*command: str) -> str:
+    """What a command says to `--help`."""
+    process = subprocess.run(
+        [sys.executable, *command, "--help"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "90"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"```text\n{process.stdout.strip()}\n```"
+
+
+def api(module: str) -> str:
+    """What the docstrings of a module or package say."""
+    options = "\n   :members:\n   :member-order: bysource"
+    if hasattr(importlib.import_module(module), "__path__"):
+        options += "\n   :imported-members:"
+    return f"```{{eval-rst}}\n.. automodule:: {module}{options}\n```"
+
+
+def toctree(page: str, text: str) -> str:
+    """The pages that a page links to, in that order, as the site's menu."""
+    folder = (DOCS / page).parent
+    links = [link for link, _ in LINK.findall(text) if link.endswith(".md")]
+    pages = [link.removesuffix(".md") for link in links if (folder / link).is_file()]
+    own = [link for link in dict.fromkeys(pages) if not link.startswith("..")]
+    return "\n".join(["```{toctree}", ":hidden:", *own, "```"])
+
+
+def _set_fields(source: str) -> Iterator[tuple[str, str]]:
+    """Yields what a config file sets, each with the comment beside it or above."""
+    lines = source.splitlines()
+    beside = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT and not token.line.lstrip().startswith("#")
+    }
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Assign):
+            continue
+        root, _, field = ast.unparse(node.targets[0]).partition(".")
+        if root not in _ROOTS or not field:
+            continue
+        above, number = [], node.lineno - 2
+        while lines[number].lstrip().startswith("#"):
+            above.insert(0, lines[number].lstrip("# "))
+            number -= 1
+        yield _ROOTS[root] + field, beside.get(node.end_lineno, " ".join(above))
+
+
+def _flat(name: str) -> dict[str, Any]:
+    """The fields of a config file by dotted name."""
+    from isojax.training.workdir import flat_fields
+
+    config = importlib.import_module(f"configs.{name}").get_config()
+    return {
+        field: value
+        for field, value in flat_fields(config).items()
+        if value is not None
+    }
+
+
+def _section(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _value(config: dict[str, Any], name: str) -> str:
+    if name not in config:
+        return ""
+    value = config[name]
+    values = value if isinstance(value, list) else [value]
+    text = ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+    return f"`({text})`" if isinstance(value, list) else f"`{text}`"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

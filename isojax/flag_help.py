@@ -1,0 +1,99 @@
+"""`--help` of the scripts: their flags in groups, wrapped to the terminal's width."""
+
+import argparse
+import os
+import shutil
+import textwrap
+from collections.abc import Mapping
+
+from absl import flags
+
+# For each group's title, the flags in it, and how each goes on after its name.
+Groups = Mapping[str, Mapping[str, str]]
+
+
+def format_help(
+    groups: Groups,
+    *,
+    values: flags.FlagValues,
+    script: str,
+    doc: str,
+    notes: Mapping[str, str],
+) -> str:
+    """The text of a script's `--help`.
+
+    Args:
+      groups: flags by group, such as {"run": {"workdir": "=DIR"}}; those of the script
+        that are in none follow as "other".
+      values: where the flags are defined.
+      script: name of the module that defines them, as absl has it.
+      doc: the script's docstring, in which an indented paragraph is its usage.
+      notes: paragraphs after the flags, by title.
+
+    Returns:
+      Lines as wide as the terminal, or as $COLUMNS says, at most 100 characters.
+    """
+    parts = doc.split("\n\n")
+    usage = [part for part in parts if part.startswith(" ")]
+    parser = argparse.ArgumentParser(
+        usage=_escape(_wrap_usage(" ".join(usage) or f"python {script}")),
+        description=_escape(" ".join(part for part in parts if part not in usage)),
+        formatter_class=_Formatter,
+        add_help=False,
+    )
+    own = {flag.name: flag for flag in values.get_key_flags_for_module(script)}
+    rest = own.keys() - {name for group in groups.values() for name in group}
+    others = {"other": {name: "=VALUE" for name in sorted(rest)}} if rest else {}
+    for title, members in {**groups, **others}.items():
+        group = parser.add_argument_group(title)
+        for name, shape in members.items():
+            # An option with an argument would be shown without the equals sign.
+            group.add_argument(
+                f"--{name}{shape}", action="store_true", help=_text(own[name], shape)
+            )
+    for title, note in notes.items():
+        parser.add_argument_group(title, _escape(note))
+    return parser.format_help()
+
+
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        width = _width()
+        # In a narrow terminal a flag's text starts below the flag.
+        super().__init__(prog, max_help_position=26 if width >= 70 else 6, width=width)
+
+
+def _width() -> int:
+    return max(20, min(100, shutil.get_terminal_size().columns - 2))
+
+
+def _wrap_usage(usage: str) -> str:
+    """The usage with its brackets kept whole where a line has room for them."""
+    words = " ".join(usage.split())
+    # Spaces inside brackets do not break.
+    pieces, depth = [], 0
+    for character in words:
+        depth += (character == "[") - (character == "]")
+        pieces.append("\0" if character == " " and depth else character)
+    lines = textwrap.wrap(
+        "".join(pieces),
+        width=_width() - len("usage: "),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return ("\n" + " " * len("usage: ")).join(lines).replace("\0", " ")
+
+
+def _text(flag: flags.Flag, shape: str) -> str:
+    """A flag's description, and its default where it has one as a whole."""
+    default = flag.default_as_str.strip("'") if flag.default_as_str else ""
+    if flag.boolean or not default or shape.startswith("."):
+        return _escape(flag.help)
+    if os.path.isabs(default):
+        default = os.path.relpath(default)
+    return _escape(f"{flag.help} (default: {default})")
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")

@@ -1,0 +1,196 @@
+"""The pages: their links, commands and code, and what is made from the code."""
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import isojax.training
+from docs import docstrings, generate
+from isojax.data import Split, load_dataset
+from isojax.training import assembly, loop
+from isojax.training.method import STANDARD_LOSSES
+from tests.training.conftest import make_network
+
+ROOT = Path(__file__).parent.parent
+SITE = sorted(
+    path
+    for path in (ROOT / "docs").rglob("*.md")
+    if "_build" not in path.relative_to(ROOT).parts
+)
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "isojax/data/DIGITS.md", *SITE]
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROGRAMS = ("train.py", "eval_linear.py", *(f"isojax.{n}" for n in ("export", "sweep")))
+
+all_pages = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+def blocks(page, language):
+    return [text for name, text in FENCE.findall(page.read_text()) if name == language]
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = FENCE.sub("", page.read_text())
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+    ]
+
+
+@all_pages
+def test_links_lead_somewhere(page):
+    for link, anchor in generate.LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" not in link:
+            target = (page.parent / link).resolve()
+            assert target.exists() and target.is_relative_to(ROOT), link
+            assert not anchor or anchor.removeprefix("#") in anchors(target), anchor
+
+
+def test_every_page_is_in_the_menu():
+    menus = [ROOT / "docs/index.md", ROOT / "docs/api/index.md"]
+    linked = {menus[0]}
+    for menu in menus:
+        name = str(menu.relative_to(ROOT / "docs")).removesuffix(".md")
+        lines = generate.toctree(name, menu.read_text()).splitlines()[2:-1]
+        linked |= {(menu.parent / f"{line}.md").resolve() for line in lines}
+    assert linked == set(SITE)
+
+
+@all_pages
+def test_what_code_imports_from_isojax_is_there(page):
+    for code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("isojax"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), alias.name
+
+
+@cache
+def known_flags(program):
+    where = [program] if program.endswith(".py") else ["-m", program]
+    return set(re.findall(r"--(\w+)", generate.help_of(*where)))
+
+
+@all_pages
+def test_commands_have_flags_and_fields_that_exist(page):
+    fields = generate.meanings()
+    for line in "".join(blocks(page, "")).splitlines():
+        words = shlex.split(line, comments=True)
+        program = next((word for word in words if word in PROGRAMS), None)
+        for word in words[words.index(program) :] if program else ():
+            name = word.removeprefix("--").split("=")[0]
+            if name.startswith("config."):
+                assert name.removeprefix("config.") in fields, line
+            elif word.startswith("--"):
+                assert name in known_flags(program), line
+
+
+@pytest.mark.parametrize("page", SITE, ids=lambda page: page.stem)
+def test_generated_parts_can_be_made(page):
+    name = str(page.relative_to(ROOT / "docs")).removesuffix(".md")
+    text = generate.fill(name, page.read_text())
+    assert "<!-- generated" not in text
+
+
+def test_the_table_has_every_field_with_its_meaning():
+    table = generate.config_fields()
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    paper, digits = generate._flat("cifar10"), generate._flat("digits")
+    assert {row[0].strip("| `") for row in rows} == {*paper, *digits}
+    for field, ours, theirs, meaning in rows:
+        assert meaning.strip("| "), f"{field} has no comment in configs/base.py"
+        assert ours.strip() or theirs.strip()
+    assert "| `batch_size` | `512` | `64` | over all devices |" in table
+    assert (
+        table.index("`seed`") < table.index("`epochs`") < table.index("`model.width`")
+    )
+
+
+def test_docstrings_keep_their_meaning():
+    lines = ["A |p|, `x_` and a * b_.", "", "  z_ = |w|", "", "Args:", "  x: |x|."]
+    assert docstrings.as_rst(lines) == [
+        r"A \|p\|, ``x_`` and a \* b\_.",
+        "",
+        "::",
+        "",
+        "  z_ = |w|",
+        "",
+        "Args:",
+        r"  x: \|x\|.",
+    ]
+
+
+@pytest.fixture
+def examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes = blocks(ROOT / "docs/extending.md", "python")
+    assert all(len(code.splitlines()) <= 40 for code in codes)
+    return dict(zip(("loss", "data"), codes, strict=True))
+
+
+def test_the_example_of_a_loss_trains(examples, monkeypatch):
+    pretrain = isojax.training.pretrain
+
+    def pretrain_little(config, workdir):
+        config.steps = 2
+        return pretrain(config, workdir)
+
+    def load_few(data, **_):
+        full = load_dataset(data)
+        few = {"pretrain": full.pretrain, "evaluation": full.evaluation}
+        few = {name: Split(*(a[::20] for a in split)) for name, split in few.items()}
+        return full._replace(**few)
+
+    def build(model, *, predictor, axis_name=None, **_):
+        return make_network(predictor, axis_name)  # compiles in a second
+
+    monkeypatch.setattr(isojax.training, "pretrain", pretrain_little)
+    monkeypatch.setattr(loop, "load_dataset", load_few)
+    monkeypatch.setattr(assembly, "build_network", build)
+    with patch.dict(STANDARD_LOSSES):
+        exec(compile(examples["loss"], "huber.py", "exec"), {"__name__": "__main__"})
+    config = json.loads(Path("runs/huber/config.json").read_text())
+    assert config["method"]["metric"] == "huber"
+    row = json.loads(Path("runs/huber/metrics.jsonl").read_text().splitlines()[-1])
+    assert row["step"] == 2 and row["train/loss"] > 0
+
+
+def test_the_example_of_a_data_set_reads_its_images(examples, monkeypatch):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 3), ("test", 2)):
+        for name in ("circle", "square"):
+            folder = Path("shapes", split, name)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    found = []
+    monkeypatch.setattr(
+        isojax.training,
+        "pretrain",
+        lambda config, workdir, data_dir: found.append(
+            load_dataset(config.data, data_dir=data_dir)
+        ),
+    )
+    Path("example.py").write_text(examples["data"])
+    spec = importlib.util.spec_from_file_location("example", "example.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "example", module)
+    spec.loader.exec_module(module)
+    (dataset,) = found
+    assert dataset.label_names == ("circle", "square")
+    assert dataset.pretrain.images.shape == (6, 32, 32, 3)
+    assert sorted(dataset.evaluation.labels) == [0, 0, 1, 1]
