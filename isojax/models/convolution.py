@@ -55,13 +55,14 @@ def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
         return jax.lax.platform_dependent(
             x,
             kernel,
-            cpu=partial(_convolve_patches, stride=stride),
-            default=partial(_convolve_directly, stride=stride),
+            cpu=partial(convolve_patches, stride=stride),
+            default=partial(convolve_directly, stride=stride),
         )
-    return _convolve_directly(x, kernel, stride=stride)
+    return convolve_directly(x, kernel, stride=stride)
 
 
-def _convolve_directly(x: Array, kernel: Array, *, stride: int) -> Array:
+def convolve_directly(x: Array, kernel: Array, *, stride: int) -> Array:
+    """`convolve` by XLA's convolution."""
     pad = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
         x,
@@ -72,8 +73,8 @@ def _convolve_directly(x: Array, kernel: Array, *, stride: int) -> Array:
     )
 
 
-def _convolve_patches(x: Array, kernel: Array, *, stride: int) -> Array:
-    """The same as one product of patches and kernel."""
+def convolve_patches(x: Array, kernel: Array, *, stride: int) -> Array:
+    """`convolve` as one product of patches and kernel."""
     side, _, _, features = kernel.shape
     pad = side // 2
     height, width = (-(-length // stride) for length in x.shape[1:3])
