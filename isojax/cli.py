@@ -32,6 +32,17 @@ def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield from field_names(value, f"{prefix}{name}.")
 
 
+def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """The values of a config's fields by dotted name, without sections."""
+    values = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            values |= field_values(value, f"{prefix}{name}.")
+        else:
+            values[prefix + name] = value
+    return values
+
+
 def define_config(default: str, description: str) -> flags.FlagHolder:
     """Defines the flag `--config`, whose fields `--config.FIELD=VALUE` sets.
 

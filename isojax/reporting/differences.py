@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import isojax
-from isojax.cli import field_names
+from isojax.cli import field_values
 from isojax.errors import UsageError
 
 _CONFIGS = "configs"
@@ -19,12 +19,10 @@ _LEFT_OUT = ("preset", "forked_from")
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
     """The values of a config's fields by dotted name, sections left out."""
-    config = ConfigDict(config)
-    values = {name: _at(config, name) for name in field_names(config)}
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if not isinstance(value, ConfigDict) and not name.startswith(_LEFT_OUT)
+        for name, value in field_values(ConfigDict(config)).items()
+        if not name.startswith(_LEFT_OUT)
     }
 
 
@@ -67,10 +65,3 @@ def _config_files() -> Iterator[tuple[str, Any]]:
     for found in pkgutil.iter_modules([str(folder)]):
         if found.name != "base":
             yield found.name, importlib.import_module(f"{_CONFIGS}.{found.name}")
-
-
-def _at(config: ConfigDict, name: str) -> Any:
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    return value

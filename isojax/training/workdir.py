@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax import parallel
-from isojax.cli import field_names
+from isojax.cli import field_values
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
@@ -144,8 +144,7 @@ def _as_json(fields: dict[str, Any]) -> str:
 
 def flat_fields(config: ConfigDict) -> dict[str, Any]:
     """The values of a config's fields by dotted name, as JSON gives them back."""
-    config = ConfigDict(json.loads(_as_json(config.to_dict())))
-    return {name: _field(config, name) for name in field_names(config)}
+    return field_values(ConfigDict(json.loads(_as_json(config.to_dict()))))
 
 
 def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
@@ -174,11 +173,3 @@ def _check_same_run(workdir: Path, config: ConfigDict) -> None:
             f"--workdir={workdir} holds a run with another config: "
             f"{', '.join(differing)}; name another folder, {remedy}"
         )
-
-
-def _field(config: ConfigDict, name: str) -> object:
-    """The value of a dotted field; None for a section."""
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    return None if isinstance(value, ConfigDict) else value
