@@ -51,8 +51,12 @@ def launch(command: list[str], *, processes: int) -> int:
     coordinator = f"127.0.0.1:{_free_port()}"
     outputs: list[IO[str] | None] = [None]
     outputs += [tempfile.TemporaryFile("w+") for _ in range(processes - 1)]
-    started = [
-        subprocess.Popen(
+    started: list[subprocess.Popen] = []
+    signals = _hand_on_signals(started)  # before there is a process to leave behind
+    for number, output in enumerate(outputs):
+        if signals:
+            break
+        process = subprocess.Popen(
             [
                 sys.executable,
                 *command,
@@ -64,9 +68,7 @@ def launch(command: list[str], *, processes: int) -> int:
             stderr=None if output is None else subprocess.STDOUT,
             process_group=0,  # or the terminal's Ctrl-C would reach it a second time
         )
-        for number, output in enumerate(outputs)
-    ]
-    signals = _hand_on_signals(started)
+        started.append(process)
     try:
         failed = _wait(started)
         if failed is None:

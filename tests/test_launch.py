@@ -55,9 +55,10 @@ def start(tmp_path):
     return begin
 
 
-def await_ready(tmp_path, processes=3):
+def await_files(tmp_path, pattern):
+    """Waits for one file of each of the three processes."""
     deadline = time.monotonic() + 30
-    while len(list(tmp_path.glob("*.ready"))) < processes:
+    while len(list(tmp_path.glob(pattern))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -66,7 +67,7 @@ def test_processes_get_their_flags_and_the_first_alone_is_heard(start, tmp_path)
     out, err = (launched := start()).communicate(timeout=60)
     assert (launched.returncode, err) == (0, "")
     assert out.startswith("process 0 of 3 127.0.0.1:") and out.count("\n") == 1
-    await_ready(tmp_path)
+    await_files(tmp_path, "*.ready")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_an_error_of_all_is_told_once(start):
 )
 def test_a_signal_reaches_every_process_once(start, tmp_path, number, arrives):
     launched = start("--wait=1")
-    await_ready(tmp_path)
+    await_files(tmp_path, "*.ready")
     launched.send_signal(number)
     launched.communicate(timeout=60)
     assert launched.returncode == 0
@@ -108,10 +109,9 @@ def test_a_signal_reaches_every_process_once(start, tmp_path, number, arrives):
 
 def test_a_second_signal_ends_processes_that_do_not_listen(start, tmp_path):
     launched = start("--deaf=1")
-    await_ready(tmp_path)
+    await_files(tmp_path, "*.ready")
     launched.send_signal(signal.SIGINT)
-    while len(list(tmp_path.glob("*.got"))) < 3:
-        time.sleep(0.05)
+    await_files(tmp_path, "*.got")
     launched.send_signal(signal.SIGINT)
     launched.communicate(timeout=60)
     assert launched.returncode == 128 + signal.SIGKILL
