@@ -27,14 +27,16 @@ def format_help(
         that are in none follow as "other".
       values: where the flags are defined.
       script: name of the module that defines them, as absl has it.
-      doc: the script's docstring, in which an indented paragraph is its usage.
+      doc: the script's docstring, in which paragraphs that begin with "python " are its
+        usage.
       notes: paragraphs after the flags, by title.
 
     Returns:
       Lines as wide as the terminal, or as $COLUMNS says, at most 100 characters.
     """
     parts = doc.split("\n\n")
-    usage = [part for part in parts if part.startswith(" ")]
+    # By its words: a formatter may take the indentation away.
+    usage = [part for part in parts if part.lstrip().startswith("python ")]
     parser = argparse.ArgumentParser(
         usage=_escape(_wrap_usage(" ".join(usage) or f"python {script}")),
         description=_escape(" ".join(part for part in parts if part not in usage)),
