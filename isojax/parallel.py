@@ -172,10 +172,9 @@ def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
       UsageError: naming the nearest batch size that does.
     """
     devices = device_count()
-    if batch_size % (devices * parts):
-        nearest = max(
-            devices * parts, batch_size // (devices * parts) * devices * parts
-        )
+    pieces = devices * parts
+    if batch_size % pieces:
+        nearest = max(pieces, batch_size // pieces * pieces)
         among = f"the {devices} devices"
         if parts > 1:
             among += f" times config.microbatches={parts}"

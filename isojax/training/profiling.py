@@ -68,8 +68,9 @@ def profile_step(
     if steps < 1:
         raise UsageError(f"--steps={steps}: set it above 0")
     rehearsal = Rehearsal(config)
+    lowered = rehearsal.lower()
     start = time.perf_counter()
-    compiled = rehearsal.compiled_as.compile()
+    compiled = lowered.compile()
     seconds_to_compile = time.perf_counter() - start
     jax.block_until_ready(rehearsal.step())
     if trace is not None:
@@ -87,7 +88,7 @@ def profile_step(
         for kind in _COLLECTIVES
     }
     return Profile(
-        flops=rehearsal.compiled_as.cost_analysis()["flops"],
+        flops=lowered.cost_analysis()["flops"],
         bytes_accessed=compiled.cost_analysis().get("bytes accessed"),
         memory=compiled.memory_analysis().temp_size_in_bytes,
         collectives={kind: count for kind, count in counts.items() if count},

@@ -22,7 +22,6 @@ class Rehearsal:
 
     Attributes:
       state: on the devices, as training has brought it.
-      compiled_as: the step as JAX lowers it, before XLA compiles it.
     """
 
     def __init__(self, config: ConfigDict):
@@ -67,7 +66,10 @@ class Rehearsal:
             {name: rows[part::parts] for name, rows in self._host_batch.items()}
         )
         self.state = parallel.replicate(first_state(config, dataset))
-        self.compiled_as = self._step.lower(self.state, self._batch, {})
+
+    def lower(self) -> jax.stages.Lowered:
+        """The step as JAX lowers it, before XLA compiles it."""
+        return self._step.lower(self.state, self._batch, {})
 
     def views(self) -> list[Array]:
         """The two views of the batch that the next step makes, (n, h, w, c) each."""
