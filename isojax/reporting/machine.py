@@ -1,6 +1,7 @@
 """What a run is trained on, kept in its folder."""
 
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def save_machine(workdir: Path) -> None:
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "devices": parallel.device_count(),
+        "cpu_cores": len(os.sched_getaffinity(0)),
         "isojax": isojax.__version__,
         "jax": jax.__version__,
         "python": platform.python_version(),

@@ -14,7 +14,6 @@ from isojax.sweeps.records import read_json, read_record, recorded_names
 from isojax.training.health import REPORT_FILE
 from isojax.training.workdir import CONFIG_FILE, load_config
 
-HARDWARE_FILE = "hardware.json"
 FINISHED, COLLAPSED = "finished", "collapsed"
 DIVERGED, CRASHED = "diverged", "crashed"
 UNFINISHED = "unfinished"

@@ -7,7 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax.evaluation.protocol import RESULT_FILE
-from isojax.sweeps.folder import HARDWARE_FILE, Row
+from isojax.reporting.gathering import MACHINE_FILE
+from isojax.sweeps.folder import Row
 from isojax.sweeps.records import read_json
 from isojax.sweeps.summary import mean_and_deviation
 from isojax.training.workdir import load_config
@@ -31,9 +32,9 @@ def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:
     results = [read_json(directory / row.folder / RESULT_FILE) for row in read_out]
     lines = [_pretraining(configs), _readout(configs, results)]
     hardware = {
-        read_json(path)["hardware"]
+        _hardware(read_json(path))
         for row in read_out
-        if (path := directory / row.folder / HARDWARE_FILE).exists()
+        if (path := directory / row.folder / MACHINE_FILE).exists()
     }
     if hardware:
         lines.append(
@@ -41,6 +42,13 @@ def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:
             "evaluation."
         )
     return lines
+
+
+def _hardware(machine: dict[str, Any]) -> str:
+    """What JAX computed on, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
+    if machine["backend"] == "cpu":
+        return f"{machine.get('cpu_cores', '?')} CPU cores"
+    return f"{machine['devices']} {machine['device']}"
 
 
 def _pretraining(configs: dict[Row, ConfigDict]) -> str:

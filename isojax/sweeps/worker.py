@@ -6,7 +6,6 @@ A process a run gives all memory back at its end, and one that crashes takes no 
 with it. Compiling again costs little, as compiled programs are kept beside the runs.
 """
 
-import json
 import os
 import signal
 import sys
@@ -27,8 +26,6 @@ def main() -> None:
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
     from isojax.evaluation.protocol import RESULT_FILE
-    from isojax.files import write_atomically
-    from isojax.sweeps.folder import HARDWARE_FILE
     from isojax.training import pretrain
     from isojax.training.health import REPORT_FILE
     from isojax.training.stopping import StopRequest
@@ -43,19 +40,7 @@ def main() -> None:
         pretrain(_CONFIG.value, workdir, data_dir=_DATA_DIR.value, stop=stop)
     if stop.wished:
         return
-    hardware = json.dumps({"hardware": describe_hardware()}) + "\n"
-    write_atomically(workdir / HARDWARE_FILE, hardware.encode())
     evaluate_run(workdir, data_dir=_DATA_DIR.value)
-
-
-def describe_hardware() -> str:
-    """What JAX computes on, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
-    import jax
-
-    devices = jax.devices()
-    if devices[0].platform == "cpu":
-        return f"{len(os.sched_getaffinity(0))} CPU cores"
-    return f"{len(devices)} {devices[0].device_kind}"
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,7 @@ import pytest
 from configs import digits
 from isojax.evaluation.protocol import RESULT_FILE
 from isojax.reporting import History
-from isojax.sweeps.folder import HARDWARE_FILE
+from isojax.reporting.gathering import MACHINE_FILE
 from isojax.sweeps.plan import with_seed
 from isojax.sweeps.records import write_record
 from isojax.training.workdir import save_config
@@ -64,7 +64,8 @@ def fill(config_of):
             "raw_pixel_knn_accuracy": {"20": 0.4},
         }
         (folder / RESULT_FILE).write_text(json.dumps(result))
-        (folder / HARDWARE_FILE).write_text('{"hardware": "2 CPU cores"}')
+        machine = {"backend": "cpu", "device": "cpu", "devices": 1, "cpu_cores": 2}
+        (folder / MACHINE_FILE).write_text(json.dumps(machine))
         write_record(directory, run, {"seconds": 12.34})
         return folder
 
