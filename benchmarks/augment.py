@@ -15,16 +15,13 @@ one PIL image after the other in one thread, in turn with the repetitions of iso
 """
 
 import importlib.util
-import statistics
-import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks.timing import markdown
+from benchmarks.timing import alternate, markdown, median
 from isojax.data.augment import random_views
 
 BATCH = 256
@@ -32,13 +29,6 @@ REPETITIONS = 15
 TORCHVISION_VIEWS = 64  # a repetition
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 HAS_TORCHVISION = importlib.util.find_spec("torchvision") is not None
-
-
-class Timing(NamedTuple):
-    """Views a second of one repetition, by the clock and by the processor's time."""
-
-    wall: float
-    processor: float
 
 
 def main() -> None:
@@ -56,10 +46,10 @@ def main() -> None:
         makers = [isojax_maker(size, config)]
         if HAS_TORCHVISION:
             makers.append(torchvision_maker(size, config))
-        ours, *theirs = alternate(makers)
-        rates = [timing.wall for timing in ours]
-        rate = statistics.median(rates)
-        processor_rate = statistics.median(timing.processor for timing in ours)
+        ours, *theirs = alternate(makers, REPETITIONS)
+        rates = [BATCH / timing.wall for timing in ours]
+        rate = BATCH / median(ours).wall
+        processor_rate = BATCH / median(ours).processor
         row = [
             f"{size}",
             f"s = {strength}",
@@ -69,7 +59,7 @@ def main() -> None:
             f"{processor_rate:,.0f}",
         ]
         for timings in theirs:
-            their_rate = statistics.median(timing.wall for timing in timings)
+            their_rate = TORCHVISION_VIEWS / median(timings).wall
             row += [f"{their_rate:,.0f}", f"{rate / their_rate:.1f}"]
         rows.append(row)
     print(markdown(columns, rows), flush=True)
@@ -101,8 +91,8 @@ def random_images(n: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def isojax_maker(size: int, config: ConfigDict) -> Callable[[], int]:
-    """A function that makes a batch of views and returns how many these are."""
+def isojax_maker(size: int, config: ConfigDict) -> Callable[[], jax.Array]:
+    """A function that makes a batch of views."""
     images = jax.device_put(random_images(BATCH, size))
     keys = jax.random.split(jax.random.key(0), BATCH)
     views = jax.jit(
@@ -111,14 +101,10 @@ def isojax_maker(size: int, config: ConfigDict) -> Callable[[], int]:
         )
     )
 
-    def make() -> int:
-        views(keys, images).block_until_ready()
-        return BATCH
-
-    return make
+    return lambda: views(keys, images)
 
 
-def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], int]:
+def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], object]:
     """The same by torchvision's transforms on PIL images."""
     import torch
     from PIL import Image
@@ -152,25 +138,7 @@ def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], int]:
         Image.fromarray(image) for image in random_images(TORCHVISION_VIEWS, size)
     ]
 
-    def make() -> int:
-        torch.stack([transform(image) for image in images])
-        return TORCHVISION_VIEWS
-
-    return make
-
-
-def alternate(makers: list[Callable[[], int]]) -> list[list[Timing]]:
-    """Timings of each function, called in turn, the first calls not counted."""
-    timings = [[] for _ in makers]
-    for repetition in range(1 + REPETITIONS):
-        for make, so_far in zip(makers, timings, strict=True):
-            wall, processor = time.perf_counter(), time.process_time()
-            views = make()
-            wall = time.perf_counter() - wall
-            processor = time.process_time() - processor
-            if repetition > 0:
-                so_far.append(Timing(views / wall, views / processor))
-    return timings
+    return lambda: torch.stack([transform(image) for image in images]).numpy()
 
 
 if __name__ == "__main__":
