@@ -107,6 +107,8 @@ def test_help_shows_the_flags_in_groups_as_wide_as_the_terminal(script, monkeypa
     where = [script] if script.endswith(".py") else ["-m", script]
     process = call(*where, "--help")
     assert (process.returncode, process.stderr) == (0, "")
+    # As it is typed, not where the file lies.
+    assert process.stdout.startswith(f"usage: python {' '.join(where)}")
     for part in SCRIPTS[script]:
         assert part in process.stdout
     assert max(map(len, process.stdout.splitlines())) <= 50
