@@ -99,9 +99,10 @@ def _hand_on_signals(started: list[subprocess.Popen]) -> list[int]:
         for process in started:
             process.send_signal(number if len(came) == 1 else signal.SIGKILL)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, hand_on)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hand_on)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, hand_on)
     return came
 
 
