@@ -43,16 +43,20 @@ def start(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
 
     def begin(*arguments, processes="3"):
-        return subprocess.Popen(
-            [sys.executable, "-m", "isojax.launch", "--processes", processes, "--"]
-            + [str(tmp_path / "script.py"), *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Or the tests, run by nohup, would have it ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-        )
+        # Ignored where nohup runs the tests, and a child inherits that. Not by
+        # preexec_fn, which forks: JAX warns of it where another test began its threads.
+        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "isojax.launch", "--processes", processes, "--"]
+                + [str(tmp_path / "script.py"), *arguments],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGHUP, hangup)
 
     return begin
 
