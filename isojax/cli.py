@@ -16,9 +16,11 @@ from ml_collections import ConfigDict, config_flags
 
 from isojax.errors import UsageError
 from isojax.flag_help import Groups, format_help
+from isojax.output import silence_output
 
 _USAGE_EXIT_CODE = 2
 _INTERRUPTED_EXIT_CODE = 130
+_UNREAD_EXIT_CODE = 141  # a shell's for SIGPIPE
 
 # Flags defined through this module are the calling script's in `--help`.
 flags.disclaim_key_flags()
@@ -134,7 +136,7 @@ def run(
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
-            print(_help(groups or {}, notes or {}), end="")
+            _or_exit(print, _help(groups or {}, notes or {}).rstrip())
             sys.exit(0)
         parse = partial(parse_flags, takes_arguments=takes_arguments)
         return _or_exit(parse, argv)
@@ -158,11 +160,16 @@ def _help(groups: Groups, notes: Mapping[str, str]) -> str:
 
 def _or_exit(function: Callable, *args):
     try:
-        return function(*args)
+        result = function(*args)
+        sys.stdout.flush()
+        return result
     except UsageError as error:
         sys.exit(report(error))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED_EXIT_CODE)
+    except BrokenPipeError:
+        silence_output()
+        sys.exit(_UNREAD_EXIT_CODE)
 
 
 def report(error: BaseException) -> int:

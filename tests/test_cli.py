@@ -137,3 +137,16 @@ def test_help_shows_a_flag_that_no_group_names_too():
     assert run < other < presets
     assert "How many, 50% of them (default: 3)" in text
     assert "Does it. More." in text
+
+
+def test_output_that_nobody_reads_ends_a_script_without_a_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (141, "")

@@ -12,6 +12,7 @@ LAYERS = {
     "cli": 0,
     "flag_help": 0,
     "launch": 0,
+    "output": 0,
     "losses": 1,
     "predictor": 1,
     "spectral": 1,
@@ -106,6 +107,6 @@ def test_only_parallel_knows_how_devices_are_used(path):
 
 
 def test_the_command_line_imports_no_jax():
-    for module in ("cli", "errors", "files", "flag_help", "launch"):
+    for module in ("cli", "errors", "files", "flag_help", "launch", "output"):
         names = list(imported(ROOT / "isojax" / f"{module}.py"))
         assert not any(name.split(".")[0] in ("jax", "flax") for name in names)

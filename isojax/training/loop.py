@@ -18,6 +18,7 @@ from tqdm import tqdm
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
+from isojax.output import silence_output
 from isojax.reporting import (
     History,
     Writers,
@@ -370,6 +371,10 @@ class _Run:
 
 def _say(text: str, write=print) -> None:
     """Prints, in the first process only."""
-    if parallel.is_first_process():
+    if not parallel.is_first_process():
+        return
+    try:
         write(text)
         sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it, but the run goes on
+        silence_output()

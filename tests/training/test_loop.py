@@ -196,6 +196,15 @@ def test_a_finished_run_is_left_alone(finished, capsys):
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_goes_on_where_nobody_reads_its_output(tmp_path, monkeypatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end, "w") as unread:
+        monkeypatch.setattr(sys, "stdout", unread)
+        pretrain(small_config(), tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == EPOCHS
+
+
 def test_a_batch_that_the_devices_cannot_share_is_refused(tmp_path):
     config = small_config()
     config.batch_size = 30
