@@ -26,7 +26,7 @@ def start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "isojax.sweep", *arguments],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "1"},
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
