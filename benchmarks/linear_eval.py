@@ -1,6 +1,6 @@
 """How long the linear readout takes and how accurate it is, as a Markdown table.
 
-    python -m benchmarks.linear_eval [--json=FILE] [--repetitions=3] [--images=50000]
+    python -m benchmarks.linear_eval [--json=FILE] [--repetitions=1] [--images=50000]
 
 The features are drawn: classes are clusters in 512 dimensions, whose spectrum falls as
 a power law, mixed by a rotation and cut off at zero as by a ReLU, so close together
@@ -38,7 +38,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file for the numbers")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--images", type=int, default=50_000)
     arguments = parser.parse_args()
     columns = ["classes", "accuracy", "penalty", "seconds", "fastest to slowest"]

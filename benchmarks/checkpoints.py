@@ -1,0 +1,103 @@
+"""What checkpoints cost, as two Markdown tables.
+
+    python -m benchmarks.checkpoints [--json=FILE]
+
+Epochs of the demo that begin by saving and end when the checkpoint is on disk, in turn
+with epochs that save nothing. And, of the demo's state and of ResNet-18's: how long
+training waits for a save, and how long writing takes, and reading with its
+verification.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.timing import (
+    alternate,
+    markdown,
+    median,
+    parse_arguments,
+    spread,
+    write_json,
+)
+from configs import cifar10, digits
+from isojax.compilation import choose_kernels
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.rehearsal import Rehearsal
+
+STEPS_PER_EPOCH, EPOCHS, SAVES = 62, 15, 5
+
+
+def main() -> None:
+    """Prints the tables."""
+    arguments = parse_arguments(__doc__)
+    choose_kernels()
+    demo = Rehearsal(digits.get_config())
+    resnet = Rehearsal(cifar10.get_config())
+    with tempfile.TemporaryDirectory(prefix="isojax-") as folder:
+        epochs = time_epochs(demo, Path(folder) / "epochs")
+        rows = [
+            time_saves("demo", demo, Path(folder) / "demo"),
+            time_saves("ResNet-18 with EMA", resnet, Path(folder) / "resnet"),
+        ]
+    columns = ["state of", "MB", "training waits, s", "written, s", "read, s"]
+    print(markdown(columns, rows))
+    write_json(arguments.json, epochs)
+
+
+def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
+    """Prints what saving adds to an epoch; the seconds of all epochs."""
+    workdir.mkdir()
+    checkpoints = Checkpoints(workdir)
+
+    def train() -> None:
+        for _ in range(STEPS_PER_EPOCH):
+            float(rehearsal.step()["loss"])
+
+    def save_and_train() -> None:
+        checkpoints.save(rehearsal.state)
+        train()
+        checkpoints.wait()
+
+    timings = alternate([train, save_and_train], EPOCHS)
+    names, cores = ["nothing", "a checkpoint"], len(os.sched_getaffinity(0))
+    rows = [
+        [
+            name,
+            f"{median(of_one).wall:.3f}",
+            spread(of_one),
+            f"{median(of_one).processor / cores:.3f}",
+        ]
+        for name, of_one in zip(names, timings, strict=True)
+    ]
+    columns = ["an epoch of the demo saves", "seconds", "fastest to slowest", "CPU, s"]
+    print(markdown(columns, rows))
+    return {
+        name: [timing.wall for timing in of_one]
+        for name, of_one in zip(names, timings, strict=True)
+    }
+
+
+def time_saves(name: str, rehearsal: Rehearsal, workdir: Path) -> list[str]:
+    """A row of medians."""
+    seconds, size = [], 0
+    for number in range(SAVES):
+        folder = workdir / str(number)
+        folder.mkdir(parents=True)
+        start = time.perf_counter()
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(rehearsal.state)
+            copied = time.perf_counter()
+        written = time.perf_counter()
+        Checkpoints(folder).restore(rehearsal.state)
+        read = time.perf_counter()
+        seconds.append((copied - start, written - start, read - written))
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    wait, write, read = map(statistics.median, zip(*seconds, strict=True))
+    return [name, f"{size / 1e6:.0f}", f"{wait:.3f}", f"{write:.2f}", f"{read:.2f}"]
+
+
+if __name__ == "__main__":
+    main()
