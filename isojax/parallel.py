@@ -161,6 +161,15 @@ def local_device_count() -> int:
     return jax.local_device_count()
 
 
+def axis_name() -> str | None:
+    """The mapped axis over which a batch is spread; None where there is one device.
+
+    Collectives of one device would change no number, but XLA for CPU keeps them and
+    fuses nothing across them.
+    """
+    return AXIS if device_count() > 1 else None
+
+
 def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
     """Refuses a global batch that does not divide evenly.
 

@@ -75,3 +75,9 @@ def test_one_process_agrees_with_itself():
     assert parallel.any_process(True) and not parallel.any_process(False)
     with pytest.raises(UsageError, match="no"):
         parallel.in_first_process(lambda: (_ for _ in ()).throw(UsageError("no")))
+
+
+@pytest.mark.parametrize(("devices", "axis"), [(1, None), (4, parallel.AXIS)])
+def test_there_is_an_axis_where_there_are_several_devices(monkeypatch, devices, axis):
+    monkeypatch.setattr(parallel, "device_count", lambda: devices)
+    assert parallel.axis_name() == axis

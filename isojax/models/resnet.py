@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from isojax.models.convolution import Conv
 from isojax.models.normalization import BatchNorm
+from isojax.models.pooling import max_pool
 
 _BLOCKS_PER_STAGE = (2, 2, 2, 2)
 
@@ -83,7 +84,7 @@ class ResNet18(nn.Module):
         )(images)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
         if self.max_pool:
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+            x = max_pool(x)
         # `train` is the block's second argument, counted with `self`.
         block_type = (
             nn.remat(BasicBlock, static_argnums=2) if self.remat else BasicBlock

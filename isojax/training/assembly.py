@@ -67,7 +67,7 @@ def build(
     network = build_network(
         config.model,
         predictor=config.method.predictor,
-        axis_name=parallel.AXIS,
+        axis_name=parallel.axis_name(),
         dtype=config.precision,
         remat=config.remat,
     )

@@ -133,7 +133,7 @@ class _Run:
                     learning_rate,
                     config,
                     total_steps=self.steps_per_epoch * config.epochs,
-                    axis_name=parallel.AXIS,
+                    axis_name=parallel.axis_name(),
                 )
             )
         )

@@ -53,7 +53,7 @@ class Rehearsal:
             learning_rate,
             config,
             total_steps=_STEPS_PER_EPOCH * config.epochs,
-            axis_name=parallel.AXIS,
+            axis_name=parallel.axis_name(),
         )
         self._step = parallel.map_step(lambda state, batch, _: train_step(state, batch))
         self._host_batch = {
