@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python eval_linear.py --workdir=runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2  # most of their time is single-threaded compilation
+	$(BIN)/python -m pytest -n 2 --dist worksteal  # most of their time is single-threaded compilation
 
 torture: setup
 	$(BIN)/python -m pytest -m slow
