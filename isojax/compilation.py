@@ -35,3 +35,5 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     if jax.config.jax_compilation_cache_dir is None:
         folder = Path(workdir).absolute().parent / FOLDER
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # A start compiles dozens of small ones, three seconds in all.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
