@@ -51,7 +51,6 @@ def main() -> None:
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
-    from isojax.reporting.report import tell_report
     from isojax.training import pretrain
     from isojax.training.stopping import StopRequest
 
@@ -70,6 +69,8 @@ def main() -> None:
         )
     # Who asked it to stop may not wait.
     if parallel.is_first_process() and not stop.wished:
+        from isojax.reporting.report import tell_report
+
         tell_report(workdir)
 
 

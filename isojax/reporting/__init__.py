@@ -1,7 +1,9 @@
-"""What a run writes for people: metrics and figures."""
+"""What a run writes for people: metrics and figures.
 
-from isojax.reporting.figures import save_figures as save_figures
-from isojax.reporting.figures import save_views as save_views
+Not imported here is what draws: Matplotlib takes a third of a second, which a run
+spends once its first step is on the device.
+"""
+
 from isojax.reporting.history import History as History
 from isojax.reporting.options import read_options as read_options
 from isojax.reporting.writers import Writers as Writers

@@ -25,8 +25,6 @@ from isojax.reporting import (
     check_packages,
     open_writers,
     read_options,
-    save_figures,
-    save_views,
 )
 from isojax.reporting.collapse import explain_collapse, is_collapsed
 from isojax.reporting.machine import save_machine
@@ -177,9 +175,6 @@ class _Run:
     def train(self) -> None:
         config = self.config
         self._announce()
-        if parallel.is_first_process():
-            self._draw_views(self.workdir / "figures")
-            save_machine(self.workdir)
         _say("Compiling the training step, once, up to a minute ...")
         bar = tqdm(
             total=self.last_step * config.batch_size,
@@ -216,6 +211,8 @@ class _Run:
         """Draws the figures of the epochs so far."""
         if not (parallel.is_first_process() and self.history.rows):
             return
+        from isojax.reporting.figures import save_figures
+
         figures = self.workdir / "figures"
         try:
             figures.mkdir(exist_ok=True)
@@ -262,7 +259,9 @@ class _Run:
             self.state, metrics = self.step(
                 self.state, batch, self.feed.resident, wish=self.stop.wished
             )
-            if not self.stop.has_progress:  # compiling does not count
+            if not self.stop.has_progress:
+                self._record_start()  # while the devices work
+                # Compiling does not count.
                 self.stop.has_progress, start = True, time.perf_counter()
             else:
                 timed += 1
@@ -282,6 +281,12 @@ class _Run:
         seconds = time.perf_counter() - start
         self._record(epoch, jax.device_get(steps), timed / seconds)
         return not shall_stop or self.steps_done == self.last_step
+
+    def _record_start(self) -> None:
+        """Writes what a look at a run's first minute needs."""
+        if parallel.is_first_process():
+            save_machine(self.workdir)
+            self._draw_views(self.workdir / "figures")
 
     def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
         """Waits for a step; whether all processes stop after those dispatched."""
@@ -355,6 +360,8 @@ class _Run:
         )
 
     def _draw_views(self, figures: Path) -> None:
+        from isojax.reporting.figures import save_views
+
         figures.mkdir(exist_ok=True)
         images = self.dataset.pretrain.images
         indices = np.linspace(0, len(images) - 1, _SHOWN_IMAGES).astype(np.int32)

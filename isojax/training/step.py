@@ -101,14 +101,20 @@ def make_train_step(
         carried = (batch_stats, correlation, jnp.concatenate(projections))
         return loss + probe_cross_entropy, (carried, metrics)
 
+    @jax.jit  # traced once for all passes
+    def network_output(params, batch_stats, images):
+        return network.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+
     def network_outputs(params, batch_stats, views):
         representations, projections = [], []
         for images in views:
-            (representation, projection), mutated = network.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
+            (representation, projection), mutated = network_output(
+                params, batch_stats, images
             )
             batch_stats = mutated["batch_stats"]
             representations.append(representation)

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from isojax.reporting import History, save_figures
+from isojax.reporting import History
+from isojax.reporting.figures import save_figures
 
 
 def fill(workdir, epochs):
