@@ -10,7 +10,7 @@ help:
 	@echo "make setup      create .venv from the requirements"
 	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
 	@echo "make test       run the tests"
-	@echo "make torture    the slow tests: kill runs, damage their files (minutes)"
+	@echo "make torture    the slow tests: kill runs, damage their files (an hour)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
 	@echo "make bench      time everything, beside PyTorch (an hour)"
