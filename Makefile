@@ -13,7 +13,7 @@ help:
 	@echo "make torture    the slow tests: kill runs, damage their files (an hour)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (about an hour; resumes)"
-	@echo "make bench      time everything, beside PyTorch (an hour)"
+	@echo "make bench      time everything, beside PyTorch (half an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
 	@echo "make notebooks  run the notebooks anew, from their texts"
 	@echo "make docs       build the documentation, docs/_build/html"

@@ -68,7 +68,7 @@ def main() -> None:
         row, result = measure(work)
         rows.append(row)
         results.append(result)
-        print(row, file=sys.stderr, flush=True)
+        print(f"{work.name}: {row[1]} ms", file=sys.stderr, flush=True)
     print(markdown(columns, rows))
     write_json(arguments.json, results)
 
