@@ -81,12 +81,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
       UsageError: if it holds no run, no finished epoch, or a damaged file.
     """
     folder = Path(workdir)
-    config = _read_json(folder / "config.json")
-    if not config:
-        raise UsageError(
-            f"there is no run in {folder} (no config.json); train one with "
-            f"python train.py --workdir={folder}"
-        )
+    config = read_config(folder)
     history = History(folder, writes=False)
     if not history.rows:
         raise UsageError(
@@ -108,6 +103,21 @@ def read_run(workdir: str | os.PathLike) -> Run:
             if path.name.isdecimal()
         ),
     )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The fields of a run's `config.json`.
+
+    Raises:
+      UsageError: if the folder holds no run, or the file is damaged.
+    """
+    config = _read_json(folder / "config.json")
+    if not config:
+        raise UsageError(
+            f"there is no run in {folder} (no config.json); train one with "
+            f"python train.py --workdir={folder}"
+        )
+    return config
 
 
 def read_arrays(path: Path) -> Arrays:

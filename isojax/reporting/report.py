@@ -11,7 +11,7 @@ import isojax
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.reporting.comparison import comparison_page
-from isojax.reporting.gathering import read_run
+from isojax.reporting.gathering import read_config, read_run
 from isojax.reporting.run_page import run_page
 
 REPORT_FILE = "report.html"
@@ -64,7 +64,7 @@ def tell_report(workdir: str | os.PathLike) -> None:
 
 def next_commands(workdir: str | os.PathLike) -> str:
     """What to try after a run's evaluation, as lines to print."""
-    config = read_run(workdir).config
+    config = read_config(Path(workdir))
     if config["data"]["name"] != "digits":  # another run would take hours
         return f"Next: python -m isojax.export --workdir={workdir} --format=torchvision"
     other = "isoloss" if config["preset"].startswith("byol") else "byol"

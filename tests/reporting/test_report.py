@@ -193,6 +193,12 @@ def test_the_next_command_brings_another_method(tmp_path):
     assert f"--workdir={tmp_path}/demo {tmp_path}/byol" in commands
 
 
+def test_the_next_command_needs_no_report(tmp_path):
+    folder = make_run(tmp_path / "demo", preset="isoloss")
+    (folder / "metrics.jsonl").write_text("{")
+    assert "digits.py:byol" in next_commands(folder)
+
+
 def test_the_command_takes_several_folders_and_needs_no_jax(tmp_path):
     folders = [str(make_run(tmp_path / name)) for name in "ab"]
     output = tmp_path / "page.html"
