@@ -2,7 +2,21 @@
 
 import os
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from pathlib import Path
+
+# What numpy.load raises where an archive is damaged.
+DAMAGED_ARCHIVE = (
+    ValueError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from isojax.reporting.colours import BLUE, GREEN, ORANGE
 from isojax.reporting.history import History
@@ -62,7 +63,11 @@ def _save(path: Path, draw, *args) -> None:
     figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axis = figure.subplots()
     draw(axis, *args)
+    for line in (line for axes in figure.axes for line in axes.lines):
+        if len(line.get_xdata()) == 1:  # of one epoch, which has no line
+            line.set_marker("o")
     axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=_DPI)
 

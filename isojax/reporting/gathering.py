@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isojax.errors import UsageError
+from isojax.files import DAMAGED_ARCHIVE
 from isojax.reporting.history import History
 
 MACHINE_FILE = "machine.json"
@@ -131,7 +131,7 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with np.load(path) as arrays:
             return dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARCHIVE as error:
         raise _damaged(path, error) from error
 
 

@@ -3,13 +3,12 @@
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from isojax.errors import UsageError
-from isojax.files import write_atomically
+from isojax.files import DAMAGED_ARCHIVE, write_atomically
 
 FILES = ("metrics.jsonl", "spectrum.npz")
 
@@ -36,8 +35,8 @@ class History:
 
         Args:
           workdir: the run's folder.
-          epochs: where given, the folder's record is cut to so many epochs: those that
-            the checkpoint to go on from has seen.
+          epochs: where given, later ones are cut from the folder's record: the
+            checkpoint to go on from has not seen them.
           correlation: of that checkpoint, shape (dim, dim), whose eigenvectors the next
             epoch's are compared with where those of the last epoch are gone.
           writes: whether files are written; of several processes one does.
@@ -49,35 +48,62 @@ class History:
         self.eigenvalues: list[np.ndarray] = []
         self.tracked: list[np.ndarray] = []
         self._modes: np.ndarray | None = None  # eigenvectors of the last epoch
-        if self._spectrum.exists():
-            try:
-                self._read(epochs, correlation)
-            except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-                raise UsageError(
-                    f"{' or '.join(FILES)} in {workdir} is damaged ({error}); restore "
-                    "them from a copy, or move both away to go on without them"
-                ) from error
+        try:
+            self._read(epochs, correlation)
+        except (KeyError, TypeError, *DAMAGED_ARCHIVE) as error:
+            raise UsageError(
+                f"{' or '.join(FILES)} in {workdir} is damaged ({error}); restore "
+                "them from a copy, or move both away to go on without them"
+            ) from error
         if epochs is not None and writes:
-            self._rewrite_metrics()
+            self._cut_files()
 
     def _read(self, epochs: int | None, correlation: np.ndarray | None) -> None:
-        lines = self._metrics.read_text().splitlines()
-        with np.load(self._spectrum) as spectrum:
-            saved = dict(spectrum)
-        self.eigenvalues = list(saved["eigenvalues"][:epochs])
-        count = len(self.eigenvalues)
-        self.rows = [json.loads(line) for line in lines[:count]]
-        untracked = np.full_like(saved["eigenvalues"], np.nan)
-        self.tracked = list(saved.get("tracked", untracked)[:epochs])
-        if not count or np.isnan(self.tracked[-1]).any():
+        lines, saved = self._whole_lines(), self._saved_arrays()
+        recorded = len(saved.get("epoch", ()))
+        rows = [json.loads(line) for line in lines[:recorded]]
+        # A line is written before its spectrum, so that one more may be there.
+        following = [json.loads(line) for line in lines[recorded : recorded + 1]]
+        is_seen = epochs is not None and any(r["epoch"] <= epochs for r in following)
+        if len(rows) < recorded or is_seen:
+            raise ValueError("they do not hold the same epochs")
+        count = sum(epochs is None or row["epoch"] <= epochs for row in rows)
+        if not count:
             return
-        if count == len(saved["eigenvalues"]):
+        self.rows = rows[:count]
+        self.eigenvalues = list(saved["eigenvalues"][:count])
+        untracked = np.full_like(saved["eigenvalues"], np.nan)
+        self.tracked = list(saved.get("tracked", untracked)[:count])
+        if np.isnan(self.tracked[-1]).any():
+            return
+        if count == recorded:
             self._modes = saved["modes"]
         elif correlation is not None:
             _, eigenvectors = np.linalg.eigh(correlation)
             from isojax.modes import order_of_values  # with chex comes JAX
 
             self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
+
+    def _whole_lines(self) -> list[str]:
+        """The lines of the metrics, without one that a kill has cut."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text().splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n")]
+
+    def _saved_arrays(self) -> dict[str, np.ndarray]:
+        if not self._spectrum.exists():
+            return {}
+        with np.load(self._spectrum) as spectrum:
+            return dict(spectrum)
+
+    def _cut_files(self) -> None:
+        """Writes what was read, the spectrum first: it may lack an epoch."""
+        if self.rows:
+            self._write_spectrum()
+        else:
+            self._spectrum.unlink(missing_ok=True)
+        self._rewrite_metrics()
 
     def append(
         self,
@@ -131,6 +157,9 @@ class History:
                 file.write(json.dumps(row) + "\n")
         else:
             self._rewrite_metrics()
+        self._write_spectrum()
+
+    def _write_spectrum(self) -> None:
         arrays = {
             "epoch": self.column("epoch"),
             "eigenvalues": np.stack(self.eigenvalues),

@@ -54,7 +54,6 @@ def fork_run(
         it has trained as long as the new one shall, or `workdir` is something else.
     """
     source, workdir = Path(source).absolute(), Path(workdir)
-    there = load_config(source)
     if (workdir / CONFIG_FILE).exists():
         if load_forked_from(workdir).get("workdir") != str(source):
             raise UsageError(
@@ -62,6 +61,7 @@ def fork_run(
                 "new folder, or leave out --fork_from to go on with it"
             )
         return
+    there = load_config(source)
     state = _carry_over(source, like, had_target=there.method.target == "ema")
     step = int(state.step)
     _check_schedule(source, step, steps_per_epoch, last_step)
@@ -91,10 +91,11 @@ def _check_schedule(
 ) -> None:
     there = load_config(source)
     rows = History(source, writes=False).rows
+    steps = rows[0]["step"] // rows[0]["epoch"] if rows else steps_per_epoch
     # The first epoch is whole, unless a number of steps has cut the run.
-    if rows and rows[0]["step"] not in (steps_per_epoch, there.get("steps", 0)):
+    if steps not in (steps_per_epoch, there.get("steps", 0)):
         raise UsageError(
-            f"an epoch of the run in {source} has {rows[0]['step']} steps, one of this "
+            f"an epoch of the run in {source} has {steps} steps, one of this "
             f"config has {steps_per_epoch}; set config.batch_size as in "
             f"{source / CONFIG_FILE}"
         )

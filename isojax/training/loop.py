@@ -98,7 +98,7 @@ def pretrain(
         )
     with open_workdir(workdir, config) as workdir:
         run = _Run(config, dataset, workdir, stop or StopRequest())
-        if run.steps_done >= run.last_step:
+        if run.is_finished:
             run.draw_figures()
             _say(
                 f"The run in {workdir} is finished; name another folder for a new one."
@@ -154,10 +154,20 @@ class _Run:
         self.state = parallel.replicate(state)
         self.history = History(
             workdir,
-            epochs=self.steps_done // self.steps_per_epoch,
+            epochs=None
+            if self.is_finished
+            else self.steps_done // self.steps_per_epoch,
             correlation=np.asarray(state.correlation, np.float64),
             writes=parallel.is_first_process(),
         )
+
+    @property
+    def is_finished(self) -> bool:
+        return self.steps_done >= self.last_step
+
+    @property
+    def _epochs_done(self) -> int:
+        return self.steps_done // self.steps_per_epoch
 
     def open_writers(self) -> Writers:
         """What metrics go to beside the folder's own files; the first process's."""
@@ -186,7 +196,7 @@ class _Run:
         )
         epochs = -(-self.last_step // self.steps_per_epoch)
         with bar:
-            for epoch in range(self.steps_done // self.steps_per_epoch, epochs):
+            for epoch in range(self._epochs_done, epochs):
                 if not self._train_epoch(epoch, bar):
                     self._end_early()
                     return
@@ -286,7 +296,10 @@ class _Run:
         """Writes what a look at a run's first minute needs."""
         if parallel.is_first_process():
             save_machine(self.workdir)
-            self._draw_views(self.workdir / "figures")
+            try:
+                self._draw_views(self.workdir / "figures")
+            except OSError as error:
+                _say(f"The views could not be drawn ({error.strerror}).")
 
     def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
         """Waits for a step; whether all processes stop after those dispatched."""
@@ -315,8 +328,9 @@ class _Run:
                 f"train/{name}": float(np.mean([metrics[name] for metrics in steps]))
                 for name in sorted(names)
             },
-            "train/images_per_second": steps_per_second * self.config.batch_size,
         }
+        if steps_per_second:  # none where the epoch's only step has compiled
+            row["train/images_per_second"] = steps_per_second * self.config.batch_size
         correlation = np.asarray(self.state.correlation, np.float64)
         eigenvalues, eigenvectors = np.linalg.eigh(correlation)
         row |= spectrum_metrics(eigenvalues)
@@ -383,5 +397,5 @@ def _say(text: str, write=print) -> None:
     try:
         write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads it, but the run goes on
+    except OSError:  # nobody reads it, or its disk is full, but the run goes on
         silence_output()

@@ -110,10 +110,11 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
 
 def describe(row: dict[str, float], epochs: int, evaluation_name: str) -> str:
     """The line that a finished epoch prints."""
+    speed = row.get("train/images_per_second")
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
         f"{evaluation_name} accuracy of the online probe "
         f"{row['eval/online_accuracy']:.3f}  "
-        f"participation ratio {row['train/participation_ratio']:.1f}  "
-        f"{row['train/images_per_second']:,.0f} images/s"
+        f"participation ratio {row['train/participation_ratio']:.1f}"
+        + ("" if speed is None else f"  {speed:,.0f} images/s")
     )

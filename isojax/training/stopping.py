@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -71,6 +72,10 @@ class StopRequest:
                 os._exit(128 + data[0])
             self.wished = True
             if not self.has_progress and parallel.process_part()[1] == 1:
-                print("\nStopped before the first step; nothing is lost.", flush=True)
+                with suppress(OSError):  # nobody may be reading
+                    print(
+                        "\nStopped before the first step; nothing is lost.", flush=True
+                    )
                 os._exit(0)
-            print("\nStopping after this step ...", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                print("\nStopping after this step ...", file=sys.stderr, flush=True)

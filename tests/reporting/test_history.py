@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from isojax.errors import UsageError
 from isojax.reporting import History
 from isojax.reporting.figures import save_figures
 
@@ -112,3 +114,39 @@ def test_modes_may_be_followed_from_some_epoch_on(tmp_path):
     tracked = saved(tmp_path)["tracked"]
     assert np.isnan(tracked[3]).all()
     np.testing.assert_array_equal(tracked[4], values)
+
+
+def recorded(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+def test_a_record_that_begins_later_is_cut_by_its_epochs(tmp_path):
+    follow(History(tmp_path), 8, start=4)
+    history = History(tmp_path, epochs=6, correlation=list(correlations(6))[-1][1])
+    follow(history, 8, start=6)
+    assert recorded(tmp_path) == saved(tmp_path)["epoch"].tolist() == [5, 6, 7, 8]
+
+
+def test_nothing_is_cut_where_no_number_is_given(tmp_path):
+    follow(History(tmp_path), 3)
+    assert len(History(tmp_path).rows) == len(recorded(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "spectrum.npz"])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_files_that_disagree_are_refused_and_kept(tmp_path, name, damage):
+    follow(History(tmp_path), 3)
+    damage(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="damaged .*; restore them from a copy"):
+        History(tmp_path, epochs=2)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_line_that_a_kill_has_cut_is_no_damage(tmp_path):
+    follow(History(tmp_path), 3)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epo')
+    History(tmp_path, epochs=3, correlation=np.eye(5))
+    assert recorded(tmp_path) == [1, 2, 3]
