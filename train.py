@@ -6,12 +6,14 @@
 With no flags it trains on the digits that come with isojax.
 """
 
+import sys
 from pathlib import Path
 
 from absl import flags
 
 from configs.base import PRESETS
 from isojax import cli
+from isojax.errors import UsageError
 
 _CONFIG = cli.define_config(
     str(Path(__file__).parent / "configs" / "digits.py"),
@@ -48,6 +50,8 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 
 def main() -> None:
     """Runs the training that the flags describe."""
+    if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
+        raise UsageError("the preset stands after the file; write --config=FILE:PRESET")
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs

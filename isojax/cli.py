@@ -161,7 +161,8 @@ def _help(groups: Groups, notes: Mapping[str, str]) -> str:
 def _or_exit(function: Callable, *args):
     try:
         result = function(*args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where the shell has closed it
+            sys.stdout.flush()
         return result
     except UsageError as error:
         sys.exit(report(error))

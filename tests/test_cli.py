@@ -44,6 +44,16 @@ def call(script, *arguments):
         ),
         (["--config.batch_size=5000"], "more than the 4000 training images; set it to"),
         (["--config.epochs=0"], "config.epochs=0: set it above 0"),
+        (["--config.preset=byol"], "stands after the file; write --config=FILE:PRESET"),
+        (["--config.data.std=(0.0,)"], "config.data.std=(0.0,): set every value above"),
+        (
+            ["--config.batch_size=8", "--config.microbatches=8"],
+            "leaves BatchNorm a single image at a time",
+        ),
+        (
+            ["--config.data.validation_fraction=0.999"],
+            "no images are left for pretrain; change config.data.validation_fraction",
+        ),
         (["--config.data.name=digit"], "no data set 'digit'"),
         (["--config.data.mean=(0.1,0.2,0.3)"], "give one value of mean and std"),
         (["--workdir=train.py"], "--workdir=train.py is a file; name a folder"),

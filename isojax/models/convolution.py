@@ -18,7 +18,8 @@ class Conv(nn.Module):
       features: output channels.
       kernel_size: side of the kernel, odd.
       stride: step in both directions.
-      dtype: in which the products are taken and the result is; by default as it comes.
+      dtype: in which the products are taken and the result is; by default the wider of
+        the images' and the kernel's.
     """
 
     features: int
@@ -34,9 +35,8 @@ class Conv(nn.Module):
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
         )
-        if self.dtype is not None:
-            x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        return convolve(x, kernel, stride=self.stride)
+        dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
+        return convolve(x.astype(dtype), kernel.astype(dtype), stride=self.stride)
 
 
 def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:

@@ -59,12 +59,16 @@ class History:
             self._cut_files()
 
     def _read(self, epochs: int | None, correlation: np.ndarray | None) -> None:
-        lines, saved = self._whole_lines(), self._saved_arrays()
+        lines = []
+        if self._metrics.exists():
+            lines = self._metrics.read_text().splitlines()
+        saved = self._saved_arrays()
         recorded = len(saved.get("epoch", ()))
         rows = [json.loads(line) for line in lines[:recorded]]
         # A line is written before its spectrum, so that one more may be there.
-        following = [json.loads(line) for line in lines[recorded : recorded + 1]]
-        is_seen = epochs is not None and any(r["epoch"] <= epochs for r in following)
+        is_seen = epochs is not None and any(
+            _epoch_of(line) <= epochs for line in lines[recorded:]
+        )
         if len(rows) < recorded or is_seen:
             raise ValueError("they do not hold the same epochs")
         count = sum(epochs is None or row["epoch"] <= epochs for row in rows)
@@ -83,13 +87,6 @@ class History:
             from isojax.modes import order_of_values  # with chex comes JAX
 
             self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
-
-    def _whole_lines(self) -> list[str]:
-        """The lines of the metrics, without one that a kill has cut."""
-        if not self._metrics.exists():
-            return []
-        lines = self._metrics.read_text().splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n")]
 
     def _saved_arrays(self) -> dict[str, np.ndarray]:
         if not self._spectrum.exists():
@@ -180,6 +177,14 @@ class History:
     def column(self, name: str) -> np.ndarray:
         """One metric over the epochs, shape (epochs,)."""
         return np.array([row[name] for row in self.rows])
+
+
+def _epoch_of(line: str) -> float:
+    """The epoch of a line; infinity where a kill has cut it."""
+    try:
+        return json.loads(line)["epoch"]
+    except ValueError:
+        return float("inf")
 
 
 def _in_order(eigenvectors: np.ndarray, order: np.ndarray) -> np.ndarray:

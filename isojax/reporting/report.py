@@ -1,6 +1,7 @@
 """Writes the report of a run, or the comparison of several, as one HTML page."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,15 +66,17 @@ def tell_report(workdir: str | os.PathLike) -> None:
 def next_commands(workdir: str | os.PathLike) -> str:
     """What to try after a run's evaluation, as lines to print."""
     config = read_config(Path(workdir))
+    this = shlex.quote(f"--workdir={workdir}")
     if config["data"]["name"] != "digits":  # another run would take hours
-        return f"Next: python -m isojax.export --workdir={workdir} --format=torchvision"
-    other = "isoloss" if config["preset"].startswith("byol") else "byol"
-    folder = Path(workdir).parent / other
+        return f"Next: python -m isojax.export {this} --format=torchvision"
+    name = "isoloss" if config["preset"].startswith("byol") else "byol"
+    folder = str(Path(workdir).parent / name)
+    other = shlex.quote(f"--workdir={folder}")
     return (
         "Next, another method beside it:\n"
-        f"  python train.py --config=configs/digits.py:{other} --workdir={folder}\n"
-        f"  python eval_linear.py --workdir={folder}\n"
-        f"  python -m isojax.report --workdir={workdir} {folder}"
+        f"  python train.py --config=configs/digits.py:{name} {other}\n"
+        f"  python eval_linear.py {other}\n"
+        f"  python -m isojax.report {this} {shlex.quote(folder)}"
     )
 
 

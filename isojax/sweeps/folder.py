@@ -80,8 +80,8 @@ def read_row(directory: Path, run: Run) -> Row:
         "participation_ratio": last["train/participation_ratio"],
         "std": last["train/std"],
     }
-    if _is_trained(last, config) and (folder / RESULT_FILE).exists():
-        result = read_json(folder / RESULT_FILE)
+    result = _result(folder, last)
+    if _is_trained(last, config) and result:
         return row._replace(
             status=COLLAPSED if is_collapsed(last, dim) else FINISHED,
             linear=result["accuracy"],
@@ -112,6 +112,15 @@ def runs_in(directory: Path) -> list[Run]:
     names = {path.parent.name for path in directory.glob(f"*/{CONFIG_FILE}")}
     names |= recorded_names(directory)
     return [run for name in sorted(names) if (run := Run.from_name(name))]
+
+
+def _result(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation of the last step; nothing where it lacks what a row tells."""
+    if not (folder / RESULT_FILE).exists():
+        return {}
+    result = read_json(folder / RESULT_FILE)
+    is_whole = "accuracy" in result and "20" in result.get("knn_accuracy", {})
+    return result if is_whole and result.get("step") == last["step"] else {}
 
 
 def _is_trained(last: dict[str, Any], config: ConfigDict) -> bool:

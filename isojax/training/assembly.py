@@ -17,7 +17,19 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
     Raises:
       UsageError: naming the field and the remedy.
     """
+    for name in ("pretrain", "train", "evaluation"):
+        if not len(getattr(dataset, name).labels):
+            raise UsageError(
+                f"no images are left for {name}; change config.data."
+                f"validation_fraction={config.data.validation_fraction}"
+            )
     images = dataset.pretrain.images
+    if config.augment.kind == "simclr" and images.shape[-1] != 3:
+        raise UsageError(
+            f"config.augment.kind=simclr needs colour images, but {config.data.name} "
+            f"has {images.shape[-1]} channel(s); set config.augment.kind=affine, with "
+            "the fields of configs/digits.py"
+        )
     if config.batch_size > len(images):
         raise UsageError(
             f"config.batch_size={config.batch_size} is more than the {len(images)} "
@@ -34,17 +46,16 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.data.std has {len(config.data.std)} values and config.data.mean "
             f"{len(config.data.mean)}; give one of each a channel"
         )
-    for name in ("train", "evaluation"):
-        if not len(getattr(dataset, name).labels):
-            raise UsageError(
-                f"no images are left for {name}; change config.data."
-                f"validation_fraction={config.data.validation_fraction}"
-            )
     warmup = round(config.optimizer.warmup_epochs * steps_per_epoch(config, dataset))
     if warmup >= config.epochs * steps_per_epoch(config, dataset):
         raise UsageError(
             f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} leaves "
             f"no step of config.epochs={config.epochs}; shorten it"
+        )
+    if config.batch_size // config.microbatches < 2:
+        raise UsageError(
+            f"config.batch_size={config.batch_size} leaves BatchNorm a single image at "
+            f"a time with config.microbatches={config.microbatches}; enlarge the batch"
         )
     parallel.check_batch_size(config.batch_size, parts=config.microbatches)
 

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from isojax.data.augment import KINDS
+from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
 from isojax.reporting import read_options
 from isojax.training.feeding import FEEDS
@@ -102,21 +102,10 @@ def check_config(config: ConfigDict) -> None:
     _require(
         config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"
     )
-    for section in ("augment", "augment_view2"):
-        for name in config[section]:
-            if name.endswith("_probability"):
-                _require(
-                    config,
-                    f"{section}.{name}",
-                    lambda value: 0 <= value <= 1,
-                    "set it to at least 0, at most 1",
-                )
     _require(
-        config,
-        "augment.kind",
-        lambda value: value in KINDS,
-        f"choose one of {', '.join(KINDS)}",
+        config, "data.std", lambda value: min(value) > 0, "set every value above 0"
     )
+    check_augmentation(config)
     read_options(config)
     check_method(config.method)
 

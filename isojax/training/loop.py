@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -214,7 +215,7 @@ class _Run:
         _say(
             f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
             f"{self.workdir}/metrics.jsonl,\nthe pictures in {self.workdir}/figures. "
-            f"Next: python eval_linear.py --workdir={self.workdir}"
+            f"Next: python eval_linear.py {shlex.quote(f'--workdir={self.workdir}')}"
         )
 
     def draw_figures(self) -> None:

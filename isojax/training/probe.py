@@ -30,34 +30,44 @@ def probe_logits(weights: Array, representation: Array) -> Array:
     return x @ weights[:-1] + bias
 
 
+def count_labelled(labels: Array, *, parts: int, axis_name: str | None) -> Array:
+    """Labelled images of a batch, for one of its parts on one device, on average.
+
+    Args:
+      labels: shape (n,), negative where an image has none.
+      parts: that each device's images are divided into.
+      axis_name: mapped axis over which the global batch is spread, if any.
+
+    Returns:
+      A float32 scalar.
+    """
+    count = (labels >= 0).sum().astype(jnp.float32)
+    if axis_name is not None:
+        count = jax.lax.pmean(count, axis_name)
+    return count / parts
+
+
 def probe_loss(
-    weights: Array,
-    representation: Array,
-    labels: Array,
-    *,
-    axis_name: str | None = None,
+    weights: Array, representation: Array, labels: Array, *, count: Array
 ) -> tuple[Array, Array]:
-    """Mean cross-entropy and accuracy over the labelled images of a batch.
+    """Cross-entropy and accuracy, summed over a batch's labelled images, by `count`.
 
     Args:
       weights: of the probe.
       representation: shape (n, features).
       labels: shape (n,), negative where an image has none.
-      axis_name: mapped axis over which the global batch is spread, if any.
+      count: that the sums are divided by; with that of `count_labelled` their means
+        over parts and devices are those over the global batch's labelled images.
 
     Returns:
-      Two scalars, whose mean over the devices is that over the global batch's labelled
-      images, zero where there are none.
+      Two scalars, zero where no image has a label.
     """
     logits = probe_logits(weights, representation)
     is_labelled = labels >= 0
     losses = optax.softmax_cross_entropy_with_integer_labels(
         logits, jnp.maximum(labels, 0)
     )
-    count = is_labelled.sum().astype(losses.dtype)
-    if axis_name is not None:
-        count = jax.lax.pmean(count, axis_name)
-    share = is_labelled / jnp.where(count > 0, count, 1)
+    share = is_labelled / jnp.where(count > 0, count, 1).astype(losses.dtype)
     hits = logits.argmax(axis=-1) == labels
     return jnp.sum(share * losses), jnp.sum(share * hits)
 

@@ -1,6 +1,7 @@
 """The training step, a pure function of state and batch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from isojax.training.method import (
     view_loss,
 )
 from isojax.training.microbatches import accumulate
-from isojax.training.probe import probe_loss, update_probe
+from isojax.training.probe import count_labelled, probe_loss, update_probe
 from isojax.training.state import TARGET_PARTS, TrainState
 
 Batch = dict[str, Array]
@@ -57,7 +58,7 @@ def make_train_step(
     """
     method = config.method
 
-    def compute_loss(params, probe_weights, state, views, labels):
+    def compute_loss(params, probe_weights, state, views, labels, labelled):
         online = network_outputs(params, state.batch_stats, views)
         representations, projections, batch_stats = online
         if method.target == "ema":
@@ -87,7 +88,7 @@ def make_train_step(
             probe_weights,
             jnp.concatenate(representations),
             jnp.tile(labels, 2),
-            axis_name=axis_name,
+            count=labelled,
         )
         similarity = spectral.cosine_similarity(*projections).mean()
         metrics = {
@@ -141,19 +142,24 @@ def make_train_step(
             predictions.append(Prediction(prediction, prediction))
         return predictions, batch_stats
 
-    def gradient_of_part(state, part):
+    def gradient_of_part(state, part, *, labelled):
         views, labels = part
         gradients, (carried, metrics) = jax.grad(
             compute_loss, argnums=(0, 1), has_aux=True
-        )(state.params, state.probe.weights, state, views, labels)
+        )(state.params, state.probe.weights, state, views, labels, labelled)
         return gradients, *carried, metrics
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         views = make_views(
             jax.random.fold_in(state.key, state.step), batch, config=config
         )
+        labelled = count_labelled(
+            jnp.tile(batch["labels"], 2),
+            parts=config.microbatches,
+            axis_name=axis_name,
+        )
         gradients, batch_stats, correlation, projections, metrics = accumulate(
-            gradient_of_part,
+            partial(gradient_of_part, labelled=labelled),
             state,
             (views, batch["labels"]),
             parts=config.microbatches,

@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -191,6 +192,12 @@ def test_the_next_command_brings_another_method(tmp_path):
     commands = next_commands(make_run(tmp_path / "demo", preset="isoloss"))
     assert "digits.py:byol" in commands
     assert f"--workdir={tmp_path}/demo {tmp_path}/byol" in commands
+
+
+def test_the_next_command_can_be_copied_for_a_folder_with_a_space(tmp_path):
+    commands = next_commands(make_run(tmp_path / "my demo", preset="isoloss"))
+    last = shlex.split(commands.splitlines()[-1])
+    assert last[-2:] == [f"--workdir={tmp_path}/my demo", f"{tmp_path}/byol"]
 
 
 def test_the_next_command_needs_no_report(tmp_path):

@@ -52,6 +52,7 @@ def fill(config_of):
         if linear is None:
             return folder
         result = {
+            "step": history.rows[-1]["step"] if history.rows else 0,
             "accuracy": linear,
             "knn_accuracy": {"20": linear - 0.1, "200": 0.0},
             "split": "test",

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
 from isojax.errors import UsageError
+from isojax.evaluation.protocol import RESULT_FILE
 from isojax.sweeps.folder import part_done, read_row, runs_in
 from isojax.sweeps.plan import Run
 from isojax.sweeps.records import write_record
@@ -49,6 +52,13 @@ def test_runs_without_an_end_are_unfinished(tmp_path, fill):
     for seed, state in enumerate(({"epochs": 1}, {"linear": None}, {"epochs": 0})):
         fill(tmp_path, run := RUN._replace(seed=seed), **state)
         assert read_row(tmp_path, run).status == "unfinished"
+
+
+@pytest.mark.parametrize("lack", [{"step": 62}, {"knn_accuracy": {}}])
+def test_an_evaluation_of_something_else_is_made_again(tmp_path, fill, lack):
+    path = fill(tmp_path, RUN) / RESULT_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | lack))
+    assert read_row(tmp_path, RUN).status == "unfinished"
 
 
 def test_a_run_of_limited_steps_ends_with_them(tmp_path, fill):

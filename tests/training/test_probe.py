@@ -3,23 +3,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax.training.probe import probe_loss
+from isojax.training.probe import count_labelled, probe_loss
 
 REPRESENTATION = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
 LABELS = np.array([0, -1, 4, -1, -1, 2, 1, -1], np.int32)
 
 
+def mean_loss(weights, representation, labels, *, parts=1, axis_name=None):
+    count = count_labelled(labels, parts=parts, axis_name=axis_name)
+    return probe_loss(weights, representation, labels, count=count)
+
+
 def test_images_without_a_label_do_not_count():
     labelled = LABELS >= 0
-    loss, accuracy = probe_loss(WEIGHTS, REPRESENTATION, LABELS)
-    expected = probe_loss(WEIGHTS, REPRESENTATION[labelled], LABELS[labelled])
+    loss, accuracy = mean_loss(WEIGHTS, REPRESENTATION, LABELS)
+    expected = mean_loss(WEIGHTS, REPRESENTATION[labelled], LABELS[labelled])
     np.testing.assert_allclose((loss, accuracy), expected, rtol=1e-6)
 
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient():
     function = jax.value_and_grad(
-        lambda w: probe_loss(w, REPRESENTATION, -LABELS - 9)[0]
+        lambda w: mean_loss(w, REPRESENTATION, -LABELS - 9)[0]
     )
     loss, gradient = function(jnp.asarray(WEIGHTS))
     assert loss == 0
@@ -29,9 +34,20 @@ def test_a_batch_without_labels_gives_zero_and_no_gradient():
 @pytest.mark.parametrize("labels", [LABELS, np.sort(LABELS)])
 def test_devices_with_unequal_shares_of_labels_agree_with_one(labels):
     spread = jax.pmap(
-        lambda x, y: jax.lax.pmean(probe_loss(WEIGHTS, x, y, axis_name="d"), "d"),
+        lambda x, y: jax.lax.pmean(mean_loss(WEIGHTS, x, y, axis_name="d"), "d"),
         axis_name="d",
     )(REPRESENTATION.reshape(4, 2, 3), labels.reshape(4, 2))
-    expected = probe_loss(WEIGHTS, REPRESENTATION, labels)
+    expected = mean_loss(WEIGHTS, REPRESENTATION, labels)
     for value, one in zip(spread, expected, strict=True):
         np.testing.assert_allclose(value, one, rtol=1e-6)
+
+
+def test_parts_with_unequal_shares_of_labels_agree_with_the_whole():
+    labels = np.sort(LABELS)  # the first half has none
+    count = count_labelled(labels, parts=2, axis_name=None)
+    parts = [
+        probe_loss(WEIGHTS, REPRESENTATION[half], labels[half], count=count)
+        for half in (slice(4), slice(4, 8))
+    ]
+    expected = mean_loss(WEIGHTS, REPRESENTATION, labels)
+    np.testing.assert_allclose(np.mean(parts, axis=0), expected, rtol=1e-6)

@@ -8,6 +8,7 @@ number from the key.
 from isojax.data.augment.affine import affine as affine
 from isojax.data.augment.affine import affine_view as affine_view
 from isojax.data.augment.blur import gaussian_blur as gaussian_blur
+from isojax.data.augment.checks import check_augmentation as check_augmentation
 from isojax.data.augment.colour import adjust_brightness as adjust_brightness
 from isojax.data.augment.colour import adjust_contrast as adjust_contrast
 from isojax.data.augment.colour import adjust_hue as adjust_hue

@@ -81,4 +81,5 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
 
 
 def _factor(key: Array, deviation: float) -> Array:
-    return jax.random.uniform(key, minval=1.0 - deviation, maxval=1.0 + deviation)
+    low = max(0.0, 1.0 - deviation)
+    return jax.random.uniform(key, minval=low, maxval=1.0 + deviation)

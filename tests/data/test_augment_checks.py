@@ -1,0 +1,43 @@
+import pytest
+
+from configs import cifar10, digits
+from isojax.data.augment import check_augmentation
+from isojax.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("kind", "simclr2", "augment.kind=simclr2: choose one of simclr, affine"),
+        ("kind", "affine", "needs the fields rotation, log_scale"),
+        ("crop_scale", (0.5,), "give the smallest and the largest, above 0"),
+        ("crop_scale", (0.5, 1.5), "at most 1"),
+        ("crop_ratio", (0.0, 1.0), "give the smallest and the largest, above 0"),
+        ("blur_sigma", (2.0, 1.0), "give the smallest and the largest, 0 or more"),
+        ("hue", 0.6, "augment.hue=0.6: set it to at least 0, at most 0.5"),
+        ("contrast", -0.1, "augment.contrast=-0.1: set it to 0 or more"),
+        ("flip_probability", 1.1, "set it to at least 0, at most 1"),
+    ],
+)
+def test_views_that_cannot_be_made_are_refused(field, value, message):
+    config = cifar10.get_config().unlock()
+    check_augmentation(config)
+    config.augment[field] = value
+    with pytest.raises(UsageError) as raised:
+        check_augmentation(config)
+    assert message in str(raised.value)
+
+
+def test_the_second_view_is_checked_too():
+    config = cifar10.get_config()
+    config.augment_view2.solarize_probability = 2.0
+    with pytest.raises(UsageError, match="config.augment_view2.solarize_probability=2"):
+        check_augmentation(config)
+
+
+def test_the_digits_lack_the_fields_of_other_views():
+    config = digits.get_config()
+    check_augmentation(config)
+    config.augment.kind = "simclr"
+    with pytest.raises(UsageError, match="needs the fields flip_probability"):
+        check_augmentation(config)
