@@ -28,6 +28,7 @@ from isojax.training.workdir import save_config
 
 ROOT = Path(__file__).parent.parent
 EVALUATION = {
+    "step": 1234,
     "accuracy": 0.912,
     "knn_accuracy": {"20": 0.9},
     "random_init_accuracy": 0.5,
@@ -176,9 +177,22 @@ def test_the_card_tells_what_it_is_about(changed_run):
     assert json.loads(re.search("```json\n(.*?)```", text, re.DOTALL).group(1)) == (
         json_config(folder)
     )
-    result.write_text('{"accuracy": ')
-    with pytest.raises(UsageError, match="cannot be read; run python eval_linear.py"):
-        export_run(folder, file_format="torchvision")
+    result.write_text(json.dumps(EVALUATION | {"step": 1000}))
+    _, card = export_run(folder, file_format="torchvision")
+    assert "last measured step 1,000, not these weights" in card.read_text()
+    assert "0.912" not in card.read_text()
+    for foreign in ('{"accuracy": ', "[]", "null"):
+        result.write_text(foreign)
+        with pytest.raises(UsageError, match="cannot be read; run python eval_lin"):
+            export_run(folder, file_format="torchvision")
+
+
+def test_images_are_bytes_or_floats(run, images):
+    apply, variables = load_encoder(run[0])
+    expected = apply(variables, images)
+    np.testing.assert_array_equal(apply(variables, images.astype(np.float64)), expected)
+    with pytest.raises(ValueError, match="of int64; this encoder takes uint8, or"):
+        apply(variables, (images * 255).astype(np.int64))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
       overrides: values by dotted name, such as `data.name`.
 
     Raises:
-      UsageError: if a field is not one that an evaluation may change.
+      UsageError: if a field is not one that an evaluation may change, or out of range.
     """
     allowed = [f"data.{name}" for name in _DATA_FIELDS]
     for name in overrides:
@@ -106,7 +106,13 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
                 f"--config.{name} belongs to the trained encoder; in evaluation "
                 f"{', '.join(allowed)} can be set"
             )
-    return {name.removeprefix("data."): value for name, value in overrides.items()}
+    fields = {name.removeprefix("data."): value for name, value in overrides.items()}
+    fraction = fields.get("validation_fraction", 0.0)
+    if not 0 <= fraction < 1:
+        raise UsageError(
+            f"config.data.validation_fraction={fraction}: set it to at least 0, below 1"
+        )
+    return fields
 
 
 def evaluation_data(data: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:

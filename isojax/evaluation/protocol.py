@@ -83,6 +83,11 @@ def evaluate_run(
       UsageError: if the folder holds no run or no such checkpoint, or the images do not
         fit the encoder.
     """
+    if Path(workdir).is_dir() and not os.access(workdir, os.W_OK):
+        raise UsageError(
+            f"--workdir={workdir} cannot be written, so that no result could be kept; "
+            "copy the run elsewhere, or change the folder's permissions"
+        )
     found = evaluate(workdir, data_dir=data_dir, options=options)
     if found.readout is not None and not options.data:
         save_record(
@@ -93,7 +98,7 @@ def evaluate_run(
             found.readout,
         )
     path = Path(workdir) / result_file(options)
-    result = _previous(path, found.result) | found.result
+    result = merge_results(_previous(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
     if "curve" in result and options.steps is not None:
         folder = Path(workdir) / "figures"
@@ -108,6 +113,23 @@ def result_file(options: Options) -> str:
         return RESULT_FILE
     fields = "-".join(str(value) for value in options.data.values())
     return f"linear_eval-{quote(fields, safe='+')}.json"
+
+
+def merge_results(previous: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds and what was found now, row by row where they have rows.
+
+    Args:
+      previous: of the file, which other protocols may have written.
+      found: counts where both have a value.
+    """
+    merged = previous | found
+    for name, key in (("label_fractions", "fraction"), ("curve", "step")):
+        rows = {}
+        for row in [*previous.get(name, ()), *found.get(name, ())]:
+            rows[row[key]] = rows.get(row[key], {}) | row
+        if rows:
+            merged[name] = [rows[value] for value in sorted(rows)]
+    return merged
 
 
 def evaluate(
@@ -193,6 +215,12 @@ def evaluate(
 
 
 def _check_images(dataset: Dataset, config: ConfigDict, data: ConfigDict) -> None:
+    for name in ("train", "evaluation"):
+        if not len(getattr(dataset, name).labels):
+            raise UsageError(
+                f"no images are left for {name}; change config.data."
+                f"validation_fraction={data.validation_fraction}"
+            )
     channels, expected = dataset.train.images.shape[-1], len(config.data.mean)
     if channels != expected:
         raise UsageError(

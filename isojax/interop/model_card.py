@@ -71,7 +71,7 @@ def model_card(
             *["```python", *code, "```"],
             *_hints(config, file_format),
             "",
-            *["## Accuracy", "", *_accuracy(Path(workdir))],
+            *["## Accuracy", "", *_accuracy(Path(workdir), trained.step)],
             "",
             *["## Config", "", "```json"],
             *[json.dumps(config.to_dict(), indent=2, sort_keys=True), "```", ""],
@@ -194,16 +194,22 @@ def _hints(config: ConfigDict, file_format: str) -> list[str]:
     ]
 
 
-def _accuracy(workdir: Path) -> list[str]:
+def _accuracy(workdir: Path, step: int) -> list[str]:
     path = workdir / RESULT_FILE
     if not path.exists():
         return ["Not measured; `python eval_linear.py` does it."]
     try:
-        table = format_table(json.loads(path.read_text()))
-    except (ValueError, KeyError, TypeError) as error:
+        result = json.loads(path.read_text())
+        table, measured = format_table(result), result["step"]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
             f"{path} cannot be read; run python eval_linear.py --workdir={workdir}"
         ) from error
+    if measured != step:
+        return [
+            f"Not measured: `eval_linear.py` last measured step {measured:,}, not "
+            f"these weights of step {step:,}."
+        ]
     return ["As `eval_linear.py` last measured it:", "", "```", table, "```"]
 
 

@@ -43,7 +43,9 @@ class Theory(NamedTuple):
 def why_not(run: Run) -> str | None:
     """Why the flow says nothing about a run; None where it applies."""
     method = run.config["method"]
-    if method["predictor"] != "directpred" or method["epsilon"] != 0:
+    # Without `normalize` the shift has no effect.
+    is_shifted = method["epsilon"] != 0 and method["normalize"]
+    if method["predictor"] != "directpred" or is_shifted:
         return (
             "The flow is that of the closed-form predictor (W Wᵀ)^α without a shift "
             "(DirectPred with ε = 0); this run's predictor is another, so that no flow "
@@ -59,7 +61,7 @@ def why_not(run: Run) -> str | None:
         )
     if not run.spectrum.any(axis=1).all():
         return "The spectrum has vanished, and nothing moves from there."
-    if run.last["epoch"] < _FIRST_EPOCH + _FEWEST_EPOCHS:
+    if np.sum(run.column("epoch") >= _FIRST_EPOCH) <= _FEWEST_EPOCHS:
         return (
             "The run is too short: the flow starts from epoch "
             f"{_FIRST_EPOCH} and wants {_FEWEST_EPOCHS} more to be compared with."
@@ -142,7 +144,10 @@ def _fit(
         solution = np.asarray(
             solve_eigenvalues(flow, start, jnp.asarray(times), alpha=alpha)
         )
-    logarithm = np.log(np.vstack([measured[:1], solution ** (1 / alpha)]))
+    solution = np.vstack([measured[:1], solution ** (1 / alpha)])
+    # As what was measured.
+    floor = _FLOOR * solution.max(axis=1, keepdims=True)
+    logarithm = np.log(np.maximum(solution, floor))
     if is_relative:
         logarithm -= logarithm.max(axis=1, keepdims=True)
     times = np.append(0.0, times)

@@ -183,6 +183,12 @@ def _apply(
             )
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
+        elif not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(
+                f"images are of {images.dtype}; this encoder takes uint8, or floats in "
+                "[0, 1]"
+            )
+        images = jnp.asarray(images, jnp.float32)
         images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
         return network.backbone.apply(variables, images, train=False)
 

@@ -39,3 +39,6 @@ def test_other_images_keep_the_encoders_normalisation():
     for name in ("data.mean", "seed"):
         with pytest.raises(UsageError, match=f"--config.{name} belongs to the trained"):
             options.check_data_fields({name: 1})
+    for fraction in (-0.5, 1.0):
+        with pytest.raises(UsageError, match="set it to at least 0, below 1"):
+            options.check_data_fields({"data.validation_fraction": fraction})

@@ -1,5 +1,7 @@
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -56,7 +58,10 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
     [
         ({"preset": "byol"}, "predictor is another"),
         ({"preset": "directcopy"}, "predictor is another"),
-        ({"preset": "isoloss", "method__epsilon": 0.1}, "predictor is another"),
+        (
+            {"preset": "isoloss", "method__epsilon": 0.1, "method__normalize": True},
+            "predictor is another",
+        ),
         ({"preset": "isoloss", "method__metric": "own"}, "No flow of this run's loss"),
         ({"preset": "isoloss_euclidean"}, "divides them by the largest"),
         ({"preset": "isoloss", "epochs": 3}, "too short"),
@@ -65,6 +70,26 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
 def test_where_the_flow_says_nothing(tmp_path, changes, reason):
     run = read_run(make_run(tmp_path / "run", **({"epochs": 9} | changes)))
     assert reason in theory.why_not(run)
+
+
+def test_a_shift_without_effect_changes_nothing(tmp_path):
+    changes = {"method__epsilon": 0.1, "method__normalize": False}
+    run = read_run(make_run(tmp_path / "run", preset="isoloss", epochs=9, **changes))
+    assert theory.why_not(run) is None
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_the_rate_of_a_collapse_is_found(rate):
+    """Modes below the floor tell nothing, in the measurement as in the flow."""
+    flow, epochs = "euclidean_no_stop_gradient", np.arange(2.0, 51.0)
+    with jax.enable_x64(True):
+        start = jnp.logspace(-1, 0, 8)
+        times = jnp.asarray(rate * (epochs - 2))
+        values = solve_eigenvalues(flow, start, times, alpha=0.5)
+        spectrum = np.asarray(values) ** 2
+    measured = np.maximum(spectrum, 1e-6 * spectrum.max(axis=1, keepdims=True))
+    found = theory._fit(flow, 0.5, epochs, measured, False)["rate"]
+    assert abs(np.log10(found / rate)) < 0.03  # twenty rates a decade are tried
 
 
 def test_the_report_says_where_the_flow_applies(linear_run, monkeypatch):
