@@ -30,9 +30,9 @@ if not path.exists():
     raise FileNotFoundError(f"no {path}: run `make demo` first, or set workdir")
 saved = np.load(path)
 is_late = saved["epoch"] >= first_epoch
-epochs = saved["epoch"][is_late] - first_epoch
-spectrum = np.maximum(saved["eigenvalues"][is_late], 1e-6)
-spectrum = spectrum / spectrum.max(axis=1, keepdims=True)
+epochs = saved["epoch"][is_late]
+spectrum = saved["eigenvalues"][is_late]
+spectrum = np.maximum(spectrum / spectrum.max(axis=1, keepdims=True), 1e-6)
 spectrum.shape
 
 # %% [markdown]
@@ -45,7 +45,7 @@ start = jnp.asarray(spectrum[0] ** alpha)
 
 
 def flow(rate):
-    times = jnp.asarray(epochs, jnp.float64)
+    times = jnp.asarray(epochs - epochs[0], jnp.float64)
     solution = solve_eigenvalues(name, start, times, alpha=alpha, rate=rate)
     return (solution / solution.max(axis=1, keepdims=True)) ** (1 / alpha)
 
@@ -67,7 +67,7 @@ for axis, values, title in zip(
     ("trained network", f"{name} flow, {rate:.2g} of its time an epoch"),
     strict=True,
 ):
-    axis.semilogy(epochs + first_epoch, values, color="#0072B2", linewidth=0.7)
+    axis.semilogy(epochs, values, color="#0072B2", linewidth=0.7)
     axis.set_xlabel("epoch")
     axis.set_title(title, fontsize=10)
 figure.axes[0].set_ylabel("eigenvalue of C, relative")

@@ -8,7 +8,8 @@ In the time s = 2 alpha rate t, with c = 1 + sigma_1^2 and weight decay kappa:
   cosine_no_predictor     dlam/ds = -kappa lam                    an exponential
 
 The second is solved by y = 1/(c lam) - 1, for which y + log|y| falls at the rate 1/c:
-y e^y = y_0 e^{y_0 - s/c}, Lambert's W function.
+y e^y = y_0 e^{y_0 - s/c}, Lambert's W function. Above the fixed point it is solved for
+u = log(-y), with e^u - 1 - u growing at the rate 1/c.
 """
 
 from collections.abc import Callable
@@ -18,34 +19,41 @@ import jax.numpy as jnp
 from jax import Array
 
 _NEWTON_STEPS = 6
+_SERIES_TERMS = 16
 
 
 def _iso_euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
-    growth = 1 - decay
-    # (1 - e^{-growth s}) / growth, which is s where nothing grows.
-    x = -growth * s
-    is_small = jnp.abs(x) < jnp.finfo(lam.dtype).eps
-    safe = jnp.where(is_small, 1, x)
-    elapsed = s * jnp.where(is_small, 1, jnp.expm1(safe) / safe)
-    return lam / (jnp.exp(x) + (1 + sigma1**2) * lam * elapsed)
+    x = (decay - 1) * s
+    size = jnp.where(x > 0, x, -x)
+    # (1 - e^{-size}) / size, which is 1 where nothing grows.
+    is_small = size < jnp.finfo(lam.dtype).eps
+    safe = jnp.where(is_small, 1, size)
+    ratio = jnp.where(is_small, 1 - size / 2, -jnp.expm1(-safe) / safe)
+    # Numerator and denominator by e^x where that would overflow.
+    shrunk = jnp.exp(-size)
+    pull = (1 + sigma1**2) * lam * s * ratio
+    return jnp.where(x > 0, lam * shrunk / (1 + pull), lam / (shrunk + pull))
 
 
 def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     del decay  # zero, see `has_closed_form`
     c = 1 + sigma1**2
-    y0 = 1 / (c * lam) - 1
+    q0 = 1 / (c * lam)
+    y0 = q0 - 1
     elapsed = s / c
     # At the fixed point the logarithm is infinite; near it y decays exponentially.
     is_near = jnp.abs(y0) < jnp.finfo(lam.dtype).eps
-    is_below = y0 > 0
-    safe = jnp.where(is_near, 1, y0)
-    level = jnp.log(jnp.abs(safe)) + safe - elapsed
-    # Each branch sees a level of its own domain: gradients pass through both.
-    y_below = jnp.exp(_growing(jnp.where(is_below, level, 0)))
-    y_above = -jnp.exp(_shrinking(jnp.where(is_below, -2, level)))
-    y_near = y0 * jnp.exp(-elapsed)
-    y = jnp.where(is_near, y_near, jnp.where(is_below, y_below, y_above))
-    return 1 / (c * (1 + y))
+    is_below = ~is_near & (y0 > 0)
+    is_above = ~is_near & (y0 < 0)
+    # Each branch sees numbers of its own domain: gradients pass through all.
+    y = jnp.where(is_below, y0, 1)
+    q_below = 1 + jnp.exp(_growing(jnp.log(y) + y - elapsed))
+    # Far above, y is -1 but for the digits that matter.
+    u = jnp.log1p(-jnp.where(is_above, q0, 0.5))
+    q_above = -jnp.expm1(_shrinking(_excess(u) + elapsed))
+    q_near = 1 + y0 * jnp.exp(-elapsed)
+    q = jnp.where(is_near, q_near, jnp.where(is_below, q_below, q_above))
+    return 1 / (c * q)
 
 
 def _growing(level: Array) -> Array:
@@ -56,13 +64,23 @@ def _growing(level: Array) -> Array:
     return u
 
 
-def _shrinking(level: Array) -> Array:
-    """The root u < 0 of u - e^u = level <= -1, where lam is above 1/c."""
-    below = jnp.maximum(-1 - level, jnp.finfo(level.dtype).eps)
-    u = jnp.where(below < 2, -jnp.sqrt(2 * below) - below / 3, level)
+def _shrinking(excess: Array) -> Array:
+    """The root u < 0 of e^u - 1 - u = excess, where lam is above 1/c."""
+    excess = jnp.maximum(excess, 16 * jnp.finfo(excess.dtype).tiny)
+    u = jnp.where(excess < 2, -jnp.sqrt(2 * excess) - excess / 3, -1 - excess)
     for _ in range(_NEWTON_STEPS):
-        u = u + (u - jnp.exp(u) - level) / jnp.expm1(u)
+        u = u - (_excess(u) - excess) / jnp.expm1(u)
     return u
+
+
+def _excess(u: Array) -> Array:
+    """e^u - 1 - u for u < 0, by its series where the difference loses digits."""
+    is_small = u > -0.5
+    safe = jnp.where(is_small, u, 0)
+    series = jnp.ones_like(u)
+    for k in range(_SERIES_TERMS, 2, -1):
+        series = 1 + safe / k * series
+    return jnp.where(is_small, safe**2 / 2 * series, jnp.expm1(u) - u)
 
 
 def _euclidean_no_predictor(lam: Array, s: Array, sigma1: float, decay: float) -> Array:

@@ -79,7 +79,8 @@ def eigenvalue_flow(
         view_noise=view_noise,
         weight_decay=weight_decay,
     )
-    return lam * growth
+    # A wider number among the settings widens it.
+    return (lam * growth).astype(lam.dtype)
 
 
 def log_flow(

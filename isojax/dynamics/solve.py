@@ -43,7 +43,9 @@ def solve_eigenvalues(
 
     Returns:
       lam at those times, shape (steps, dim), in the dtype of `eigenvalues`; relative
-      error of a closed form 1e-11 in float64, of the others 1e-6; in float32 1e-3.
+      error of a closed form 1e-11 in float64, of the others 1e-6; in float32 1e-3. Of
+      the cosine loss it is 1e-3 where only two modes lie four decades apart, 0.1 where
+      five, and still more beyond.
 
     Raises:
       ValueError: for the reasons of `eigenvalue_flow`, or if the times are no vector,
@@ -57,15 +59,15 @@ def solve_eigenvalues(
     times = jnp.asarray(times, lam.dtype)
     _check_times(times)
     solver = _evaluate if has_closed_form(name, weight_decay) else _integrate
-    solution = solver(
-        name,
-        lam,
-        times,
-        alpha=alpha,
-        rate=rate,
-        view_noise=tuple(view_noise),
-        weight_decay=weight_decay,
-    )
+    settings = {
+        "alpha": alpha,
+        "rate": rate,
+        "view_noise": tuple(view_noise),
+        "weight_decay": weight_decay,
+    }
+    # A wider number among them would widen the solution.
+    settings = jax.tree.map(lambda value: jnp.asarray(value, lam.dtype), settings)
+    solution = solver(name, lam, times, **settings)
     if not isinstance(solution, jax.core.Tracer):
         _check_finite(name, np.asarray(solution), np.asarray(times))
     return solution
@@ -88,7 +90,11 @@ def _evaluate(
 
 @partial(jax.jit, static_argnames="name")
 def _integrate(name: str, lam: Array, times: Array, **settings: Any) -> Array:
+    # A trial step may overflow; without a finite error no shorter one would follow.
+    largest = jnp.log(jnp.finfo(lam.dtype).max)
+
     def velocity(t: Array, log_lam: Array, settings: dict[str, Any]) -> Array:
+        log_lam = jnp.clip(log_lam, -largest, largest / 8)
         return log_flow(name, log_lam, **settings)
 
     # In log(lam), so that the tolerance is relative and nothing turns negative.

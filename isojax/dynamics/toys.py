@@ -4,7 +4,8 @@ A one-layer network of Gaussian inputs is trained by `simulate_network` and foll
 the population flow of `solve_eigenvalues`. The settings are those of the official
 notebook, but for 5,000 instead of 50,000 fresh samples a step, which moves the curves
 of ten modes by 0.01 at most, by 0.06 for the cosine loss without stop-gradient.
-Networks are trained in float32, the flow is solved in JAX's default precision.
+Networks are trained in float32; their flow is solved in float64, which collapsing
+modes need, and returned in JAX's default precision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,15 @@ def eigenvalue_curves(
 
     Returns:
       Curves by name of the loss.
+
+    Raises:
+      ValueError: if a linear network has more outputs than inputs.
     """
+    if activation == "linear" and outputs > inputs:
+        raise ValueError(
+            f"outputs={outputs} exceed inputs={inputs}: a linear network's surplus "
+            "modes stay at zero, where nothing flows; choose outputs <= inputs"
+        )
     rates = {name: learning_rate(name) for name in names}
     return _curves(key, rates, (outputs, inputs), activation, steps, samples)
 
@@ -137,9 +146,11 @@ def eigenvalue_portrait(
     grid = jnp.stack(jnp.meshgrid(x, x), axis=-1).reshape(-1, 2)
     field = jax.jit(jax.vmap(lambda lam: eigenvalue_flow(name, lam)))(grid)
     field = field.reshape(points, points, 2)
-    times = jnp.linspace(0, time, 200)
-    solve = jax.jit(jax.vmap(lambda lam: solve_eigenvalues(name, lam, times)))
-    return Portrait(x, field[..., 0], field[..., 1], solve(starts))
+    with jax.enable_x64(True):
+        times = jnp.linspace(0, time, 200)
+        solve = jax.jit(jax.vmap(lambda lam: solve_eigenvalues(name, lam, times)))
+        trajectories = solve(jnp.asarray(starts, float)).astype(x.dtype)
+    return Portrait(x, field[..., 0], field[..., 1], trajectories)
 
 
 def two_neuron_trajectories(
@@ -275,7 +286,9 @@ def _curves(
         theory = None
         if activation == "linear":
             noise = (0.0, 0.0) if "cosine" in name else VIEW_NOISE
-            start = simulation[0].astype(float)
-            theory = solve_eigenvalues(name, start, times, view_noise=noise)
+            with jax.enable_x64(True):
+                start = simulation[0].astype(float)
+                theory = solve_eigenvalues(name, start, times, view_noise=noise)
+                theory = theory.astype(times.dtype)
         curves[name] = Curves(times, simulation, theory)
     return curves

@@ -137,6 +137,52 @@ def test_float32(name):
     np.testing.assert_allclose(solution, wide, rtol=1e-3)
 
 
+@pytest.mark.parametrize("largest", [100.0, 1e6])
+@pytest.mark.parametrize("name", ["euclidean", "euclidean_no_stop_gradient"])
+def test_large_eigenvalues_are_followed(name, largest):
+    start, times = jnp.array([largest, 0.5]), jnp.array([0.0, 0.1, 1.0])
+    settings = {"weight_decay": 1e-3}
+    wide = solve_eigenvalues(name, start, times, **settings)
+    np.testing.assert_allclose(wide[0], start, rtol=1e-12)
+    single = solve_eigenvalues(name, jnp.float32(start), times, **settings)
+    np.testing.assert_allclose(single, wide, rtol=1e-3)
+
+
+def test_the_euclidean_solution_keeps_its_digits_far_above_the_fixed_point():
+    start = np.array([3.0, 1e2, 1e4, 1e6])
+    times = np.array([0.0, 1e-9, 1e-3, 0.1, 1.0])
+    expected = integrate("euclidean", start, times)
+    solution = solve_eigenvalues("euclidean", jnp.array(start), jnp.array(times))
+    np.testing.assert_allclose(solution, expected, rtol=1e-9)
+    np.testing.assert_allclose(solution[0], start, rtol=1e-14)
+    single = solve_eigenvalues("euclidean", jnp.float32(start), jnp.float32(times))
+    np.testing.assert_allclose(single, expected, rtol=1e-5)
+
+
+def test_gradients_of_a_long_decay_are_finite():
+    def solution(lam, decay):
+        times = jnp.array([0.0, 1.0, 50.0])
+        return solve_eigenvalues("iso_euclidean", lam, times, weight_decay=decay)
+
+    lam = jnp.array([0.2, 1.0])
+    wide = jax.jacrev(solution, argnums=(0, 1))(lam, 2.0)
+    single = jax.jacrev(solution, argnums=(0, 1))(jnp.float32(lam), jnp.float32(2))
+    for found, expected in zip(single, wide, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("name", ["cosine", "euclidean"])
+@pytest.mark.parametrize("setting", ["alpha", "rate", "weight_decay"])
+def test_a_wide_setting_does_not_widen_the_solution(name, setting):
+    start, times = jnp.float32([0.2, 0.5]), jnp.float32([0.0, 1.0])
+    settings = {setting: jnp.float64(0.5)}
+    assert eigenvalue_flow(name, start, **settings).dtype == jnp.float32
+    solution = solve_eigenvalues(name, start, times, **settings)
+    assert solution.dtype == jnp.float32
+    plain = solve_eigenvalues(name, start, times, **{setting: 0.5})
+    np.testing.assert_allclose(solution, plain, rtol=1e-5)
+
+
 def test_times_need_not_start_at_zero():
     start = jnp.array([0.2, 0.5])
     for name in ("iso_euclidean", "cosine"):

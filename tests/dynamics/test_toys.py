@@ -51,6 +51,27 @@ def test_theory_holds_without_stop_gradient_where_there_is_no_noise(metric):
     assert np.abs(theory[-1] - theory[0]).max() > 0.03
 
 
+def test_a_collapse_is_followed_in_single_precision():
+    name = "cosine_no_stop_gradient"
+    with jax.enable_x64(False):
+        starts = jnp.array([[0.1, 0.5], [0.6, 0.9]])
+        portrait = toys.eigenvalue_portrait(name, starts, points=2, time=40.0)
+        curves = toys.initialization_curves(
+            jax.random.key(0), names=[name], starts=1, steps=300, samples=10
+        )
+    theory = curves[name][0].theory
+    for solution in (portrait.trajectories, theory):
+        assert solution.dtype == jnp.float32
+        # The cosine losses keep the sum.
+        total = solution.sum(axis=-1)
+        np.testing.assert_allclose(total / total[..., :1], 1, rtol=1e-5)
+
+
+def test_a_linear_network_has_no_more_outputs_than_inputs():
+    with pytest.raises(ValueError, match="outputs=3 exceed inputs=2"):
+        toys.eigenvalue_curves(jax.random.key(0), inputs=2, outputs=3)
+
+
 def test_a_relu_network_has_no_theory():
     curves = toys.eigenvalue_curves(
         jax.random.key(0), names=["cosine"], activation="relu", steps=3, samples=100

@@ -72,6 +72,12 @@ def test_where_the_flow_says_nothing(tmp_path, changes, reason):
     assert reason in theory.why_not(run)
 
 
+def test_the_epochs_of_a_shortened_record_are_counted(tmp_path):
+    run = read_run(make_run(tmp_path / "run", preset="isoloss", epochs=9))
+    del run.history.rows[:-1], run.history.eigenvalues[:-1]
+    assert "too short" in theory.why_not(run)
+
+
 def test_a_shift_without_effect_changes_nothing(tmp_path):
     changes = {"method__epsilon": 0.1, "method__normalize": False}
     run = read_run(make_run(tmp_path / "run", preset="isoloss", epochs=9, **changes))
