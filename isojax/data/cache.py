@@ -8,6 +8,7 @@ written last, so that a folder without it is unfinished.
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -130,11 +131,11 @@ def only_one_process(lock: Path) -> Iterator[None]:
     Raises:
       UsageError: if the disk knows no locks.
     """
-    with open(lock, "w") as file:
+    with open(lock, opener=_open_lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for the run that prepares the same images ...", flush=True)
+            print("Waiting for the run that prepares images here ...", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise UsageError(
@@ -142,3 +143,11 @@ def only_one_process(lock: Path) -> Iterator[None]:
                 "name a folder on another by --data_dir"
             ) from error
         yield
+
+
+def _open_lock(path: str, flags: int) -> int:
+    del flags
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's; a lock needs no right to write
+        return os.open(path, os.O_RDONLY)

@@ -15,6 +15,7 @@ import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, download_manager
 
+from isojax.data.cache import only_one_process
 from isojax.data.disk import naming_full_disk, require_space
 from isojax.errors import UsageError
 
@@ -38,7 +39,7 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
 
     Args:
       builder: of the data set.
-      data_dir: the builder's folder.
+      data_dir: the builder's folder, with a folder `isojax` in it for a lock.
 
     Raises:
       UsageError: if an archive cannot be had or has the wrong checksum, or the disk is
@@ -46,6 +47,12 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
     """
     if builder.data_path.exists():  # it is renamed to that name when it is whole
         return
+    # For all sets together: who fails removes every unfinished download it finds.
+    with only_one_process(data_dir / "isojax" / ".downloads.lock"):
+        _prepare(builder, data_dir)
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
     archives = builder.url_infos or {}
     manual = data_dir / "downloads" / "manual"
     manual.mkdir(parents=True, exist_ok=True)  # ready for who places files by hand

@@ -34,6 +34,12 @@ from isojax.data.downloads import prepare  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
 
 _BATCH = 256
+# Records that are damaged, fewer than they should be, or gone.
+_DAMAGED = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+)
 
 
 def fill_cache(
@@ -50,7 +56,7 @@ def fill_cache(
 
     Raises:
       UsageError: if the set or the split does not exist, has no labelled images, cannot
-        be downloaded or written.
+        be downloaded or written, or its records are damaged.
     """
     builder = _find(name, data_dir)
     features = _image_and_label(builder)
@@ -82,6 +88,11 @@ def _decode(
             f"{builder.name} has no split {split!r}; it has {', '.join(splits)}, and + "
             "joins them"
         ) from error
+    if count < 1:
+        raise UsageError(
+            f"the split {split!r} of {builder.name} holds no images; choose another "
+            f"part of {', '.join(splits)}"
+        )
     image, label = (builder.info.features[key] for key in features)
     shape = (count, resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
@@ -168,10 +179,16 @@ def _decoded_batches(
         dynamic_ncols=True,
         disable=not sys.stderr.isatty(),
     )
-    with bar:
-        for images, labels in tfds.as_numpy(dataset.batch(_BATCH).prefetch(2)):
-            yield images, labels
-            bar.update(len(labels))
+    try:
+        with bar:
+            for images, labels in tfds.as_numpy(dataset.batch(_BATCH).prefetch(2)):
+                yield images, labels
+                bar.update(len(labels))
+    except _DAMAGED as error:
+        raise UsageError(
+            f"the records of {builder.name} are damaged; delete {builder.data_path} "
+            "and run the same command again, which prepares them anew"
+        ) from error
 
 
 def square(image: tf.Tensor, side: int) -> tf.Tensor:

@@ -80,8 +80,8 @@ def evaluate_run(
       other protocols stays, if it is of the same checkpoint.
 
     Raises:
-      UsageError: if the folder holds no run or no such checkpoint, or the images do not
-        fit the encoder.
+      UsageError: if the folder holds no run or no such checkpoint, the images do not
+        fit the encoder, or the result cannot be written, which is then printed.
     """
     if Path(workdir).is_dir() and not os.access(workdir, os.W_OK):
         raise UsageError(
@@ -89,6 +89,18 @@ def evaluate_run(
             "copy the run elsewhere, or change the folder's permissions"
         )
     found = evaluate(workdir, data_dir=data_dir, options=options)
+    try:
+        return _write(Path(workdir), found, options)
+    except OSError as error:
+        print(format_table(found.result))  # hours of work may be in it
+        raise UsageError(
+            f"--workdir={workdir} cannot be written ({error.strerror}), so that the "
+            "result was not kept whole; make room, or copy the run elsewhere"
+        ) from error
+
+
+def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]:
+    """Writes what was found, and returns it with what the file held before."""
     if found.readout is not None and not options.data:
         save_record(
             workdir,
@@ -97,11 +109,11 @@ def evaluate_run(
             found.sets.test_features,
             found.readout,
         )
-    path = Path(workdir) / result_file(options)
+    path = workdir / result_file(options)
     result = merge_results(_previous(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
     if "curve" in result and options.steps is not None:
-        folder = Path(workdir) / "figures"
+        folder = workdir / "figures"
         folder.mkdir(exist_ok=True)
         save_accuracy(folder / ACCURACY_FIGURE, result)
     return result

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import functools
 import http.server
 import re
@@ -14,6 +15,7 @@ from isojax.errors import UsageError
 from tests.data import miniatures
 
 CLOSED = "http://127.0.0.1:9"
+LOCKS = {".cifar10.lock", ".downloads.lock"}
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_a_refused_download_is_told_with_its_reason(
         UsageError, match="failed .*HTTP code: 403.*; try again, or fetch"
     ):
         load()
-    assert {path.name for path in files(tmp_path)} == {".cifar10.lock"}
+    assert {path.name for path in files(tmp_path)} == LOCKS
 
 
 def test_a_cut_archive_is_named_with_both_checksums(miniature, load):
@@ -156,7 +158,25 @@ def test_a_disk_that_fills_up_while_extracting_leaves_nothing(
     with pytest.raises(UsageError, match="is full, so that preparing cifar10 stopped"):
         load()
     assert len(calls) >= 3
-    assert files(tmp_path) == {miniature, tmp_path / "isojax" / ".cifar10.lock"}
+    locks = {tmp_path / "isojax" / name for name in LOCKS}
+    assert files(tmp_path) == {miniature, *locks}
+
+
+def test_two_sets_are_not_prepared_at_the_same_time(miniature, load, monkeypatch):
+    held = miniature.parents[2] / "isojax" / ".downloads.lock"
+    unfinished, refused = downloads._unfinished, []
+
+    def try_lock(folder):
+        with open(held) as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        refused.append(held)
+        return unfinished(folder)
+
+    monkeypatch.setattr(downloads, "_unfinished", try_lock)
+    load()
+    assert len(refused) == 2  # before and after
+    with open(held) as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The real builders on small archives in the official layouts."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,23 @@ def test_a_damaged_cache_is_decoded_anew_and_said_so(data_dir, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
+def test_the_folder_of_damaged_records_is_named(damage, data_dir, tmp_path):
+    load("cifar10", data_dir)
+    shutil.copytree(data_dir / "cifar10", tmp_path / "cifar10")
+    (records,) = tmp_path.glob("cifar10/*/cifar10-train.tfrecord*")
+    content = records.read_bytes()
+    flipped = content[:5000] + bytes([content[5000] ^ 4]) + content[5001:]
+    if damage == "gone":
+        records.unlink()
+    else:
+        kinds = {"cut": content[: len(content) // 2], "flipped": flipped, "empty": b""}
+        records.write_bytes(kinds[damage])
+    with pytest.raises(UsageError, match=f"damaged; delete {records.parent} and run"):
+        load("cifar10", tmp_path)
+    assert not (tmp_path / "isojax" / "cifar10-32" / "train").exists()
+
+
 def test_who_waited_for_another_run_does_not_decode_again(data_dir, monkeypatch):
     load("cifar10", data_dir)
     monkeypatch.setattr("fcntl.flock", _busy_at_first)
@@ -163,6 +181,8 @@ def test_train_tells_in_one_line_that_there_is_no_network(tmp_path):
         ({"name": "cifar10_corrupted/x"}, "write cifar10_corrupted/CONFIG with one of"),
         ({"train_split": "trian"}, "no split 'trian'; it has train, test"),
         ({"evaluation_split": "test[:1"}, "no split 'test.:1'; it has train, test"),
+        ({"evaluation_split": "test[:0%]"}, "'test.:0%.' of cifar10 holds no images"),
+        ({"evaluation_split": "test[9:5]"}, "'test.9:5.' of cifar10 holds no images"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(fields, message, data_dir):
