@@ -5,5 +5,8 @@ from isojax.data.batches import full_batches as full_batches
 from isojax.data.batches import training_batches as training_batches
 from isojax.data.sources import Dataset as Dataset
 from isojax.data.sources import Split as Split
+from isojax.data.sources import (
+    check_validation_fraction as check_validation_fraction,
+)
 from isojax.data.sources import hold_out as hold_out
 from isojax.data.sources import load_dataset as load_dataset

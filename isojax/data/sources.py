@@ -56,8 +56,8 @@ def load_dataset(
       part is held out.
 
     Raises:
-      UsageError: if a name or split does not exist or has no labels, or the images
-        cannot be had.
+      UsageError: if a name or split does not exist or has no labels, the images cannot
+        be had, or holding out leaves a part without any.
     """
     train = _read_labelled(data, "train_split", data_dir)
     pretrain = train
@@ -69,6 +69,13 @@ def load_dataset(
         pretraining, training, evaluation = _hold_out_of_both(
             pretraining, training, data
         )
+        parts = {"pretrain": pretraining, "train": training, "evaluation": evaluation}
+        for name, part in parts.items():
+            if not len(part.labels):
+                raise UsageError(
+                    f"no images are left for {name}; change config.data."
+                    f"validation_fraction={data.validation_fraction}"
+                )
     else:
         evaluation_name = data.evaluation_split
         evaluation = _split(_read_labelled(data, "evaluation_split", data_dir))
@@ -80,6 +87,18 @@ def load_dataset(
         num_classes=len(train.label_names),
         label_names=train.label_names,
     )
+
+
+def check_validation_fraction(fraction: float) -> None:
+    """Refuses a `data.validation_fraction` that is no part of the images.
+
+    Raises:
+      UsageError: if it is below 0, or 1 or more.
+    """
+    if not 0 <= fraction < 1:
+        raise UsageError(
+            f"config.data.validation_fraction={fraction}: set it to at least 0, below 1"
+        )
 
 
 def hold_out(split: Split, fraction: float, *, seed: int = 0) -> tuple[Split, Split]:

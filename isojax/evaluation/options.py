@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from isojax.data import check_validation_fraction
 from isojax.errors import UsageError
 
 PROTOCOLS = ("linear", "knn", "finetune", "online")
@@ -107,11 +108,7 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
                 f"{', '.join(allowed)} can be set"
             )
     fields = {name.removeprefix("data."): value for name, value in overrides.items()}
-    fraction = fields.get("validation_fraction", 0.0)
-    if not 0 <= fraction < 1:
-        raise UsageError(
-            f"config.data.validation_fraction={fraction}: set it to at least 0, below 1"
-        )
+    check_validation_fraction(fields.get("validation_fraction", 0.0))
     return fields
 
 

@@ -227,12 +227,6 @@ def evaluate(
 
 
 def _check_images(dataset: Dataset, config: ConfigDict, data: ConfigDict) -> None:
-    for name in ("train", "evaluation"):
-        if not len(getattr(dataset, name).labels):
-            raise UsageError(
-                f"no images are left for {name}; change config.data."
-                f"validation_fraction={data.validation_fraction}"
-            )
     channels, expected = dataset.train.images.shape[-1], len(config.data.mean)
     if channels != expected:
         raise UsageError(

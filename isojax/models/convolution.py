@@ -35,7 +35,9 @@ class Conv(nn.Module):
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
         )
-        dtype = self.dtype or jnp.promote_types(x.dtype, kernel.dtype)
+        dtype = self.dtype
+        if dtype is None:
+            dtype = jnp.promote_types(x.dtype, kernel.dtype)
         return convolve(x.astype(dtype), kernel.astype(dtype), stride=self.stride)
 
 

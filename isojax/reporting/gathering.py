@@ -67,8 +67,7 @@ class Run:
     @property
     def steps_per_epoch(self) -> int:
         """How many steps an epoch has."""
-        first = self.history.rows[0]
-        return max(1, first["step"] // first["epoch"])
+        return self.history.steps_per_epoch
 
 
 def read_run(workdir: str | os.PathLike) -> Run:

@@ -9,6 +9,7 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE, write_atomically
+from isojax.output import say
 
 FILES = ("metrics.jsonl", "spectrum.npz")
 
@@ -126,7 +127,7 @@ class History:
             self._write(row)
         except OSError as error:
             self._metrics_whole = False
-            print(f"The metrics could not be saved ({error.strerror}).", flush=True)
+            say(f"The metrics could not be saved ({error.strerror}).")
 
     def _follow(
         self, eigenvalues: np.ndarray, eigenvectors: np.ndarray | None
@@ -142,6 +143,12 @@ class History:
             order = match_modes(self._modes, eigenvectors)
         self._modes = _in_order(eigenvectors, order)
         return eigenvalues[order]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch, by the first one of the record, which must have one."""
+        first = self.rows[0]
+        return max(1, first["step"] // first["epoch"])
 
     @property
     def is_tracked(self) -> bool:

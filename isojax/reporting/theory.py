@@ -108,9 +108,15 @@ def _measure(run: Run, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
     count = min(_MOST_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
     spectrum = run.spectrum[rows].astype(np.float64)
-    largest = spectrum.max(axis=1, keepdims=True)
-    spectrum = np.maximum(spectrum, _FLOOR * largest)
-    return epochs[rows], spectrum / largest if is_relative else spectrum
+    spectrum = _floored(spectrum)
+    if is_relative:
+        spectrum = spectrum / spectrum.max(axis=1, keepdims=True)
+    return epochs[rows], spectrum
+
+
+def _floored(spectrum: np.ndarray) -> np.ndarray:
+    """Raises what says nothing, measured or solved, to a part of each row's largest."""
+    return np.maximum(spectrum, _FLOOR * spectrum.max(axis=1, keepdims=True))
 
 
 def _flow_name(method: dict[str, Any]) -> str:
@@ -145,9 +151,7 @@ def _fit(
             solve_eigenvalues(flow, start, jnp.asarray(times), alpha=alpha)
         )
     solution = np.vstack([measured[:1], solution ** (1 / alpha)])
-    # As what was measured.
-    floor = _FLOOR * solution.max(axis=1, keepdims=True)
-    logarithm = np.log(np.maximum(solution, floor))
+    logarithm = np.log(_floored(solution))
     if is_relative:
         logarithm -= logarithm.max(axis=1, keepdims=True)
     times = np.append(0.0, times)

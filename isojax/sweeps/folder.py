@@ -80,8 +80,7 @@ def read_row(directory: Path, run: Run) -> Row:
         "participation_ratio": last["train/participation_ratio"],
         "std": last["train/std"],
     }
-    result = _result(folder, last)
-    if _is_trained(last, config) and result:
+    if _is_trained(last, config) and (result := _result(folder, last)):
         return row._replace(
             status=COLLAPSED if is_collapsed(last, dim) else FINISHED,
             linear=result["accuracy"],

@@ -17,12 +17,6 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
     Raises:
       UsageError: naming the field and the remedy.
     """
-    for name in ("pretrain", "train", "evaluation"):
-        if not len(getattr(dataset, name).labels):
-            raise UsageError(
-                f"no images are left for {name}; change config.data."
-                f"validation_fraction={config.data.validation_fraction}"
-            )
     images = dataset.pretrain.images
     if config.augment.kind == "simclr" and images.shape[-1] != 3:
         raise UsageError(

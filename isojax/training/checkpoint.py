@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from isojax import parallel
 from isojax.errors import UsageError
+from isojax.output import say
 from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
 from isojax.training.step_folder import (
@@ -141,10 +142,9 @@ class Checkpoints:
         except Exception as error:  # whatever it is, the run is worth more
             problem = first_line(error)
             self._delete_leftovers()
-            print(
+            say(
                 f"The checkpoint of step {step} could not be saved ({problem}); "
-                "training goes on, older checkpoints stay.",
-                flush=True,
+                "training goes on, older checkpoints stay."
             )
             return problem
         return None
@@ -192,7 +192,7 @@ class Checkpoints:
             line += f" ({problem}); an older one is used"
             if set_aside:
                 line += f", and it is set aside as {self._set_aside(step)}"
-            print(line + ".", flush=True)
+            say(line + ".")
 
     def _set_aside(self, step: int) -> str:
         folder = self._folder / str(step)

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from isojax.data import check_validation_fraction
 from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
 from isojax.reporting import read_options
@@ -41,7 +42,6 @@ _FRACTION = (
     "method.correlation_decay",
     "method.target_decay",
     "optimizer.momentum",
-    "data.validation_fraction",
 )
 
 
@@ -106,6 +106,7 @@ def check_config(config: ConfigDict) -> None:
         config, "data.std", lambda value: min(value) > 0, "set every value above 0"
     )
     check_augmentation(config)
+    check_validation_fraction(config.data.validation_fraction)
     read_options(config)
     check_method(config.method)
 

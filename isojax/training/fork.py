@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.errors import UsageError
+from isojax.output import say
 from isojax.reporting import History
 from isojax.reporting.history import FILES as HISTORY_FILES
 from isojax.training.checkpoint import Checkpoints
@@ -64,7 +65,7 @@ def fork_run(
     there = load_config(source)
     state = _carry_over(source, like, had_target=there.method.target == "ema")
     step = int(state.step)
-    _check_schedule(source, step, steps_per_epoch, last_step)
+    _check_schedule(source, there, step, steps_per_epoch, last_step)
     parallel.in_first_process(
         partial(_write_folder, source, workdir, config, state, step)
     )
@@ -87,11 +88,10 @@ def _carry_over(source: Path, like: TrainState, *, had_target: bool) -> TrainSta
 
 
 def _check_schedule(
-    source: Path, step: int, steps_per_epoch: int, last_step: int
+    source: Path, there: ConfigDict, step: int, steps_per_epoch: int, last_step: int
 ) -> None:
-    there = load_config(source)
-    rows = History(source, writes=False).rows
-    steps = rows[0]["step"] // rows[0]["epoch"] if rows else steps_per_epoch
+    history = History(source, writes=False)
+    steps = history.steps_per_epoch if history.rows else steps_per_epoch
     # The first epoch is whole, unless a number of steps has cut the run.
     if steps not in (steps_per_epoch, there.get("steps", 0)):
         raise UsageError(
@@ -127,4 +127,4 @@ def _write_folder(
             folder.rename(workdir)
     except OSError as error:
         raise cannot_be_written(workdir, error) from error
-    print(f"Forked from step {step} of {source}.", flush=True)
+    say(f"Forked from step {step} of {source}.")

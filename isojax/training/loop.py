@@ -7,7 +7,6 @@ import shlex
 import sys
 import time
 from collections import deque
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
-from isojax.output import silence_output
+from isojax.output import say
 from isojax.reporting import (
     History,
     Writers,
@@ -48,11 +47,11 @@ from isojax.training.monitor import (
     make_evaluation,
     spectrum_metrics,
 )
-from isojax.training.step import make_train_step, make_views
+from isojax.training.sample_views import draw_views
+from isojax.training.step import make_train_step
 from isojax.training.stopping import StopRequest
 from isojax.training.workdir import open_workdir
 
-_SHOWN_IMAGES, _SHOWN_STEPS = 8, 4
 _STEPS_PER_REPORT = 10
 # Dispatched beyond the one that the host waits for: the device never waits for it.
 _STEPS_AHEAD = 1
@@ -155,9 +154,8 @@ class _Run:
         self.state = parallel.replicate(state)
         self.history = History(
             workdir,
-            epochs=None
-            if self.is_finished
-            else self.steps_done // self.steps_per_epoch,
+            # A finished record is whole, even where it ends inside an epoch.
+            epochs=None if self.is_finished else self._epochs_done,
             correlation=np.asarray(state.correlation, np.float64),
             writes=parallel.is_first_process(),
         )
@@ -298,7 +296,9 @@ class _Run:
         if parallel.is_first_process():
             save_machine(self.workdir)
             try:
-                self._draw_views(self.workdir / "figures")
+                draw_views(
+                    self.workdir / "figures", self.dataset.pretrain.images, self.config
+                )
             except OSError as error:
                 _say(f"The views could not be drawn ({error.strerror}).")
 
@@ -374,29 +374,8 @@ class _Run:
             "Give the same command again to go on."
         )
 
-    def _draw_views(self, figures: Path) -> None:
-        from isojax.reporting.figures import save_views
 
-        figures.mkdir(exist_ok=True)
-        images = self.dataset.pretrain.images
-        indices = np.linspace(0, len(images) - 1, _SHOWN_IMAGES).astype(np.int32)
-        batch = {"images": images[indices], "indices": indices}
-        draw = jax.jit(partial(make_views, config=self.config))
-        mean, std = np.array(self.config.data.mean), np.array(self.config.data.std)
-        views = [
-            np.asarray(view) * std + mean
-            for step in range(_SHOWN_STEPS)
-            for view in draw(jax.random.key(step), batch)
-        ]
-        save_views(figures / "views.png", batch["images"], views)
-
-
-def _say(text: str, write=print) -> None:
+def _say(text: str, *, write=print) -> None:
     """Prints, in the first process only."""
-    if not parallel.is_first_process():
-        return
-    try:
-        write(text)
-        sys.stdout.flush()
-    except OSError:  # nobody reads it, or its disk is full, but the run goes on
-        silence_output()
+    if parallel.is_first_process():
+        say(text, write=write)

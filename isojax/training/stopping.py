@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from isojax import parallel
+from isojax.output import say
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -72,10 +73,7 @@ class StopRequest:
                 os._exit(128 + data[0])
             self.wished = True
             if not self.has_progress and parallel.process_part()[1] == 1:
-                with suppress(OSError):  # nobody may be reading
-                    print(
-                        "\nStopped before the first step; nothing is lost.", flush=True
-                    )
+                say("\nStopped before the first step; nothing is lost.")
                 os._exit(0)
-            with suppress(OSError):
+            with suppress(OSError):  # nobody may be reading
                 print("\nStopping after this step ...", file=sys.stderr, flush=True)

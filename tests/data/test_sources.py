@@ -51,6 +51,14 @@ def test_a_validation_part_replaces_the_test_images():
     assert all(image.tobytes() in train for image in tuning.evaluation.images)
 
 
+@pytest.mark.parametrize(
+    ("fraction", "part"), [(0.0001, "evaluation"), (0.9999, "pretrain")]
+)
+def test_a_validation_part_that_leaves_nothing_is_refused(fraction, part):
+    with pytest.raises(UsageError, match=f"no images are left for {part}; change"):
+        load_dataset(section(validation_fraction=fraction))
+
+
 @pytest.fixture
 def with_unlabelled(monkeypatch):
     """A set whose splits have 20 labelled, 30 unlabelled and 10 test images."""
