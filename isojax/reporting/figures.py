@@ -67,7 +67,9 @@ def _save(path: Path, draw, *args) -> None:
         if len(line.get_xdata()) == 1:  # of one epoch, which has no line
             line.set_marker("o")
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(
+        MaxNLocator(integer=True, steps=(1, 2, 5, 10), min_n_ticks=1)
+    )
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=_DPI)
 
