@@ -1,6 +1,6 @@
-import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,29 +63,51 @@ def test_a_lock_with_strange_content_is_still_a_lock(tmp_path, content):
         pass
 
 
-HERE, SPACE = socket.gethostname(), os.readlink("/proc/self/ns/pid")
+FORK = """
+import os, sys, time
+from pathlib import Path
+from isojax.training.lock import run_lock
+with run_lock(Path(sys.argv[1])):
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
-@pytest.mark.parametrize(
-    ("host", "space", "taken"),
-    [
-        (HERE, SPACE, True),
-        ("elsewhere", SPACE, False),
-        (HERE, "another container's", False),
-    ],
-)
-def test_a_lock_that_only_a_child_of_an_ended_run_holds(tmp_path, host, space, taken):
-    """Known to be stale on this host, and among the same processes, alone."""
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    path = tmp_path / LOCK_FILE
-    owner = {"process": ended.pid, "host": host, "processes": space, "since": "1"}
-    path.write_text(json.dumps(owner))
-    with path.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if taken:
-            with run_lock(tmp_path):
-                assert str(os.getpid()) in path.read_text()
-        else:
-            with pytest.raises(UsageError, match=f"{ended.pid} on {host}"):
-                run_lock(tmp_path).__enter__()
+def test_a_forked_child_does_not_keep_the_lock_of_a_killed_run(tmp_path):
+    """Nor can two processes that start together both take it."""
+    owner = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match=f"by process {owner.pid} on"):
+        run_lock(tmp_path).__enter__()
+    owner.kill()
+    owner.wait()
+    file = (tmp_path / LOCK_FILE).stat().st_ino
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        assert sorted(process.stdout.readline() for process in started) == [
+            "",
+            "held\n",
+        ]
+        assert (tmp_path / LOCK_FILE).stat().st_ino == file
+    finally:
+        os.killpg(owner.pid, signal.SIGKILL)  # the child
+        owner.stdout.close()
+        for process in started:
+            process.communicate()
