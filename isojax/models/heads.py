@@ -5,19 +5,21 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from isojax.models.linear import Linear
 from isojax.models.normalization import BatchNorm
 
 
 class MLP(nn.Module):
     """Linear, BatchNorm, ReLU, linear: projector, and BYOL's and SimSiam's predictor.
 
-    Weights start LeCun-normal (variance 1/fan-in), biases at 0.
+    Linear layers are initialised as in PyTorch (`Linear`).
 
     Attributes:
       hidden_dim: width of the hidden layer.
       dim: width of the output, which has neither BatchNorm nor ReLU.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: in which the products are taken; the result is float32 at least.
+      dtype: type of the operands of the matrix products; the result is float32 or
+        wider.
     """
 
     hidden_dim: int
@@ -28,17 +30,16 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, features) to (n, dim)."""
-        x = nn.Dense(self.hidden_dim, dtype=self.dtype, name="hidden")(x)
+        x = Linear(self.hidden_dim, dtype=self.dtype, name="hidden")(x)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
-        x = nn.Dense(self.dim, dtype=self.dtype, name="output")(x)
+        x = Linear(self.dim, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class LinearMap(nn.Module):
-    """A learned linear predictor z -> z W without bias.
+    """Learned linear predictor z W, without bias, as the closed-form one has none.
 
-    W starts LeCun-normal (variance 1/dim). A bias would let the predictor add what the
-    closed-form one cannot.
+    W is initialised as in PyTorch (`Linear`).
 
     Attributes:
       dim: width of input and output.
@@ -48,6 +49,6 @@ class LinearMap(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Maps (n, dim) to (n, dim); `train` changes nothing."""
+        """Maps (n, dim) to (n, dim); `train` has no effect."""
         del train
-        return nn.Dense(self.dim, use_bias=False, name="map")(x)
+        return Linear(self.dim, use_bias=False, name="map")(x)

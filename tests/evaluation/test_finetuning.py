@@ -77,3 +77,18 @@ def test_the_learning_rate_is_chosen_without_the_test_images(variables, monkeypa
 def test_colours_are_left_and_geometry_is_not():
     augment = finetuning._geometry(still(rotation=18.0, brightness=0.3))
     assert (augment.rotation, augment.brightness, augment.contrast) == (18.0, 0.0, 0.0)
+
+
+def test_the_head_starts_as_pytorch_s_linear_layers(variables):
+    image = stripes(1).images
+    start = finetuning._with_head(apply, variables, image, classes=1000)
+    head = start["params"]["head"]
+    assert {name: array.shape for name, array in head.items()} == {
+        "kernel": (4, 1000),
+        "bias": (1000,),
+    }
+    for array in head.values():  # four features: U(-1/2, 1/2)
+        assert 0.49 < jnp.abs(array).max() <= 0.5
+        assert array.var() == pytest.approx(1 / 12, rel=0.1)
+    again = finetuning._with_head(apply, variables, image, classes=1000)
+    jax.tree.map(np.testing.assert_array_equal, start, again)
