@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from isojax.errors import UsageError
+from isojax.fields import field_names
 from isojax.flag_help import Groups, format_help
 from isojax.output import silence_output
 
@@ -24,25 +25,6 @@ _UNREAD_EXIT_CODE = 141  # a shell's for SIGPIPE
 
 # Flags defined through this module are the calling script's in `--help`.
 flags.disclaim_key_flags()
-
-
-def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-    """Yields the dotted name of every field of a config, sections included."""
-    for name, value in config.items():
-        yield prefix + name
-        if isinstance(value, ConfigDict):
-            yield from field_names(value, f"{prefix}{name}.")
-
-
-def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """The values of a config's fields by dotted name, without sections."""
-    values = {}
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            values |= field_values(value, f"{prefix}{name}.")
-        else:
-            values[prefix + name] = value
-    return values
 
 
 def define_config(default: str, description: str) -> flags.FlagHolder:

@@ -8,8 +8,20 @@ from isojax.data.sources import Split
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The order in which epoch number `epoch` visits `size` images, shape (size,)."""
-    return np.random.default_rng((seed, epoch)).permutation(size)
+    """The order of the images in one epoch, different for every seed and epoch.
+
+    Args:
+      seed: at least 0, below 2**64.
+      epoch: number of the epoch, from 0, below 2**32.
+      size: number of images.
+
+    Returns:
+      A permutation of 0 to size - 1, shape (size,).
+    """
+    # NumPy splits a seed into words of 32 bits: the upper ones follow the epoch, or
+    # seed 2**32 in epoch 0 would give the order of seed 0 in epoch 1.
+    words = (seed & 0xFFFFFFFF, epoch, seed >> 32)
+    return np.random.default_rng(words).permutation(size)
 
 
 def training_batches(

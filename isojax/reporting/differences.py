@@ -9,8 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import isojax
-from isojax.cli import field_values
 from isojax.errors import UsageError
+from isojax.fields import field_values
 
 _CONFIGS = "configs"
 # Said elsewhere in a report, or of no consequence for the results.

@@ -12,7 +12,7 @@ from isojax.training.state import TrainState, init_state
 
 
 def check_data(config: ConfigDict, dataset: Dataset) -> None:
-    """Refuses images that do not fit the config.
+    """Checks that images and config fit together.
 
     Raises:
       UsageError: naming the field and the remedy.
@@ -40,8 +40,14 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.data.std has {len(config.data.std)} values and config.data.mean "
             f"{len(config.data.mean)}; give one of each a channel"
         )
+    steps = config.epochs * steps_per_epoch(config, dataset)
+    if steps >= 2**31:  # the step is counted in int32
+        raise UsageError(
+            f"config.epochs={config.epochs} makes {steps:,} steps; set it to "
+            f"{(2**31 - 1) // steps_per_epoch(config, dataset)} or less"
+        )
     warmup = round(config.optimizer.warmup_epochs * steps_per_epoch(config, dataset))
-    if warmup >= config.epochs * steps_per_epoch(config, dataset):
+    if warmup >= steps:
         raise UsageError(
             f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} leaves "
             f"no step of config.epochs={config.epochs}; shorten it"

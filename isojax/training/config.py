@@ -1,10 +1,16 @@
-"""What a config may hold, checked before anything is made."""
+"""Checks of a run's config, made before anything is loaded or written."""
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from isojax.data import check_validation_fraction
 from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
+from isojax.fields import field_values
 from isojax.reporting import read_options
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
@@ -12,6 +18,9 @@ from isojax.training.method import check_method
 from isojax.training.optimizer import OPTIMIZERS
 
 PRECISIONS = ("float32", "bfloat16")
+SEEDS = 2**64  # seeds are smaller
+_LARGEST_INT = 2**31 - 1  # JAX counts in int32
+_LARGEST_FLOAT = 3.4e38  # and computes in float32
 _POSITIVE = (
     "epochs",
     "batch_size",
@@ -30,7 +39,6 @@ _POSITIVE = (
     "method.alpha",
 )
 _NOT_NEGATIVE = (
-    "seed",
     "steps",
     "checkpoint.keep_every_epochs",
     "optimizer.weight_decay",
@@ -43,77 +51,95 @@ _FRACTION = (
     "method.target_decay",
     "optimizer.momentum",
 )
+Check = tuple[Callable[[Any], bool], str]
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses a config that cannot be run.
+    """Checks that a config describes a run.
 
     Args:
-      config: of a run.
+      config: the run's configuration.
 
     Raises:
-      UsageError: naming the field and the remedy.
+      UsageError: if a field has a value that it cannot have. The message names the
+        field, its value and the remedy.
     """
-    for name in _POSITIVE:
-        _require(config, name, lambda value: value > 0, "set it above 0")
-    for name in _NOT_NEGATIVE:
-        _require(config, name, lambda value: value >= 0, "set it to 0 or more")
-    for name in _FRACTION:
-        _require(
-            config, name, lambda value: 0 <= value < 1, "set it to at least 0, below 1"
-        )
-    _require(
-        config,
-        "optimizer.warmup_epochs",
-        lambda value: value < config.epochs,
-        f"set it below config.epochs={config.epochs}",
-    )
-    _require(
-        config,
-        "precision",
-        lambda value: value in PRECISIONS,
-        f"choose one of {', '.join(PRECISIONS)}",
-    )
-    _require(
-        config,
-        "on_collapse",
-        lambda value: value in ON_COLLAPSE,
-        f"choose one of {', '.join(ON_COLLAPSE)}",
-    )
-    _require(
-        config,
-        "data.feed",
-        lambda value: value in FEEDS,
-        f"choose one of {', '.join(FEEDS)}",
-    )
-    _require(
-        config,
-        "optimizer.name",
-        lambda value: value in OPTIMIZERS,
-        f"choose one of {', '.join(OPTIMIZERS)}",
-    )
-    _require(
-        config,
-        "checkpoint.keep_every_epochs",
-        lambda value: value % config.checkpoint_every_epochs == 0,
-        "set it to a multiple of config.checkpoint_every_epochs="
-        f"{config.checkpoint_every_epochs}",
-    )
-    _require(
-        config, "model.kernel_size", lambda value: value % 2, "set it to an odd number"
-    )
-    _require(
-        config, "data.std", lambda value: min(value) > 0, "set every value above 0"
-    )
+    _check_numbers(config)
+    values = field_values(config)
+    for name, (holds, remedy) in _checks(config):
+        if not holds(values[name]):
+            raise UsageError(f"config.{name}={values[name]}: {remedy}")
     check_augmentation(config)
     check_validation_fraction(config.data.validation_fraction)
     read_options(config)
     check_method(config.method)
 
 
-def _require(config: ConfigDict, name: str, holds, remedy: str) -> None:
-    value = config
-    for part in name.split("."):
-        value = value[part]
-    if not holds(value):
-        raise UsageError(f"config.{name}={value}: {remedy}")
+def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
+    """The fields that have a range or choices, each with its condition and remedy."""
+    epochs, interval = config.epochs, config.checkpoint_every_epochs
+    return [
+        ("seed", (lambda v: 0 <= v < SEEDS, "set it to at least 0, below 2**64")),
+        *((name, (lambda v: v > 0, "set it above 0")) for name in _POSITIVE),
+        *((name, (lambda v: v >= 0, "set it to 0 or more")) for name in _NOT_NEGATIVE),
+        *(
+            (name, (lambda v: 0 <= v < 1, "set it to at least 0, below 1"))
+            for name in _FRACTION
+        ),
+        (
+            "optimizer.warmup_epochs",
+            (lambda v: v < epochs, f"set it below config.epochs={epochs}"),
+        ),
+        ("precision", _one_of(PRECISIONS)),
+        ("on_collapse", _one_of(ON_COLLAPSE)),
+        ("data.feed", _one_of(FEEDS)),
+        ("optimizer.name", _one_of(OPTIMIZERS)),
+        (
+            "checkpoint.keep_every_epochs",
+            (
+                lambda v: v % interval == 0,
+                f"set it to a multiple of config.checkpoint_every_epochs={interval}",
+            ),
+        ),
+        ("model.kernel_size", (lambda v: v % 2 == 1, "set it to an odd number")),
+        ("data.mean", (lambda v: len(v) > 0, "give one value a channel")),
+        (
+            "data.std",
+            (
+                lambda v: len(v) > 0 and min(v) > 0,
+                "give one value a channel, each above 0",
+            ),
+        ),
+    ]
+
+
+def _one_of(choices: tuple[str, ...]) -> Check:
+    return (lambda value: value in choices, f"choose one of {', '.join(choices)}")
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    """Checks that every number of a config can be computed with.
+
+    Raises:
+      UsageError: if a number is not finite, or beyond JAX's 32 bits, or a tuple holds
+        something else than numbers.
+    """
+    for name, value in field_values(config).items():
+        is_tuple = isinstance(value, tuple | list)
+        for number in value if is_tuple else [value]:
+            if is_tuple and (isinstance(number, bool) or not isinstance(number, Real)):
+                remedy = "give numbers in parentheses, such as (0.5, 0.5, 0.5)"
+                raise UsageError(f"config.{name}={value}: {remedy}")
+            remedy = _remedy_of_number(name, number)
+            if remedy:
+                raise UsageError(f"config.{name}={value}: {remedy}")
+
+
+def _remedy_of_number(name: str, number: Any) -> str | None:
+    if isinstance(number, float) and not math.isfinite(number):
+        return "set it to a finite number"
+    if isinstance(number, float) and abs(number) > _LARGEST_FLOAT:
+        return "choose a number that float32 can hold, below 3.4e38"
+    if isinstance(number, int) and abs(number) > _LARGEST_INT and name != "seed":
+        return "choose a number that int32 can hold, below 2**31"
+    return None

@@ -14,7 +14,7 @@ from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.method import CLOSED_FORM, closed_form_predictor
-from isojax.training.state import TARGET_PARTS, init_variables
+from isojax.training.state import TARGET_PARTS, init_variables, random_key
 from isojax.training.workdir import load_config
 
 Encoder = tuple[Callable[[dict, Array], Array], dict]
@@ -162,7 +162,7 @@ def _network(workdir: str | os.PathLike) -> tuple[SiameseNetwork, ConfigDict]:
 def _init(network: SiameseNetwork, config: ConfigDict) -> dict:
     # No parameter's shape depends on the side of the images.
     return init_variables(
-        network, jax.random.key(config.seed), (32, 32, len(config.data.mean))
+        network, random_key(config.seed), (32, 32, len(config.data.mean))
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -39,6 +40,22 @@ class TrainState:
     correlation: Array
     probe: Probe
     key: Array
+
+
+def random_key(seed: int) -> Array:
+    """The random key of a run, different for every seed below 2**64.
+
+    `jax.random.key` takes 32 bits of a seed, and 64 with 64-bit types enabled. Here it
+    is always 64, and both give the same key for a seed below 2**32.
+
+    Args:
+      seed: at least 0, below 2**64.
+
+    Returns:
+      A typed key of the threefry generator.
+    """
+    words = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def init_variables(
@@ -80,7 +97,7 @@ def init_state(
     Returns:
       The state.
     """
-    key = jax.random.key(seed)
+    key = random_key(seed)
     variables = init_variables(network, key, image_shape)
     params = variables["params"]
     # Copied, because the step donates its state and no array may be donated twice.

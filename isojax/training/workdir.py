@@ -10,8 +10,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax import parallel
-from isojax.cli import field_values
 from isojax.errors import UsageError
+from isojax.fields import field_values
 from isojax.files import write_atomically
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.lock import LOCK_FILE, run_lock

@@ -28,6 +28,25 @@ def test_views_that_cannot_be_made_are_refused(field, value, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "largest"),
+    [
+        ("rotation", 180.0),
+        ("shift", 1.0),
+        ("shear", 5.0),
+        ("log_scale", 3.0),
+        ("log_aspect", 3.0),
+    ],
+)
+def test_an_affine_view_keeps_something_of_its_image(field, largest):
+    config = digits.get_config()
+    config.augment[field] = largest
+    check_augmentation(config)
+    config.augment[field] = 1.01 * largest
+    with pytest.raises(UsageError, match=f"config.augment.{field}=.*at most"):
+        check_augmentation(config)
+
+
 def test_the_second_view_is_checked_too():
     config = cifar10.get_config()
     config.augment_view2.solarize_probability = 2.0

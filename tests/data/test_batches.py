@@ -18,6 +18,17 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert not np.array_equal(order, epoch_order(1, 0, 100))
 
 
+def test_the_order_is_different_for_all_64_bits_of_a_seed():
+    seeds = (0, 1, 2**32, 2**32 + 1, 2**63, 2**64 - 1)
+    orders = {tuple(epoch_order(s, e, 100)) for s in seeds for e in range(3)}
+    assert len(orders) == 3 * len(seeds)
+
+
+def test_the_order_of_a_seed_below_32_bits_is_numpy_s_of_seed_and_epoch():
+    expected = np.random.default_rng((2**32 - 1, 7)).permutation(100)
+    np.testing.assert_array_equal(epoch_order(2**32 - 1, 7, 100), expected)
+
+
 def test_an_epoch_visits_each_image_at_most_once_and_drops_the_partial_batch():
     indices = np.concatenate([batch["indices"] for batch in batches()])
     assert len(indices) == 9

@@ -50,6 +50,12 @@ _RANGES = {
         lambda value: 0 <= value <= 0.5,
         "set it to at least 0, at most 0.5, half the colour circle",
     ),
+    # Beyond these an affine map leaves nothing of the image in the view.
+    "rotation": (lambda value: 0 <= value <= 180, "set it to at least 0, at most 180"),
+    "shift": (lambda value: 0 <= value <= 1, "set it to at least 0, at most 1"),
+    "shear": (lambda value: 0 <= value <= 5, "set it to at least 0, at most 5"),
+    "log_scale": (lambda value: 0 <= value <= 3, "set it to at least 0, at most 3"),
+    "log_aspect": (lambda value: 0 <= value <= 3, "set it to at least 0, at most 3"),
 }
 _PROBABILITY = (lambda value: 0 <= value <= 1, "set it to at least 0, at most 1")
 _DEVIATION = (lambda value: value >= 0, "set it to 0 or more")

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import cifar10, digits
+from isojax.data import Dataset, Split
+from isojax.errors import UsageError
+from isojax.fields import field_values
+from isojax.training.assembly import check_data
+from isojax.training.config import check_config
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def numbers(config):
+    """Name of every numeric field of a config, and a place in it if it is a tuple."""
+    for name, value in field_values(config).items():
+        if is_number(value):
+            yield name, None
+        elif isinstance(value, tuple) and all(is_number(number) for number in value):
+            yield from ((name, place) for place in range(len(value)))
+
+
+CONFIGS = {"digits": digits.get_config(), "cifar10": cifar10.get_config("official")}
+NUMBERS = [(file, *number) for file in CONFIGS for number in numbers(CONFIGS[file])]
+
+
+def changed(file, name, value, place=None):
+    """A copy of a config with one field changed, whatever the type of the value."""
+    fields = json.loads(json.dumps(CONFIGS[file].to_dict()))
+    *sections, last = name.split(".")
+    section = fields
+    for part in sections:
+        section = section[part]
+    if place is None:
+        section[last] = value
+    else:
+        section[last][place] = value
+    return ConfigDict(fields)
+
+
+def test_the_numeric_fields_are_found():
+    found = {
+        f"{name}[{place}]" if place is not None else name for _, name, place in NUMBERS
+    }
+    assert {"seed", "augment.rotation", "augment.blur_sigma[1]", "data.std[2]"} <= found
+    assert len(found) > 50
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e39])
+@pytest.mark.parametrize(("file", "name", "place"), NUMBERS)
+def test_a_number_that_cannot_be_computed_with_is_refused(file, name, place, value):
+    with pytest.raises(UsageError, match=f"config.{name}=.*(finite|float32)"):
+        check_config(changed(file, name, value, place))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", 2**31, "int32 can hold"),
+        ("seed", 2**64, "below 2..64"),
+        ("seed", -1, "at least 0"),
+        ("data.std", [], "one value a channel, each above 0"),
+        ("data.mean", [], "one value a channel"),
+        ("data.std", [0.5, "a"], "numbers in parentheses"),
+        ("augment.crop_scale", [1, "a"], "numbers in parentheses"),
+        ("augment.crop_scale", [], "the smallest and the largest"),
+    ],
+)
+def test_a_value_of_no_use_is_refused(name, value, message):
+    with pytest.raises(UsageError, match=f"config.{name}=.*{message}"):
+        check_config(changed("digits", name, value))
+
+
+def test_more_steps_than_are_counted_are_refused():
+    split = Split(np.zeros((640, 28, 28, 1), np.uint8), np.zeros(640, np.int32))
+    dataset = Dataset(split, split, split, "test", 10, ())
+    config = changed("digits", "epochs", 2**31 - 1)
+    check_config(config)
+    with pytest.raises(UsageError, match="set it to 214748364 or less"):
+        check_data(config, dataset)
