@@ -1,30 +1,46 @@
 """Every field of a run, with its reason. The other configs change a few of them.
 
 Presets, written as `--config=configs/NAME.py:PRESET`: byol, simsiam, directpred,
-directcopy, isoloss (the cosine metric) and isoloss_euclidean. Each may be followed by
-_ema or _noema, for a target that is a moving average of the online network or the
-online network itself; without either, simsiam has none and the others have one.
+directcopy, isoloss (the cosine metric) and isoloss_euclidean. Each may end in _ema or
+_noema, for a target that is a moving average of the online network or the online
+network itself. Without either, simsiam uses the online network and the others a moving
+average.
 
-For the data sets of the paper each may follow `official_`, and `official` alone is
+For the data sets of the paper each may begin with `official_`, and `official` alone is
 official_isoloss: the recipe of the authors' code instead of the paper's. It differs in
 
-  batch         256 instead of 512
-  optimiser     with a moving average LARS (learning rate 1, trust coefficient 0.02,
-                clipped; biases and BatchNorm neither adapted nor decayed), without one
-                SGD at 0.1; warmup from 3e-5 instead of 0
-  weight decay  1e-5 with an MLP predictor and 1e-4 otherwise, instead of 4e-4
-  target        tau_0 = 0.99 instead of 0.996
-  correlation   decay 0.998 with a moving average and 0.5 without, instead of 0.3;
-                eigenvalues divided by the largest
-  loss          twice as large
-  views         the second is solarised with probability 0.2
+  batch          256 instead of 512
+  optimiser      with a moving average LARS (learning rate 1, trust coefficient 0.02,
+                 clipped; biases and BatchNorm neither adapted nor decayed), without one
+                 SGD at 0.1; warmup from 3e-5 instead of 0
+  weight decay   1e-5 with an MLP predictor and 1e-4 otherwise, instead of 4e-4
+  target         tau_0 = 0.99 instead of 0.996
+  correlation    decay 0.998 with a moving average and 0.5 without, instead of 0.3;
+                 eigenvalues divided by the largest
+  loss           twice as large
+  views          brightness 0.4, contrast 0.4, saturation 0.2 and hue 0.1 on every data
+                 set; the second view is solarised with probability 0.2; on STL-10 the
+                 first view is always blurred and the second with probability 0.1
+  stem           on CIFAR padded by 2 instead of 1; on TinyImageNet 7x7 of stride 2
+                 instead of 3x3
+  normalisation  STL-10 by other numbers, TinyImageNet by ImageNet's
 
-The authors scale the learning rate by the batch over 256: do so by hand where you
-change their batch. Their code also updates the correlation once a view and during
-validation; here it is updated once a step with both recipes.
+Not replicated of the authors' code:
+
+  half precision     float32 here; --config.precision=bfloat16 is the nearest
+  learning rate      they multiply it by the batch over 256; do so by hand with another
+                     batch
+  correlation        they update it once a view, and during validation too; here it is
+                     updated once a step, in training only
+  blur               they use Pillow's approximation; here the kernel is Gaussian and
+                     about a tenth of the image's side. The flip, which they apply last,
+                     comes first here; the views are the same.
+  linear evaluation  as with the paper's recipe (isojax/evaluation)
+  other data sets    ImageNet, ImageNet-100 and image folders
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 from isojax.errors import UsageError
 
@@ -33,7 +49,14 @@ PRESETS = {
     # With the paper's heads SimSiam is BYOL without the moving average.
     "simsiam": {"metric": "cosine", "form": "standard", "predictor": "mlp"},
     "directpred": {"metric": "cosine", "form": "standard", "predictor": "directpred"},
-    "directcopy": {"metric": "cosine", "form": "standard", "predictor": "directcopy"},
+    "directcopy": {
+        "metric": "cosine",
+        "form": "standard",
+        "predictor": "directpred",
+        "alpha": 1.0,
+        "epsilon": 0.25,
+        "normalize": True,
+    },
     "isoloss": {"metric": "cosine", "form": "iso", "predictor": "directpred"},
     "isoloss_euclidean": {
         "metric": "euclidean",
@@ -87,6 +110,8 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.model.width = 64  # channels of the first stage
     config.model.kernel_size = 3  # of the first convolution
     config.model.stride = 1  # of the first convolution
+    # Zeros around the images for the first convolution; None is half the kernel.
+    config.model.padding = placeholder(int)
     config.model.max_pool = False  # after the first convolution
     config.model.hidden_dim = 4096  # of the projector
     config.model.projection_dim = 256  # M, of the projections
@@ -122,15 +147,27 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
 
     config.augment = ConfigDict()
     config.augment_view2 = ConfigDict()  # fields of `augment` that view 2 has otherwise
-    if config.preset.startswith(OFFICIAL):
+    if is_official(config):
         _use_official_recipe(config)
     return config
+
+
+def is_official(config: ConfigDict) -> bool:
+    """Whether the preset is the recipe of the authors' code."""
+    return config.preset.startswith(OFFICIAL)
 
 
 def set_simclr_augmentation(
     config: ConfigDict, *, strength: float, blur_probability: float
 ) -> None:
-    """SimCLR's views; `strength` is that of the colour jitter."""
+    """Sets SimCLR's views, or those of the authors' code.
+
+    Args:
+      config: the configuration, changed in place.
+      strength: factor of the colour jitter; 1 is SimCLR's. The authors' code has one
+        jitter for all data sets.
+      blur_probability: probability of a blurred view.
+    """
     augment = config.augment
     augment.kind = "simclr"  # or "affine", of the digits
     augment.crop_scale = (0.08, 1.0)  # smallest and largest area of the crop
@@ -145,9 +182,10 @@ def set_simclr_augmentation(
     augment.blur_probability = blur_probability  # of a blurred view
     augment.blur_sigma = (0.1, 2.0)  # smallest and largest, pixels
     augment.solarize_probability = 0.0  # inverts values above 0.5
-    is_official = config.preset.startswith(OFFICIAL)
-    solarize = 0.2 if is_official else 0.0
-    config.augment_view2.solarize_probability = solarize  # of view 2
+    config.augment_view2.solarize_probability = 0.0  # of view 2
+    if is_official(config):
+        augment.update(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
+        config.augment_view2.solarize_probability = 0.2
 
 
 def _use_official_recipe(config: ConfigDict) -> None:
@@ -173,15 +211,16 @@ def _method(preset: str) -> ConfigDict:
             f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}, and "
             "add _ema or _noema to choose the target"
         )
-    method = ConfigDict(PRESETS[name])
+    method = ConfigDict()
     online = preset.endswith("_noema") or preset == "simsiam"
     method.target = "online" if online else "ema"
     method.target_decay = 0.996  # τ0; grows to 1 along a cosine
     method.stop_gradient = True  # on the target
     method.loss_scale = 1.0  # factor of the loss
     method.correlation_decay = 0.3  # part of the old correlation kept at a step
-    # The next three are DirectPred's; DirectCopy has 1, 0.25 and True.
+    # Of the closed-form predictor: here DirectPred's; DirectCopy has 1, 0.25 and True.
     method.alpha = 0.5  # exponent of the eigenvalues
     method.epsilon = 0.0  # added to normalised eigenvalues
     method.normalize = False  # divide the eigenvalues by the largest
+    method.update(PRESETS[name])
     return method

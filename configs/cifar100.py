@@ -24,4 +24,6 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.2673, 0.2564, 0.2762)
 
     base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
+    if base.is_official(config):
+        config.model.padding = 2
     return config.lock()

@@ -28,4 +28,9 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.model.max_pool = True
 
     base.set_simclr_augmentation(config, strength=1.0, blur_probability=0.5)
+    if base.is_official(config):
+        config.augment.blur_probability = 1.0
+        config.augment_view2.blur_probability = 0.1
+        config.data.mean = (0.4914, 0.4823, 0.4466)
+        config.data.std = (0.247, 0.243, 0.261)
     return config.lock()

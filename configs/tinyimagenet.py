@@ -26,4 +26,9 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.model.max_pool = True
 
     base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
+    if base.is_official(config):
+        config.model.kernel_size = 7
+        config.model.stride = 2
+        config.data.mean = (0.485, 0.456, 0.406)  # ImageNet's
+        config.data.std = (0.229, 0.224, 0.225)
     return config.lock()

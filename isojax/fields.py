@@ -1,9 +1,11 @@
-"""Names and values of config fields. Imports no JAX."""
+"""Config fields: their names, values, and when each has an effect. Imports no JAX."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+
+from isojax.errors import UsageError
 
 
 def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
@@ -23,3 +25,144 @@ def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
         else:
             values[prefix + name] = value
     return values
+
+
+class Effect(NamedTuple):
+    """When a field acts.
+
+    Attributes:
+      acts: whether it changes what a run with this config computes.
+      condition: the same in words, with the fields that decide it.
+    """
+
+    acts: Callable[[ConfigDict], bool]
+    condition: str
+
+
+def _any_view(config: ConfigDict, name: str) -> bool:
+    """Whether a probability is above 0 in one of the two views."""
+    first = config.augment[name]
+    return max(first, config.augment_view2.get(name, first)) > 0
+
+
+_CLOSED_FORM = Effect(
+    lambda config: config.method.predictor == "directpred",
+    "it acts with config.method.predictor=directpred alone",
+)
+_JITTER = Effect(
+    lambda config: (
+        config.augment.kind != "simclr" or _any_view(config, "jitter_probability")
+    ),
+    "it acts where config.augment.jitter_probability is above 0",
+)
+# Fields that do not act in every run. One that is missing here always acts.
+EFFECTS = {
+    "method.alpha": _CLOSED_FORM,
+    "method.normalize": _CLOSED_FORM,
+    "method.epsilon": Effect(
+        lambda config: _CLOSED_FORM.acts(config) and config.method.normalize,
+        "it acts with config.method.predictor=directpred and "
+        "config.method.normalize=True alone",
+    ),
+    "method.target_decay": Effect(
+        lambda config: config.method.target == "ema",
+        "it acts with config.method.target=ema alone",
+    ),
+    "model.predictor_hidden_dim": Effect(
+        lambda config: config.method.predictor == "mlp",
+        "it acts with config.method.predictor=mlp alone",
+    ),
+    "optimizer.trust_coefficient": Effect(
+        lambda config: config.optimizer.name == "lars",
+        "it acts with config.optimizer.name=lars alone",
+    ),
+    "optimizer.warmup_start": Effect(
+        lambda config: config.optimizer.warmup_epochs > 0,
+        "it acts where config.optimizer.warmup_epochs is above 0",
+    ),
+    "data.evaluation_split": Effect(
+        lambda config: config.data.validation_fraction == 0,
+        "images held out by config.data.validation_fraction take its place",
+    ),
+    "augment.brightness": _JITTER,
+    "augment.contrast": _JITTER,
+    "augment.saturation": _JITTER,
+    "augment.hue": _JITTER,
+    "augment.blur_sigma": Effect(
+        lambda config: _any_view(config, "blur_probability"),
+        "it acts where config.augment.blur_probability is above 0",
+    ),
+    "augment.crop_ratio": Effect(
+        lambda config: (
+            config.augment.kind != "affine"
+            or tuple(config.augment.crop_scale) != (1.0, 1.0)
+        ),
+        "affine views are cropped where config.augment.crop_scale is not (1, 1) alone",
+    ),
+}
+
+
+def why_without_effect(config: ConfigDict, name: str) -> str | None:
+    """Why a field of a config changes nothing; None where it acts."""
+    effect = EFFECTS.get(name)
+    return None if effect is None or effect.acts(config) else effect.condition
+
+
+def changing_fields(
+    config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
+) -> dict[str, str | None]:
+    """The overridden fields that differ from their default.
+
+    Args:
+      config: the configuration with the overrides.
+      default: the configuration without them.
+      overrides: values by dotted name.
+
+    Returns:
+      For each such field why it has no effect, or None where it acts.
+    """
+    before = field_values(default)
+    return {
+        name: why_without_effect(config, name)
+        for name, value in overrides.items()
+        if before.get(name) != value
+    }
+
+
+def check_effects(
+    config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
+) -> None:
+    """Checks that every overridden field acts, or keeps its default.
+
+    Args:
+      config: the configuration with the overrides.
+      default: the configuration without them.
+      overrides: values by dotted name.
+
+    Raises:
+      UsageError: naming the first field without effect and when it acts.
+    """
+    for name, reason in changing_fields(config, default, overrides).items():
+        if reason is not None:
+            raise UsageError(
+                f"--config.{name}={overrides[name]} has no effect here: {reason}"
+            )
+
+
+def forget_normalization(
+    config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
+) -> None:
+    """Leaves mean and std to be computed where the config names another data set.
+
+    The file's are those of its own images. Training computes what is None.
+
+    Args:
+      config: the configuration with the overrides; changed in place.
+      default: the configuration without them.
+      overrides: values by dotted name.
+    """
+    if config.data.name == default.data.name:
+        return
+    for name in ("mean", "std"):
+        if f"data.{name}" not in overrides:
+            config.data[name] = None

@@ -7,6 +7,7 @@ from isojax.errors import UsageError
 from isojax.models import build_network
 from isojax.reporting import read_options
 from isojax.training.config import check_config
+from isojax.training.workdir import flat_fields
 
 PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")
@@ -106,28 +107,164 @@ def test_the_data_sets_presets_are_valid(dataset, preset):
     assert shapes.shape == (2, 256)
 
 
-@pytest.mark.parametrize(
-    ("preset", "optimizer", "rate", "weight_decay", "correlation_decay"),
-    [
-        ("official", "lars", 1.0, 1e-4, 0.998),
-        ("official_directpred_noema", "sgd", 0.1, 1e-4, 0.5),
-        ("official_byol", "lars", 1.0, 1e-5, 0.998),
-    ],
-)
-def test_the_official_recipe(preset, optimizer, rate, weight_decay, correlation_decay):
-    config = cifar10.get_config(preset)
-    assert config.batch_size == 256
-    assert config.optimizer.name == optimizer
-    assert config.optimizer.learning_rate == rate
-    assert config.optimizer.weight_decay == weight_decay
-    assert config.optimizer.trust_coefficient == 0.02
-    assert config.optimizer.warmup_start == 3e-5
-    assert config.method.correlation_decay == correlation_decay
-    assert config.method.target_decay == 0.99
-    assert config.method.normalize
-    assert config.method.loss_scale == 2.0
-    assert config.augment.solarize_probability == 0.0
-    assert config.augment_view2.solarize_probability == 0.2
+# The configuration files of the authors' code, field by field.
+OFFICIAL = {
+    "seed": 0,
+    "epochs": 1000,
+    "steps": 0,
+    "batch_size": 256,
+    "precision": "float32",
+    "remat": False,
+    "microbatches": 1,
+    "checkpoint_every_epochs": 10,
+    "on_collapse": "warn",
+    "checkpoint.keep_last": 2,
+    "checkpoint.keep_every_epochs": 0,
+    "logging.wandb": "off",
+    "logging.tensorboard": "auto",
+    "logging.tracked_modes": True,
+    "method.target_decay": 0.99,
+    "method.stop_gradient": True,
+    "method.loss_scale": 2.0,
+    "method.alpha": 0.5,
+    "method.epsilon": 0.0,
+    "method.normalize": True,
+    "model.width": 64,
+    "model.hidden_dim": 4096,
+    "model.projection_dim": 256,
+    "model.predictor_hidden_dim": 4096,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.trust_coefficient": 0.02,
+    "optimizer.warmup_epochs": 10.0,
+    "optimizer.warmup_start": 3e-5,
+    "data.validation_fraction": 0.0,
+    "data.feed": "auto",
+    "augment.kind": "simclr",
+    "augment.crop_scale": [0.08, 1.0],
+    "augment.crop_ratio": [3 / 4, 4 / 3],
+    "augment.flip_probability": 0.5,
+    "augment.jitter_probability": 0.8,
+    "augment.brightness": 0.4,
+    "augment.contrast": 0.4,
+    "augment.saturation": 0.2,
+    "augment.hue": 0.1,
+    "augment.grayscale_probability": 0.2,
+    "augment.blur_probability": 0.0,
+    "augment.blur_sigma": [0.1, 2.0],
+    "augment.solarize_probability": 0.0,
+    "augment_view2.solarize_probability": 0.2,
+}
+SMALL_STEM = {
+    "model.kernel_size": 3,
+    "model.stride": 1,
+    "model.padding": 2,
+    "model.max_pool": False,
+}
+LARGE_STEM = {
+    "model.kernel_size": 7,
+    "model.stride": 2,
+    "model.padding": None,  # 3
+    "model.max_pool": True,
+}
+OFFICIAL_DATA = {
+    cifar10: SMALL_STEM
+    | {
+        "data.name": "cifar10",
+        "data.resolution": 32,
+        "data.pretrain_split": "train",
+        "data.train_split": "train",
+        "data.evaluation_split": "test",
+        "data.mean": [0.4914, 0.4822, 0.4465],
+        "data.std": [0.2470, 0.2435, 0.2616],
+    },
+    cifar100: SMALL_STEM
+    | {
+        "data.name": "cifar100",
+        "data.resolution": 32,
+        "data.pretrain_split": "train",
+        "data.train_split": "train",
+        "data.evaluation_split": "test",
+        "data.mean": [0.5071, 0.4865, 0.4409],
+        "data.std": [0.2673, 0.2564, 0.2762],
+    },
+    stl10: LARGE_STEM
+    | {
+        "data.name": "stl10",
+        "data.resolution": 96,
+        "data.pretrain_split": "train+unlabelled",
+        "data.train_split": "train",
+        "data.evaluation_split": "test",
+        "data.mean": [0.4914, 0.4823, 0.4466],
+        "data.std": [0.247, 0.243, 0.261],
+        "augment.blur_probability": 1.0,
+        "augment_view2.blur_probability": 0.1,
+    },
+    tinyimagenet: LARGE_STEM
+    | {
+        "data.name": "tiny_imagenet",
+        "data.resolution": 64,
+        "data.pretrain_split": "train",
+        "data.train_split": "train",
+        "data.evaluation_split": "validation",
+        "data.mean": [0.485, 0.456, 0.406],
+        "data.std": [0.229, 0.224, 0.225],
+    },
+}
+CLOSED_FORM = {"method.form": "standard", "method.predictor": "directpred"}
+ISO = CLOSED_FORM | {"method.form": "iso"}
+MLP = {
+    "method.form": "standard",
+    "method.predictor": "mlp",
+    "optimizer.weight_decay": 1e-5,
+}
+COSINE, EUCLIDEAN = {"method.metric": "cosine"}, {"method.metric": "euclidean"}
+DIRECTCOPY = CLOSED_FORM | {"method.alpha": 1.0, "method.epsilon": 0.25}
+OFFICIAL_METHODS = {
+    "byol": COSINE | MLP,
+    "simsiam": COSINE | MLP,
+    "directpred": COSINE | CLOSED_FORM,
+    "directcopy": COSINE | DIRECTCOPY,
+    "isoloss": COSINE | ISO,
+    "isoloss_euclidean": EUCLIDEAN | ISO,
+}
+WITH_EMA = {
+    "method.target": "ema",
+    "method.correlation_decay": 0.998,
+    "optimizer.name": "lars",
+    "optimizer.learning_rate": 1.0,
+}
+WITHOUT_EMA = {
+    "method.target": "online",
+    "method.correlation_decay": 0.5,
+    "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.1,
+}
+
+
+@pytest.mark.parametrize("dataset", OFFICIAL_DATA, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("ending", ["_ema", "_noema", ""])
+@pytest.mark.parametrize("method", OFFICIAL_METHODS)
+def test_every_field_of_the_official_recipe(dataset, method, ending):
+    preset = f"official_{method}{ending}"
+    is_online = ending == "_noema" or (method == "simsiam" and not ending)
+    expected = (
+        OFFICIAL
+        | OFFICIAL_DATA[dataset]
+        | OFFICIAL_METHODS[method]
+        | (WITHOUT_EMA if is_online else WITH_EMA)
+        | {"preset": preset}
+    )
+    config = dataset.get_config(preset)
+    check_config(config)
+    assert flat_fields(config) == expected
+
+
+def test_official_alone_is_isoloss():
+    for dataset in OFFICIAL_DATA:
+        fields = flat_fields(dataset.get_config("official"))
+        full_name = flat_fields(dataset.get_config("official_isoloss"))
+        assert fields | {"preset": "official_isoloss"} == full_name
 
 
 def test_the_digits_have_no_official_recipe():

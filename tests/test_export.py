@@ -137,14 +137,26 @@ def test_torchvisions_format_is_the_backbone_in_its_names(run, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, returned, variables)
 
 
-@pytest.mark.parametrize("predictor", ["mlp", "none", "directcopy"])
-def test_only_a_closed_form_predictor_is_exported(run, changed_run, predictor):
-    folder = changed_run(method={"predictor": predictor})
+DIRECTCOPY = {"predictor": "directpred", "alpha": 1.0, "epsilon": 0.25}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"predictor": "mlp"},
+        {"predictor": "none"},
+        DIRECTCOPY | {"normalize": True},
+        # As it was recorded while DirectCopy did not use these fields.
+        {"predictor": "directcopy", "alpha": 0.5, "epsilon": 0.0},
+    ],
+)
+def test_only_a_closed_form_predictor_is_exported(run, changed_run, method):
+    folder = changed_run(method=method)
     path, card = export_run(folder, file_format="safetensors")
     tensors = load_file(path)
     parts = {name.split("/")[1] for name in tensors if "/" in name}
     assert parts == {"backbone", "projector"}
-    has_predictor = predictor == "directcopy"
+    has_predictor = method["predictor"].startswith("direct")
     assert ("predictor" in tensors) == has_predictor
     assert ("closed-form predictor W_P (6×6)" in card.read_text()) == has_predictor
     assert ("prediction = " in code_of(card)) == has_predictor
@@ -164,7 +176,8 @@ def test_the_card_tells_what_it_is_about(changed_run):
     text = card.read_text()
     for told in (
         "ResNet-18 of width 4",
-        "3×3 convolution of stride 2, a 3×3 max-pool of stride 2: not torchvision's",
+        "3×3 convolution of stride 2 and padding 1, a 3×3 max-pool of stride 2: not "
+        "torchvision's own",
         "28×28 pixels, 1 channel |",
         "mean (0.1307) and std (0.3081)",
         "digits, split train",
@@ -212,6 +225,16 @@ def test_images_are_bytes_or_floats(run, images):
             dict(kernel_size=7, stride=2, max_pool=True),
             ["network = torchvision.models.resnet18()"],
             ["network.conv1 =", "network.maxpool =", "not torchvision's own"],
+        ),
+        (
+            dict(kernel_size=3, stride=1, padding=2, max_pool=False),
+            ["Conv2d(3, 64, 3, stride=1, padding=2,", "stride 1 and padding 2, no"],
+            [],
+        ),
+        (
+            dict(kernel_size=7, stride=2, padding=2, max_pool=True),
+            ["Conv2d(3, 64, 7, stride=2, padding=2,", "not torchvision's own"],
+            [],
         ),
     ],
 )

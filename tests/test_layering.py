@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     "errors": 0,
+    "config_file": 0,
     "fields": 0,
     "files": 0,
     "cli": 0,
@@ -108,6 +109,15 @@ def test_only_parallel_knows_how_devices_are_used(path):
 
 
 def test_the_command_line_imports_no_jax():
-    for module in ("cli", "errors", "fields", "files", "flag_help", "launch", "output"):
+    for module in (
+        "cli",
+        "config_file",
+        "errors",
+        "fields",
+        "files",
+        "flag_help",
+        "launch",
+        "output",
+    ):
         names = list(imported(ROOT / "isojax" / f"{module}.py"))
         assert not any(name.split(".")[0] in ("jax", "flax") for name in names)

@@ -14,6 +14,7 @@ from isojax.training.workdir import load_config
 
 _TORCHVISION_WIDTH = 64
 _TORCHVISION_FIRST = (3, 7, 2)  # channels of the images, kernel, stride
+_TORCHVISION_PADDING = 3
 
 
 def model_card(
@@ -83,7 +84,7 @@ def _describe_stem(config: ConfigDict) -> str:
     model = config.model
     pool = "a 3×3 max-pool of stride 2" if model.max_pool else "no max-pool"
     stem = f"{model.kernel_size}×{model.kernel_size} convolution of stride "
-    stem += f"{model.stride}, {pool}"
+    stem += f"{model.stride} and padding {_padding(config)}, {pool}"
     return stem if _has_torchvisions_stem(config) else f"{stem}: not torchvision's own"
 
 
@@ -101,8 +102,18 @@ def _first_convolution(config: ConfigDict) -> tuple[int, int, int]:
     return len(config.data.mean), config.model.kernel_size, config.model.stride
 
 
+def _padding(config: ConfigDict) -> int:
+    padding = config.model.padding
+    return config.model.kernel_size // 2 if padding is None else padding
+
+
 def _has_torchvisions_stem(config: ConfigDict) -> bool:
-    return _first_convolution(config) == _TORCHVISION_FIRST and config.model.max_pool
+    return _has_torchvisions_convolution(config) and config.model.max_pool
+
+
+def _has_torchvisions_convolution(config: ConfigDict) -> bool:
+    has_padding = _padding(config) == _TORCHVISION_PADDING
+    return has_padding and _first_convolution(config) == _TORCHVISION_FIRST
 
 
 def _jax_lines(
@@ -131,7 +142,8 @@ def _jax_lines(
         'backbone = {kind: weights[kind]["backbone"] for kind in kinds}',
         'projector = {kind: weights[kind]["projector"] for kind in kinds}',
         f"network = ResNet18(width={model.width}, kernel_size={model.kernel_size}, "
-        f"stride={model.stride}, max_pool={model.max_pool})",
+        f"stride={model.stride}, padding={_padding(config)}, "
+        f"max_pool={model.max_pool})",
         "features = network.apply(backbone, images)  # (n, height, width, channels)",
         f"head = MLP({model.hidden_dim}, {model.projection_dim})",
         "projection = head.apply(projector, features, train=False)",
@@ -164,10 +176,10 @@ def _torch_lines(config: ConfigDict, file_name: str) -> list[str]:
         ]
     else:
         lines.append("network = torchvision.models.resnet18()")
-    if is_narrow or (channels, side, stride) != _TORCHVISION_FIRST:
+    if is_narrow or not _has_torchvisions_convolution(config):
         lines.append(
             f"network.conv1 = torch.nn.Conv2d({channels}, {width}, {side}, "
-            f"stride={stride}, padding={side // 2}, bias=False)"
+            f"stride={stride}, padding={_padding(config)}, bias=False)"
         )
     if not config.model.max_pool:
         lines.append("network.maxpool = torch.nn.Identity()")

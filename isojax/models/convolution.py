@@ -1,4 +1,4 @@
-"""Convolution of square kernels, padded as PyTorch pads."""
+"""Convolution of square kernels with zeros around the image, as in PyTorch."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 
 class Conv(nn.Module):
-    """Convolution without bias, padded by (kernel_size - 1) / 2 on every side.
+    """Convolution without bias.
 
     Weights start He-normal over the fan-out: variance 2 / (kernel_size² · features).
 
@@ -18,6 +18,7 @@ class Conv(nn.Module):
       features: output channels.
       kernel_size: side of the kernel, odd.
       stride: step in both directions.
+      padding: zeros on every side of the image; by default (kernel_size - 1) / 2.
       dtype: in which the products are taken and the result is; by default the wider of
         the images' and the kernel's.
     """
@@ -25,11 +26,12 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     stride: int = 1
+    padding: int | None = None
     dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps (n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), features)."""
+        """Maps (n, h, w, c) to the shape that `convolve` gives, with `features`."""
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -38,49 +40,61 @@ class Conv(nn.Module):
         dtype = self.dtype
         if dtype is None:
             dtype = jnp.promote_types(x.dtype, kernel.dtype)
-        return convolve(x.astype(dtype), kernel.astype(dtype), stride=self.stride)
+        return convolve(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            stride=self.stride,
+            padding=self.padding,
+        )
 
 
-def convolve(x: Array, kernel: Array, *, stride: int = 1) -> Array:
-    """Convolves with half the kernel's side of zeros around the image.
+def convolve(
+    x: Array, kernel: Array, *, stride: int = 1, padding: int | None = None
+) -> Array:
+    """Convolves images with zeros around them.
 
     Args:
       x: images, shape (n, h, w, c).
       kernel: odd side k, shape (k, k, c, features).
       stride: step in both directions.
+      padding: zeros on every side; by default (k - 1) / 2.
 
     Returns:
-      Shape (n, ceil(h / stride), ceil(w / stride), features).
+      Shape (n, (h + 2 padding - k) // stride + 1, the same of w, features); by default
+      (n, ceil(h / stride), ceil(w / stride), features).
     """
+    size = {"stride": stride, "padding": kernel.shape[0] // 2}
+    if padding is not None:
+        size["padding"] = padding
     if min(x.shape[1:3]) < kernel.shape[0]:
         # There XLA's convolution for CPU falls to a naive loop.
         return jax.lax.platform_dependent(
             x,
             kernel,
-            cpu=partial(convolve_patches, stride=stride),
-            default=partial(convolve_directly, stride=stride),
+            cpu=partial(convolve_patches, **size),
+            default=partial(convolve_directly, **size),
         )
-    return convolve_directly(x, kernel, stride=stride)
+    return convolve_directly(x, kernel, **size)
 
 
-def convolve_directly(x: Array, kernel: Array, *, stride: int) -> Array:
+def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
     """`convolve` by XLA's convolution."""
-    pad = kernel.shape[0] // 2
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
+        padding=((padding, padding), (padding, padding)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def convolve_patches(x: Array, kernel: Array, *, stride: int) -> Array:
+def convolve_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
     """`convolve` as one product of patches and kernel."""
     side, _, _, features = kernel.shape
-    pad = side // 2
-    height, width = (-(-length // stride) for length in x.shape[1:3])
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    height, width = (
+        (length + 2 * padding - side) // stride + 1 for length in x.shape[1:3]
+    )
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     patches = jnp.concatenate(
         [
             x[

@@ -55,6 +55,8 @@ class ResNet18(nn.Module):
       width: channels of the first stage; the representation has 8 · width.
       kernel_size: side of the first convolution: 3 for small images, 7 for ImageNet's.
       stride: of the first convolution.
+      padding: zeros around the images for the first convolution; by default
+        (kernel_size - 1) / 2.
       max_pool: whether a 3×3 max-pool of stride 2 follows the first convolution.
       axis_name: mapped axis over which a global batch is spread, if any.
       dtype: in which the products are taken; the representation is float32 at least.
@@ -68,6 +70,7 @@ class ResNet18(nn.Module):
     kernel_size: int = 3
     stride: int = 1
     max_pool: bool = False
+    padding: int | None = None
     axis_name: str | None = None
     dtype: DTypeLike | None = None
     remat: bool = False
@@ -80,7 +83,12 @@ class ResNet18(nn.Module):
                 f"images have shape {images.shape}; ResNet18 takes (n, h, w, c)"
             )
         x = Conv(
-            self.width, self.kernel_size, self.stride, dtype=self.dtype, name="conv"
+            self.width,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            dtype=self.dtype,
+            name="conv",
         )(images)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
         if self.max_pool:

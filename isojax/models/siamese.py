@@ -67,6 +67,7 @@ def build_network(
         kernel_size=model.kernel_size,
         stride=model.stride,
         max_pool=model.max_pool,
+        padding=model.padding,
         axis_name=axis_name,
         dtype=dtype,
         remat=remat,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isojax.config_file import read_complete_fields
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
 from isojax.reporting.history import History
@@ -80,7 +81,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
       UsageError: if it holds no run, no finished epoch, or a damaged file.
     """
     folder = Path(workdir)
-    config = read_config(folder)
+    config = read_complete_fields(folder)
     history = History(folder, writes=False)
     if not history.rows:
         raise UsageError(
@@ -102,21 +103,6 @@ def read_run(workdir: str | os.PathLike) -> Run:
             if path.name.isdecimal()
         ),
     )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The fields of a run's `config.json`.
-
-    Raises:
-      UsageError: if the folder holds no run, or the file is damaged.
-    """
-    config = _read_json(folder / "config.json")
-    if not config:
-        raise UsageError(
-            f"there is no run in {folder} (no config.json); train one with "
-            f"python train.py --workdir={folder}"
-        )
-    return config
 
 
 def read_arrays(path: Path) -> Arrays:

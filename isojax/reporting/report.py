@@ -9,10 +9,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import isojax
+from isojax.config_file import read_complete_fields
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.reporting.comparison import comparison_page
-from isojax.reporting.gathering import read_config, read_run
+from isojax.reporting.gathering import read_run
 from isojax.reporting.run_page import run_page
 
 REPORT_FILE = "report.html"
@@ -65,7 +66,7 @@ def tell_report(workdir: str | os.PathLike) -> None:
 
 def next_commands(workdir: str | os.PathLike) -> str:
     """What to try after a run's evaluation, as lines to print."""
-    config = read_config(Path(workdir))
+    config = read_complete_fields(workdir)
     this = shlex.quote(f"--workdir={workdir}")
     if config["data"]["name"] != "digits":  # another run would take hours
         return f"Next: python -m isojax.export {this} --format=torchvision"

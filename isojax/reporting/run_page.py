@@ -90,6 +90,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     predictor = method["predictor"]
     if predictor == "directpred":
         predictor += f", α = {method['alpha']:g}, ε = {method['epsilon']:g}"
+        predictor += ", normalised" if method["normalize"] else ""
     target = method["target"]
     if target == "ema":
         target += f", τ₀ = {method['target_decay']:g}"

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from isojax.config_file import CONFIG_FILE
 from isojax.evaluation.protocol import RESULT_FILE
 from isojax.reporting import History
 from isojax.reporting.collapse import is_collapsed
 from isojax.sweeps.plan import Run
 from isojax.sweeps.records import read_json, read_record, recorded_names
 from isojax.training.health import REPORT_FILE
-from isojax.training.workdir import CONFIG_FILE, load_config
+from isojax.training.workdir import load_config
 
 FINISHED, COLLAPSED = "finished", "collapsed"
 DIVERGED, CRASHED = "diverged", "crashed"

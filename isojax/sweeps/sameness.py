@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from isojax.config_file import CONFIG_FILE
 from isojax.errors import UsageError
 from isojax.sweeps.folder import runs_in
 from isojax.sweeps.plan import Run
-from isojax.training.workdir import CONFIG_FILE, differing_fields, load_config
+from isojax.training.workdir import differing_fields, load_config
 
 # A preset may change the other fields; these are one in a sweep.
 _SHARED = ("data.", "model.", "augment.", "epochs", "steps")

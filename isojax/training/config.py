@@ -101,6 +101,10 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
                 f"set it to a multiple of config.checkpoint_every_epochs={interval}",
             ),
         ),
+        (
+            "model.padding",
+            (lambda v: v is None or v >= 0, "set it to 0 or more, or leave it out"),
+        ),
         ("model.kernel_size", (lambda v: v % 2 == 1, "set it to an odd number")),
         ("data.mean", (lambda v: len(v) > 0, "give one value a channel")),
         (

@@ -137,7 +137,7 @@ def load_trained(workdir: str | os.PathLike) -> Trained:
     restored = checkpoints.restore(like)
     checkpoints.close()
     predictor = None
-    if config.method.predictor in CLOSED_FORM:
+    if config.method.predictor == CLOSED_FORM:
         correlation = restored["correlation"]
         predictor = closed_form_predictor(config.method, correlation).matrix
     variables = {kind: restored[kind] for kind in shapes}

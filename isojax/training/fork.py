@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from isojax import parallel
+from isojax.config_file import CONFIG_FILE
 from isojax.errors import UsageError
 from isojax.output import say
 from isojax.reporting import History
@@ -18,7 +19,6 @@ from isojax.reporting.history import FILES as HISTORY_FILES
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.state import TARGET_PARTS, TrainState
 from isojax.training.workdir import (
-    CONFIG_FILE,
     cannot_be_written,
     load_config,
     load_forked_from,

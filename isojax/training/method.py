@@ -19,14 +19,14 @@ _ISO_METRICS = ("euclidean", "cosine")
 CHOICES = {
     "metric": STANDARD_LOSSES,
     "form": ("standard", "iso", "iso_product"),
-    "predictor": ("directpred", "directcopy", "linear", "mlp", "none"),
+    "predictor": ("directpred", "linear", "mlp", "none"),
     "target": ("ema", "online"),
 }
-CLOSED_FORM = ("directpred", "directcopy")
+CLOSED_FORM = "directpred"
 
 
 def check_method(method: ConfigDict) -> None:
-    """Refuses a combination that makes no sense.
+    """Checks that the choices of a method fit together.
 
     Args:
       method: the config's section of that name.
@@ -34,6 +34,12 @@ def check_method(method: ConfigDict) -> None:
     Raises:
       UsageError: with the reason and the remedy.
     """
+    if method.predictor == "directcopy":
+        raise UsageError(
+            "config.method.predictor='directcopy' is directpred with other numbers; "
+            "use the preset directcopy, or config.method.predictor=directpred with "
+            "alpha=1, epsilon=0.25 and normalize=True"
+        )
     for field, choices in CHOICES.items():
         if method[field] not in choices:
             raise UsageError(
@@ -46,11 +52,11 @@ def check_method(method: ConfigDict) -> None:
                 f"config.method.form={method.form!r} is known for the metrics "
                 f"{' and '.join(_ISO_METRICS)}; set config.method.form=standard"
             )
-        if method.predictor not in CLOSED_FORM:
+        if method.predictor != CLOSED_FORM:
             raise UsageError(
                 f"config.method.form={method.form!r} stops the gradient through the "
                 f"predictor, so it needs a closed-form one, not {method.predictor!r}; "
-                "set config.method.predictor to directpred or directcopy"
+                f"set config.method.predictor={CLOSED_FORM}"
             )
         if not method.stop_gradient:
             raise UsageError(
@@ -77,7 +83,7 @@ class Prediction(NamedTuple):
 
 
 def closed_form_predictor(method: ConfigDict, correlation: Array) -> LinearPredictor:
-    """The predictor of DirectPred or DirectCopy.
+    """The closed-form predictor, DirectPred's; DirectCopy's with other numbers.
 
     Args:
       method: the config's section of that name.
@@ -86,8 +92,6 @@ def closed_form_predictor(method: ConfigDict, correlation: Array) -> LinearPredi
     Returns:
       W_P, its root and its eigendecomposition.
     """
-    if method.predictor == "directcopy":
-        return direct_predictor(correlation, alpha=1.0, epsilon=0.25, normalize=True)
     return direct_predictor(
         correlation,
         alpha=method.alpha,
@@ -99,7 +103,7 @@ def closed_form_predictor(method: ConfigDict, correlation: Array) -> LinearPredi
 def closed_form_predictions(
     method: ConfigDict, correlation: Array, projections: list[Array]
 ) -> list[Prediction]:
-    """Predictions of DirectPred or DirectCopy for each view.
+    """Predictions of the closed-form predictor for each view.
 
     Args:
       method: the config's section of that name.

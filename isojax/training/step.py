@@ -123,7 +123,7 @@ def make_train_step(
         return representations, projections, batch_stats
 
     def predict(params, batch_stats, correlation, projections):
-        if method.predictor in CLOSED_FORM:
+        if method.predictor == CLOSED_FORM:
             return closed_form_predictions(
                 method, correlation, projections
             ), batch_stats

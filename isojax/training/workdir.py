@@ -10,15 +10,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax import parallel
+from isojax.config_file import (
+    CONFIG_FILE,
+    FORKED_FROM,
+    read_complete_fields,
+    read_fields,
+)
 from isojax.errors import UsageError
 from isojax.fields import field_values
 from isojax.files import write_atomically
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.lock import LOCK_FILE, run_lock
 
-CONFIG_FILE = "config.json"
-# Where a fork's config.json says what it comes from.
-FORKED_FROM = "forked_from"
 # These change nothing that is computed, so that a run may go on with others.
 _MAY_DIFFER = (
     "checkpoint_every_epochs",
@@ -109,33 +112,22 @@ def load_forked_from(workdir: str | os.PathLike) -> dict[str, Any]:
     """What a run was forked from: `workdir` and `step`, or nothing."""
     if not (Path(workdir) / CONFIG_FILE).exists():
         return {}
-    return _load(workdir).get(FORKED_FROM, {})
+    return read_fields(workdir).get(FORKED_FROM, {})
 
 
 def load_config(workdir: str | os.PathLike) -> ConfigDict:
     """The config of the run in a folder.
 
     Raises:
-      UsageError: if there is no run in the folder, or its config cannot be read.
+      UsageError: if there is no run in the folder, or its config cannot be read or is
+        incomplete.
     """
-    fields = _load(workdir)
+    return _without_origin(read_complete_fields(workdir))
+
+
+def _without_origin(fields: dict[str, Any]) -> ConfigDict:
     fields.pop(FORKED_FROM, None)
     return ConfigDict(fields)
-
-
-def _load(workdir: str | os.PathLike) -> dict[str, Any]:
-    path = Path(workdir) / CONFIG_FILE
-    if not path.is_file():
-        raise UsageError(
-            f"there is no run in {workdir} (no {CONFIG_FILE}); train one with "
-            f"python train.py --workdir={workdir}"
-        )
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error}); restore it from a copy"
-        ) from error
 
 
 def _as_json(fields: dict[str, Any]) -> str:
@@ -161,7 +153,7 @@ def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
 
 
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    differing = differing_fields(load_config(workdir), config)
+    differing = differing_fields(_without_origin(read_fields(workdir)), config)
     if differing:
         has_checkpoint = any((workdir / CHECKPOINTS).glob("*"))
         remedy = (

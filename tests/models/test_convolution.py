@@ -6,8 +6,8 @@ import pytest
 from isojax.models.convolution import Conv, convolve
 
 
-def reference(x, kernel, stride):
-    pad = kernel.shape[0] // 2
+def reference(x, kernel, stride, padding):
+    pad = kernel.shape[0] // 2 if padding is None else padding
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -18,14 +18,28 @@ def reference(x, kernel, stride):
 
 
 @pytest.mark.parametrize(
-    ("side", "kernel_side", "stride"),
-    [(8, 3, 1), (8, 3, 2), (7, 3, 2), (2, 3, 1), (1, 3, 1), (8, 1, 2), (9, 7, 2)],
+    ("side", "kernel_side", "stride", "padding"),
+    [
+        (8, 3, 1, None),
+        (8, 3, 2, None),
+        (7, 3, 2, None),
+        (2, 3, 1, None),
+        (1, 3, 1, None),
+        (8, 1, 2, None),
+        (9, 7, 2, None),
+        (8, 3, 1, 2),
+        (8, 3, 2, 0),
+        (2, 3, 1, 2),
+        (2, 3, 2, 4),
+    ],
 )
-def test_every_path_is_the_convolution_and_its_gradients(side, kernel_side, stride):
+def test_every_path_is_the_convolution_and_its_gradients(
+    side, kernel_side, stride, padding
+):
     x = jax.random.normal(jax.random.key(0), (2, side, side, 3))
     kernel = jax.random.normal(jax.random.key(1), (kernel_side, kernel_side, 3, 5))
-    expected = reference(x, kernel, stride)
-    actual = convolve(x, kernel, stride=stride)
+    expected = reference(x, kernel, stride, padding)
+    actual = convolve(x, kernel, stride=stride, padding=padding)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
 
     weights = jax.random.normal(jax.random.key(2), expected.shape)
@@ -38,8 +52,8 @@ def test_every_path_is_the_convolution_and_its_gradients(side, kernel_side, stri
                 argument,
             )(x, kernel)
             for function in (
-                lambda x, kernel: reference(x, kernel, stride),
-                lambda x, kernel: convolve(x, kernel, stride=stride),
+                lambda x, kernel: reference(x, kernel, stride, padding),
+                lambda x, kernel: convolve(x, kernel, stride=stride, padding=padding),
             )
         )
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)

@@ -1,11 +1,18 @@
 import itertools
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import digits
 from isojax.errors import UsageError
-from isojax.training.method import CHOICES, STANDARD_LOSSES, check_method
+from isojax.training.method import (
+    CHOICES,
+    STANDARD_LOSSES,
+    check_method,
+    closed_form_predictor,
+)
 
 
 def method(**changes):
@@ -30,7 +37,7 @@ def test_exactly_the_sensible_combinations_are_accepted(combination):
     metric, form, predictor, target, stop_gradient = combination
     iso = form != "standard"
     sensible = (
-        not (iso and predictor not in ("directpred", "directcopy"))
+        not (iso and predictor != "directpred")
         and not (iso and not stop_gradient)
         and not (form == "iso_product" and metric == "cosine")
         and not (target == "ema" and not stop_gradient)
@@ -56,3 +63,30 @@ def test_a_loss_of_ones_own_has_no_iso_form(monkeypatch):
 def test_an_unknown_choice_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="'l2' is not one of euclidean, cosine"):
         check_method(method(metric="l2"))
+
+
+def test_directcopy_is_directpred_with_the_numbers_of_its_preset():
+    with pytest.raises(UsageError, match="use the preset directcopy"):
+        check_method(method(predictor="directcopy"))
+    correlation = jnp.diag(jnp.array([1.0, 2.0, 4.0]))
+    section = digits.get_config("directcopy").method
+    matrix = closed_form_predictor(section, correlation).matrix
+    np.testing.assert_allclose(
+        matrix, jnp.diag(jnp.array([0.5, 0.75, 1.25])), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("alpha", 2.0, [0.25, 0.5625, 1.5625]),
+        ("epsilon", 0.75, [1.0, 1.25, 1.75]),
+        ("normalize", False, [1.0, 2.0, 4.0]),
+    ],
+)
+def test_every_number_of_directcopy_is_used(field, value, expected):
+    section = ConfigDict(digits.get_config("directcopy").method.to_dict())
+    section[field] = value
+    correlation = jnp.diag(jnp.array([1.0, 2.0, 4.0]))
+    matrix = closed_form_predictor(section, correlation).matrix
+    np.testing.assert_allclose(jnp.diag(matrix), expected, atol=1e-5)

@@ -16,7 +16,7 @@ COMBINATIONS = [
     ("euclidean", "iso", "directpred", "online"),
     ("euclidean", "iso_product", "directpred", "ema"),
     ("cosine", "iso", "directpred", "ema"),
-    ("cosine", "iso", "directcopy", "online"),
+    ("cosine", "iso", "directpred", "online"),
 ]
 
 
