@@ -1,8 +1,8 @@
-"""Decoded splits on disk: written once, checked and mapped into memory after that.
+"""Cache of decoded splits on disk, memory-mapped and checked when read.
 
 A split's folder holds `images.bin` (uint8), `labels.bin` (int32, little-endian) and
-`meta.json`, with the shape and a checksum of every byte of the three. The last is
-written last, so that a folder without it is unfinished.
+`meta.json`, with the shape and a checksum of every byte of the three files.
+`meta.json` is written last: a folder without it is incomplete.
 """
 
 import contextlib
@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from isojax.data.disk import make_folder, owner_of
 from isojax.errors import UsageError
 from isojax.files import write_atomically
+from isojax.output import say
 
 VERSION = 1  # raise it when the same split would be decoded differently
 _IMAGES, _LABELS, _META = "images.bin", "labels.bin", "meta.json"
@@ -42,23 +44,22 @@ class Images(NamedTuple):
 
 
 class DamagedCacheError(Exception):
-    """The content of a cache is not what was written."""
+    """The content of a cache differs from what was written."""
 
 
 def read_images(folder: Path) -> Images | None:
-    """The split in a folder, mapped into memory after its checksum was compared.
+    """Maps a split into memory and compares its checksum.
 
     Args:
-      folder: of the split.
+      folder: the split's folder.
 
     Returns:
-      The split; None where the folder is missing, unfinished, or of another version.
+      The split; None if the folder is missing, incomplete, or of another version.
 
     Raises:
       DamagedCacheError: if a byte differs from what was written.
+      UsageError: if this user may not read it.
     """
-    if not (folder / _META).exists():
-        return None
     try:
         meta = json.loads((folder / _META).read_bytes())
         if meta["version"] != VERSION:
@@ -69,8 +70,38 @@ def read_images(folder: Path) -> Images | None:
             raise DamagedCacheError("the checksum differs")
         images = images.reshape(meta["shape"])
         return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
+    except PermissionError as error:
+        raise UsageError(
+            f"{error.filename} cannot be read ({error.strerror}). Ask "
+            f"{owner_of(folder)} to make {folder} readable, or choose another folder "
+            "with --data_dir"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not os.path.lexists(folder / _META):
+            return None
         raise DamagedCacheError(str(error).splitlines()[0]) from error
+
+
+def remove_images(folder: Path) -> None:
+    """Removes a split, so that it can be written again.
+
+    Args:
+      folder: the split's folder, which may be missing.
+
+    Raises:
+      UsageError: if a part of it cannot be removed, for example another user's.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(
+            f"the images in {folder} are incomplete, damaged or of another version of "
+            f"isojax, and cannot be replaced ({error.strerror or error}). Ask "
+            f"{owner_of(folder)} to delete the folder, or choose another data folder "
+            "with --data_dir"
+        ) from error
 
 
 def write_images(
@@ -81,17 +112,16 @@ def write_images(
     label_names: Iterable[str],
     splits: Iterable[str],
 ) -> None:
-    """Writes a split batch by batch; on any failure nothing of it is left.
+    """Writes a split batch by batch; on any failure it removes what was written.
 
     Args:
-      folder: of the split; what it held before is removed.
+      folder: the split's folder, which does not exist; its parent does.
       batches: images (b, h, w, c) uint8 and labels (b,) int32 of each batch.
       shape: (n, h, w, c) of all images together.
       label_names: name of each class.
       splits: names of all splits of the data set.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder, root=folder.parent)
     try:
         labels, crc = [], 0
         with open(folder / _IMAGES, "wb") as file:
@@ -117,7 +147,7 @@ def write_images(
 
 
 def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
-    """Goes on from the images' CRC-32 over the labels and the rest of the meta data."""
+    """CRC-32 of a split, from the CRC-32 of its images."""
     rest = {name: value for name, value in meta.items() if name != "crc32"}
     return zlib.crc32(
         json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels, crc)
@@ -126,21 +156,21 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
 
 @contextlib.contextmanager
 def only_one_process(lock: Path) -> Iterator[None]:
-    """Holds a lock file, for which it waits.
+    """Context manager that waits for a lock file and holds it.
 
     Raises:
-      UsageError: if the disk knows no locks.
+      UsageError: if the file system does not support locking.
     """
     with open(lock, opener=_open_lock) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Waiting for the run that prepares images here ...", flush=True)
+            say(f"Waiting for another run that prepares images in {lock.parent} ...")
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             raise UsageError(
-                f"{lock.parent} is on a disk without file locks ({error.strerror}); "
-                "name a folder on another by --data_dir"
+                f"{lock.parent} is on a file system without locks ({error.strerror}). "
+                "Choose a folder on another one with --data_dir"
             ) from error
         yield
 
@@ -149,5 +179,5 @@ def _open_lock(path: str, flags: int) -> int:
     del flags
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's; a lock needs no right to write
+    except PermissionError:  # another user's file; read permission is enough
         return os.open(path, os.O_RDONLY)

@@ -23,15 +23,18 @@ from isojax.data.cache import (  # noqa: E402
     DamagedCacheError,
     only_one_process,
     read_images,
+    remove_images,
     write_images,
 )
 from isojax.data.disk import (  # noqa: E402
+    make_folder,
     naming_full_disk,
     require_space,
     require_writable,
 )
 from isojax.data.downloads import prepare  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
+from isojax.output import say  # noqa: E402
 
 _BATCH = 256
 # Records that are damaged, fewer than they should be, or gone.
@@ -60,12 +63,15 @@ def fill_cache(
     """
     builder = _find(name, data_dir)
     features = _image_and_label(builder)
-    require_writable(data_dir / "isojax")
+    make_folder(folder.parent, root=data_dir)
     lock = data_dir / "isojax" / f".{builder.name}.lock"
+    require_writable(lock.parent)
     with only_one_process(lock):
         with suppress(DamagedCacheError):
-            if read_images(folder) is not None:  # by another, a moment ago
+            if read_images(folder) is not None:  # written by the run that held the lock
                 return
+        remove_images(folder)
+        require_writable(folder.parent)
         if not sys.stderr.isatty():
             tfds.disable_progress_bar()
         prepare(builder, data_dir=data_dir)
@@ -97,7 +103,7 @@ def _decode(
     shape = (count, resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
     require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
-    print(f"Now {purpose}, {count:,} images, once ...", flush=True)
+    say(f"Now {purpose}, {count:,} images, once ...")
     batches = _decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(

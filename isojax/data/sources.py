@@ -12,6 +12,7 @@ from isojax.data import cache
 from isojax.data.cache import Images
 from isojax.data.digits import load_digits
 from isojax.errors import UsageError
+from isojax.output import say
 
 
 class Split(NamedTuple):
@@ -202,7 +203,7 @@ def _read_cached(data: ConfigDict, split: str, folder: Path, data_dir: Path) -> 
     try:
         found = cache.read_images(folder)
     except cache.DamagedCacheError as error:
-        print(f"The images in {folder} are damaged ({error}); decoding them anew.")
+        say(f"The images in {folder} are damaged ({error}); decoding them again ...")
         found = None
     if found is not None:
         return found

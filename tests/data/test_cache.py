@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import json
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from isojax.data import cache
+from isojax.data.disk import make_folder
+from isojax.errors import UsageError
+from tests.data.conftest import NOBODY
 
 SHAPE = (7, 4, 4, 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
@@ -88,6 +92,66 @@ def test_nothing_is_left_of_a_cache_whose_writing_stopped(folder):
         write(folder, stopping())
     assert not folder.exists()
     assert list(folder.parent.iterdir()) == []
+
+
+def test_a_missing_split_needs_no_removal(tmp_path):
+    cache.remove_images(tmp_path / "nothing")
+
+
+def test_a_split_is_removed_and_written_again(folder):
+    cache.remove_images(folder)
+    assert not folder.exists()
+    write(folder)
+    np.testing.assert_array_equal(cache.read_images(folder).images, IMAGES)
+
+
+@pytest.fixture
+def shared(other_users):
+    """`shared(mode)` gives root's split in a folder with these permissions."""
+    with contextlib.ExitStack() as stack:
+
+        def make(mode):
+            root = stack.enter_context(other_users.folder(mode))
+            make_folder(root / "isojax" / "set-4", root=root)
+            write(root / "isojax" / "set-4" / "train")
+            return root / "isojax" / "set-4" / "train"
+
+        yield make
+
+
+def test_a_split_in_a_shared_folder_is_replaced_by_another_user(shared, other_users):
+    folder = shared(0o777)
+    (folder / "images.bin").write_bytes(b"")
+    with other_users.act():
+        with pytest.raises(cache.DamagedCacheError):
+            cache.read_images(folder)
+        cache.remove_images(folder)
+        write(folder)
+        np.testing.assert_array_equal(cache.read_images(folder).images, IMAGES)
+    assert folder.stat().st_uid == NOBODY
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_another_users_split_that_must_stay_is_named_with_its_owner(
+    mode, shared, other_users
+):
+    folder = shared(mode)
+    with other_users.act():
+        message = f"in {folder} are incomplete.*Ask root to delete .* --data_dir"
+        with pytest.raises(UsageError, match=message):
+            cache.remove_images(folder)
+
+
+@pytest.mark.parametrize("name", ["train", "train/meta.json", "train/images.bin"])
+def test_a_split_that_may_not_be_read_is_named_with_its_owner(
+    name, shared, other_users
+):
+    folder = shared(0o755)
+    (folder.parent / name).chmod(0o600)
+    with other_users.act():
+        message = f"cannot be read .Permission.*Ask .* to make {folder} readable"
+        with pytest.raises(UsageError, match=message):
+            cache.read_images(folder)
 
 
 def test_a_second_process_waits_for_the_first(tmp_path, capsys, monkeypatch):

@@ -1,5 +1,9 @@
 import errno
+import os
+import re
 import shutil
+import stat
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +20,50 @@ def test_too_little_room_is_refused_beforehand(tmp_path, monkeypatch):
         disk.require_space(tmp_path, 3_000_000_000, purpose="preparing stl10")
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written .* name another folder"):
-        disk.require_writable(tmp_path / "file" / "folder")
-    disk.require_writable(tmp_path / "new" / "folder")
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    with pytest.raises(UsageError, match="/file cannot be written .File exists.: choo"):
+        disk.make_folder(tmp_path / "file" / "folder", root=tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_folder_without_permission_is_refused_with_its_owner(other_users):
+    with other_users.folder(0o755) as folder:
+        disk.require_writable(folder)
+        with other_users.act():
+            owner = re.escape(folder.owner())
+            message = f"{folder} cannot be written .Permission .*ask {owner} for"
+            with pytest.raises(UsageError, match=message):
+                disk.require_writable(folder)
+            message = f"{folder}/new cannot be written .Permission .*ask {owner} for"
+            with pytest.raises(UsageError, match=message):
+                disk.make_folder(folder / "new" / "x", root=folder)
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o775, 0o2775, 0o1777])
+def test_new_folders_have_the_permissions_of_the_shared_one(mode, tmp_path):
+    tmp_path.chmod(mode)
+    disk.make_folder(tmp_path / "a" / "b", root=tmp_path)
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        assert stat.S_IMODE(folder.stat().st_mode) == mode
+    (tmp_path / "a").chmod(0o750)
+    disk.make_folder(tmp_path / "a" / "b", root=tmp_path)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o750  # is left alone
+
+
+def test_the_shared_folder_itself_does_not_inherit(tmp_path):
+    tmp_path.chmod(0o777)
+    disk.make_folder(tmp_path / "data" / "isojax", root=tmp_path / "data")
+    assert not (tmp_path / "data").stat().st_mode & 0o002
+
+
+def test_an_unknown_owner_has_a_number(tmp_path, monkeypatch):
+    def unknown(path):
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(Path, "owner", unknown)
+    assert disk.owner_of(tmp_path) == f"user {os.geteuid()}"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +75,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     ],
 )
 def test_a_full_disk_is_named_however_deep_it_was_met(full, tmp_path):
-    with pytest.raises(UsageError, match="is full, so that decoding stopped"):
+    with pytest.raises(UsageError, match="decoding stopped because .* is full"):
         with disk.naming_full_disk(tmp_path, purpose="decoding"):
             try:
                 raise full

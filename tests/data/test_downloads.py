@@ -1,16 +1,20 @@
 import errno
 import fcntl
 import functools
+import gzip
+import hashlib
 import http.server
 import re
 import threading
 
 import pytest
+import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
-from tensorflow_datasets.core.download import downloader, extractor
+from tensorflow_datasets.core.download import checksums, downloader, extractor
+from tensorflow_datasets.image_classification import mnist as mnist_builders
 
 from configs import base
-from isojax.data import downloads, load_dataset
+from isojax.data import archives, downloads, load_dataset
 from isojax.errors import UsageError
 from tests.data import miniatures
 
@@ -53,11 +57,13 @@ def load(tmp_path):
     """`load(name)` loads the data set of that name from an empty folder."""
 
     def load(name="cifar10"):
-        fields = {"name": name, "resolution": 32}
-        data = ConfigDict(base.get_config().data.to_dict() | fields)
-        return load_dataset(data, data_dir=tmp_path)
+        return load_dataset(section(name, resolution=32), data_dir=tmp_path)
 
     return load
+
+
+def section(name, **fields):
+    return ConfigDict(base.get_config().data.to_dict() | {"name": name} | fields)
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def test_any_answer_of_a_host_counts(server):
             [
                 "www.cs.toronto.edu gives no answer",
                 "fetch https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-                "downloads/manual/cifar-10-binary.tar.gz (170,052,171 bytes",
+                "downloads/manual/cifar10/cifar-10-binary.tar.gz (170,052,171 bytes",
                 "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
             ],
         ),
@@ -92,11 +98,14 @@ def test_any_answer_of_a_host_counts(server):
             "tiny_imagenet",
             [
                 "cs231n.stanford.edu gives no answer",
-                "manual/tiny-imagenet-200.zip (248,100,043 bytes",
+                "manual/tiny_imagenet/tiny-imagenet-200.zip (248,100,043 bytes",
                 "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
             ],
         ),
-        ("oxford_iiit_pet", ["manual/annotations.tar.gz", "manual/images.tar.gz"]),
+        (
+            "oxford_iiit_pet",
+            [f"manual/oxford_iiit_pet/{n}.tar.gz" for n in ("annotations", "images")],
+        ),
         ("plantae_k", ["apple_d001.JPG", "more files in the same way"]),
     ],
 )
@@ -136,11 +145,94 @@ def test_a_cut_archive_is_named_with_both_checksums(miniature, load):
     with pytest.raises(UsageError) as error:
         load()
     message = str(error.value)
-    assert f"{miniature} is cut or not the right file: it has 1,000 bytes" in message
+    assert f"{miniature} is incomplete or not the right file: it has 1,000" in message
     assert f"expected are {len(whole):,}" in message
     assert len(set(re.findall("[0-9a-f]{64}", message))) == 2
     miniature.write_bytes(whole)
     assert len(load().train.labels) == miniatures.TRAIN["cifar10"]
+
+
+def idx_gz(images=None, labels=None):
+    """An archive of images or labels in MNIST's format."""
+    header = 16 if labels is None else 8
+    return gzip.compress(bytes(header) + (images if labels is None else labels))
+
+
+@pytest.fixture
+def mnists(no_network, monkeypatch):
+    """Archives of mnist and fashion_mnist, which have the same file names.
+
+    A mapping from the data set to one from the file name to its content. All pixels and
+    labels of mnist are 1, those of fashion_mnist 2.
+    """
+    monkeypatch.setattr(mnist_builders, "_TRAIN_EXAMPLES", 6)
+    monkeypatch.setattr(mnist_builders, "_TEST_EXAMPLES", 2)
+    contents = {}
+    for value, name in enumerate(("mnist", "fashion_mnist"), start=1):
+        infos, contents[name] = tfds.builder_cls(name).url_infos, {}
+        for url, info in list(infos.items()):
+            count = 6 if "train" in info.filename else 2
+            kind, size = ("images", 784) if "images" in info.filename else ("labels", 1)
+            content = idx_gz(**{kind: bytes([value]) * (count * size)})
+            contents[name][info.filename] = content
+            digest = hashlib.sha256(content).hexdigest()
+            known = checksums.UrlInfo(len(content), digest, info.filename)
+            monkeypatch.setitem(infos, url, known)
+    return contents
+
+
+@pytest.mark.parametrize(
+    "folders", [("", "mnist"), ("fashion_mnist", ""), ("fashion_mnist", "mnist")]
+)
+def test_archives_of_one_name_are_told_apart_by_checksum(
+    folders, mnists, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(archives, "_data_set_of", lambda found: "another set")
+    names = ("fashion_mnist", "mnist")
+    for name, folder in zip(names, folders, strict=True):
+        place = tmp_path / "downloads" / "manual" / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for file, content in mnists[name].items():
+            (place / file).write_bytes(content)
+    for name in names:
+        data = section(name, resolution=28)
+        dataset = load_dataset(data, data_dir=tmp_path)
+        value = 1 if name == "mnist" else 2
+        for split, count in ((dataset.train, 6), (dataset.evaluation, 2)):
+            assert split.images.shape == (count, 28, 28, 1)
+            assert (split.images == value).all()
+            assert (split.labels == value).all()
+
+
+def test_an_archive_of_another_set_is_named_with_the_place_for_this_one(
+    no_network, load, tmp_path, monkeypatch
+):
+    name = "train-images-idx3-ubyte.gz"
+    (fashion,) = (
+        info
+        for info in tfds.builder_cls("fashion_mnist").url_infos.values()
+        if info.filename == name
+    )
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    (manual / name).write_bytes(b"")
+    monkeypatch.setattr(checksums, "compute_url_info", lambda path: fashion)
+    with pytest.raises(UsageError) as error:
+        load("mnist")
+    assert f"place it as {manual}/mnist/{name} (9,912,422 bytes" in str(error.value)
+    assert str(error.value).endswith(f" ({manual}/{name} belongs to fashion_mnist)")
+
+
+def test_an_archive_replaced_by_another_sets_is_extracted_again(
+    mnists, tmp_path, monkeypatch
+):
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    for name, value in (("fashion_mnist", 2), ("mnist", 1)):
+        for file, content in mnists[name].items():
+            (manual / file).write_bytes(content)
+        dataset = load_dataset(section(name, resolution=28), data_dir=tmp_path)
+        assert (dataset.train.images == value).all()
 
 
 def test_a_disk_that_fills_up_while_extracting_leaves_nothing(
@@ -155,7 +247,9 @@ def test_a_disk_that_fills_up_while_extracting_leaves_nothing(
         copy(content, path)
 
     monkeypatch.setattr(extractor, "_copy", copy_until_full)
-    with pytest.raises(UsageError, match="is full, so that preparing cifar10 stopped"):
+    with pytest.raises(
+        UsageError, match="preparing cifar10 stopped because .* is full"
+    ):
         load()
     assert len(calls) >= 3
     locks = {tmp_path / "isojax" / name for name in LOCKS}

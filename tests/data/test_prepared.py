@@ -122,6 +122,21 @@ def test_the_folder_of_damaged_records_is_named(damage, data_dir, tmp_path):
     assert not (tmp_path / "isojax" / "cifar10-32" / "train").exists()
 
 
+def test_a_split_that_cannot_be_replaced_is_refused_first(data_dir, monkeypatch):
+    def refuse(folder):
+        raise UsageError(f"{folder} cannot be replaced")
+
+    load("cifar10", data_dir)
+    folder = data_dir / "isojax" / "cifar10-32" / "train"
+    (folder / "labels.bin").write_bytes(b"")
+    monkeypatch.setattr("isojax.data.prepared.remove_images", refuse)
+    monkeypatch.setattr("isojax.data.prepared.prepare", None)  # nothing is downloaded
+    with pytest.raises(UsageError, match=f"{folder} cannot be replaced"):
+        load("cifar10", data_dir)
+    monkeypatch.undo()
+    assert len(load("cifar10", data_dir).train.labels) == 320
+
+
 def test_who_waited_for_another_run_does_not_decode_again(data_dir, monkeypatch):
     load("cifar10", data_dir)
     monkeypatch.setattr("fcntl.flock", _busy_at_first)
