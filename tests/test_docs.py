@@ -2,9 +2,12 @@
 
 import ast
 import importlib.util
+import itertools
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -16,6 +19,7 @@ from PIL import Image
 
 import isojax.training
 from docs import docstrings, generate
+from isojax import cli
 from isojax.data import Split, load_dataset
 from isojax.training import assembly, loop
 from isojax.training.method import STANDARD_LOSSES
@@ -189,8 +193,30 @@ def test_the_example_of_a_data_set_reads_its_images(examples, monkeypatch):
     spec = importlib.util.spec_from_file_location("example", "example.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "example", module)
+    monkeypatch.setattr(cli, "run", lambda main: main())
     spec.loader.exec_module(module)
     (dataset,) = found
     assert dataset.label_names == ("circle", "square")
     assert dataset.pretrain.images.shape == (6, 32, 32, 3)
     assert sorted(dataset.evaluation.labels) == [0, 0, 1, 1]
+
+
+def test_the_example_of_a_data_set_names_a_damaged_image(examples):
+    for split, name in itertools.product(("train", "test"), "ab"):
+        folder = Path("shapes", split, name)
+        folder.mkdir(parents=True)
+        Image.new("RGB", (40, 48)).save(folder / "0.png")
+    Path("shapes/train/a/0.png").write_bytes(b"")
+    Path("shapes.py").write_text(examples["data"])
+    process = subprocess.run(
+        [sys.executable, "shapes.py"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 2, process.stderr
+    assert re.fullmatch(
+        r"error: image \d of shapes's train, file=shapes/train/a/0.png has 0 by.*\n",
+        process.stderr,
+    )

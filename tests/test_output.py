@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
-from isojax.output import say
+from isojax.output import quiet_tensorflow, say
+
+LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 @pytest.fixture
@@ -40,3 +42,12 @@ def test_output_that_is_closed_is_dropped(monkeypatch):
 def test_a_line_is_there_at_once(capfd):
     say("a line")
     assert capfd.readouterr().out == "a line\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, "2"), ("1", "2"), ("0", "0"), ("3", "3")]
+)
+def test_tensorflow_is_quiet_unless_the_user_chose(before, after, monkeypatch):
+    monkeypatch.setattr(os, "environ", {} if before is None else {LEVEL: before})
+    quiet_tensorflow()
+    assert os.environ == {LEVEL: after, "TF_ENABLE_ONEDNN_OPTS": "0"}

@@ -2,20 +2,16 @@
 
 import difflib
 import math
-import os
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-# TensorFlow reads both when it is imported, and otherwise greets on standard error.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+from isojax.output import quiet_tensorflow, say
 
-import tensorflow as tf  # noqa: E402
+quiet_tensorflow()  # before the first import of TensorFlow
+
 import tensorflow_datasets as tfds  # noqa: E402
 
 from isojax.data import tiny_imagenet  # noqa: E402, F401  registers the builder
@@ -33,16 +29,8 @@ from isojax.data.disk import (  # noqa: E402
     require_writable,
 )
 from isojax.data.downloads import prepare  # noqa: E402
+from isojax.data.records import decoded_batches  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
-from isojax.output import say  # noqa: E402
-
-_BATCH = 256
-# Records that are damaged, fewer than they should be, or gone.
-_DAMAGED = (
-    tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.NotFoundError,
-)
 
 
 def fill_cache(
@@ -104,7 +92,7 @@ def _decode(
     purpose = f"decoding {split} of {builder.name}"
     require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
     say(f"Now {purpose}, {count:,} images, once ...")
-    batches = _decoded_batches(builder, split, features, side=resolution, count=count)
+    batches = decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(
             folder, batches, shape=shape, label_names=label.names, splits=splits
@@ -147,72 +135,3 @@ def _image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
             "set for image classification as config.data.name"
         )
     return image, label
-
-
-def _decoded_batches(
-    builder: tfds.core.DatasetBuilder,
-    split: str,
-    features: tuple[str, str],
-    *,
-    side: int,
-    count: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields images and labels in an order that is the same on every machine."""
-    image, label = features
-    dataset = builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
-        decoders={  # masks and the like take as long as the image itself
-            key: tfds.decode.SkipDecoding()
-            for key, feature in builder.info.features.items()
-            if isinstance(feature, tfds.features.Image) and key != image
-        },
-    )
-    dataset = dataset.map(
-        lambda example: (
-            square(example[image], side),
-            tf.cast(example[label], tf.int32),
-        ),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    bar = tqdm(
-        total=count,
-        desc=f"decoding {builder.name}",
-        unit=" images",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
-    try:
-        with bar:
-            for images, labels in tfds.as_numpy(dataset.batch(_BATCH).prefetch(2)):
-                yield images, labels
-                bar.update(len(labels))
-    except _DAMAGED as error:
-        raise UsageError(
-            f"the records of {builder.name} are damaged; delete {builder.data_path} "
-            "and run the same command again, which prepares them anew"
-        ) from error
-
-
-def square(image: tf.Tensor, side: int) -> tf.Tensor:
-    """Resizes the shorter side, antialiased bicubic, and cuts out the centre.
-
-    Args:
-      image: (h, w, c) uint8, of any size.
-      side: of the result, in pixels.
-
-    Returns:
-      (side, side, c) uint8; an image of that size is returned as it is.
-    """
-    if image.shape[:2] == (side, side):
-        return image
-    size = tf.shape(image)[:2]
-    scale = side / tf.reduce_min(size)
-    size = tf.cast(tf.round(scale * tf.cast(size, tf.float64)), tf.int32)
-    image = tf.image.resize(image, size, method="bicubic", antialias=True)
-    top, left = tf.unstack((size - side) // 2)
-    image = tf.image.crop_to_bounding_box(image, top, left, side, side)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)

@@ -1,7 +1,6 @@
 """The report's drawings of classes: an embedding of features, a confusion matrix."""
 
 import importlib.util
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
+from isojax.output import quiet_tensorflow
 from isojax.reporting.gathering import Arrays
 from isojax.reporting.remembering import remembered
 from isojax.reporting.svg import HALO, drawing
@@ -40,8 +40,7 @@ def umap_embedding(folder: Path, features: np.ndarray) -> np.ndarray:
     """Features (n, d) in two dimensions by UMAP, kept in the run's folder."""
 
     def compute() -> Arrays:
-        # UMAP imports TensorFlow where it is installed, which otherwise greets.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        quiet_tensorflow()  # UMAP imports it
         import umap
 
         with warnings.catch_warnings():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from isojax.data import load_dataset
-from isojax.data.prepared import fill_cache, square
+from isojax.data.prepared import fill_cache
+from isojax.data.records import square
 from isojax.errors import UsageError
 from tests.data import miniatures
 from tests.data.miniatures import draw, is_grey, label_of, number_of
@@ -117,7 +118,7 @@ def test_the_folder_of_damaged_records_is_named(damage, data_dir, tmp_path):
     else:
         kinds = {"cut": content[: len(content) // 2], "flipped": flipped, "empty": b""}
         records.write_bytes(kinds[damage])
-    with pytest.raises(UsageError, match=f"damaged; delete {records.parent} and run"):
+    with pytest.raises(UsageError, match=f"damaged. Delete {records.parent} and run"):
         load("cifar10", tmp_path)
     assert not (tmp_path / "isojax" / "cifar10-32" / "train").exists()
 
