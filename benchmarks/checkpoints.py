@@ -8,7 +8,6 @@ training waits for a save, and how long writing takes, and reading with its
 verification.
 """
 
-import os
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from benchmarks.timing import (
 )
 from configs import cifar10, digits
 from isojax.compilation import choose_kernels
+from isojax.reporting.machine import cpu_cores
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.rehearsal import Rehearsal
 
@@ -62,7 +62,7 @@ def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
         checkpoints.wait()
 
     timings = alternate([train, save_and_train], EPOCHS)
-    names, cores = ["nothing", "a checkpoint"], len(os.sched_getaffinity(0))
+    names, cores = ["nothing", "a checkpoint"], cpu_cores()
     rows = [
         [
             name,

@@ -12,7 +12,6 @@ loss. Ours augments its images in the step; PyTorch's is given the views.
 """
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from benchmarks.timing import (
 )
 from configs import cifar10, digits, stl10
 from isojax.compilation import choose_kernels
+from isojax.reporting.machine import cpu_cores
 from isojax.training.rehearsal import Rehearsal
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -103,7 +103,7 @@ def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
             raise SystemExit(f"{work.name}: our loss is {ours}, PyTorch's is {theirs}")
         steps.append(torch_step)
     all_timings = alternate(steps, work.repetitions)
-    cores = len(os.sched_getaffinity(0))
+    cores = cpu_cores()
     medians = [median(timings) for timings in all_timings]
     row = [
         work.name,

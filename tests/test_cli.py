@@ -57,7 +57,7 @@ def call(script, *arguments):
         (["--config.data.name=digit"], "no data set 'digit'"),
         (["--config.data.mean=(0.1,0.2,0.3)"], "give one value of mean and std"),
         (["--workdir=train.py"], "--workdir=train.py is a file; name a folder"),
-        (["--workdir=/proc/run"], "cannot be written (No such file or directory)"),
+        (["--workdir=/dev/null/run"], "cannot be written (Not a directory)"),
         (["--workdir=configs"], "holds files but no run; name a new folder"),
     ],
 )

@@ -19,6 +19,8 @@ def unread():
 
 @pytest.fixture
 def full():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as file:
         yield file
 

@@ -1,4 +1,4 @@
-"""What a run is trained on, kept in its folder."""
+"""Describes the machine of a run, in the run's folder."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from isojax.reporting.gathering import MACHINE_FILE
 def save_machine(workdir: Path) -> None:
     """Writes the devices and versions of this process to the run's folder.
 
-    Where the disk is full the run goes on without.
+    If the file cannot be written, prints a line and returns.
     """
     machine = {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "devices": parallel.device_count(),
-        "cpu_cores": len(os.sched_getaffinity(0)),
+        "cpu_cores": cpu_cores(),
         "isojax": isojax.__version__,
         "jax": jax.__version__,
         "python": platform.python_version(),
@@ -32,3 +32,12 @@ def save_machine(workdir: Path) -> None:
         write_atomically(workdir / MACHINE_FILE, content.encode())
     except OSError as error:
         print(f"{MACHINE_FILE} could not be saved ({error.strerror}).", flush=True)
+
+
+def cpu_cores() -> int:
+    """Number of processor cores that this process may use.
+
+    On systems that do not tell, such as macOS, the number of cores of the machine.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

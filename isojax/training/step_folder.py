@@ -5,8 +5,10 @@ has a checksum of each file, of each array, and of itself. The folder gets its n
 everything is in it.
 """
 
+import errno
 import json
 import os
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -104,12 +106,24 @@ def _flush(path: Path) -> None:
 
 
 def reserve_space(path: Path, size: int) -> None:
-    """Fails where the disk has no room for `size` bytes, before orbax would.
+    """Fails if the disk has no room for `size` bytes, before orbax would.
 
     Orbax fails safely too, but with pages of messages from its threads.
+
+    Args:
+      path: a file that is made and removed again.
+      size: in bytes.
+
+    Raises:
+      OSError: if the space cannot be reserved or, on systems without
+        `posix_fallocate` such as macOS, is not free.
     """
+    reserve = getattr(os, "posix_fallocate", None)
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
+        if reserve is not None:
+            reserve(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     path.unlink()
 
 

@@ -95,6 +95,8 @@ def test_a_full_disk_stops_tensorboard_not_the_run(
     tmp_path, capsys, monkeypatch, is_full_at_once
 ):
     """Events are written in this thread: none waits for another that has died."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
     record_writer = pytest.importorskip("tensorboardX.record_writer")
     files = [open("/dev/full" if is_full_at_once else tmp_path / "events", "wb")]
     monkeypatch.setattr(record_writer, "open_file", lambda _: files[0])
