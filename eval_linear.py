@@ -24,7 +24,7 @@ cli.define_config(
     "Measures on other images, such as --config.data.name=cifar100. The rest of the "
     "config is the run's.",
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
 )
 _PROTOCOL = flags.DEFINE_string(
@@ -39,7 +39,7 @@ _STEPS = flags.DEFINE_string(
     "steps", None, "Checkpoints, comma separated, or all. By default the newest."
 )
 _PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints each class's accuracy.")
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = cli.define_path(
     "data_dir",
     None,
     "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
@@ -51,6 +51,7 @@ def main() -> None:
     if any(argument.split("=")[0] == "--config" for argument in sys.argv[1:]):
         raise UsageError("the config is the run's; leave --config=FILE out")
     # After the flags: JAX takes a second to import.
+    from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
@@ -58,6 +59,7 @@ def main() -> None:
     from isojax.reporting.report import next_commands, tell_report
 
     choose_kernels()
+    parallel.check_platform()
     keep_programs(_WORKDIR.value)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     options = Options(

@@ -19,19 +19,19 @@ _CONFIG = cli.define_config(
     str(Path(__file__).parent / "configs" / "digits.py"),
     "Config file, and a preset after a colon.",
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
     "workdir",
     None,
     "Folder of the run; an unfinished run in it goes on. By default runs/DATA-PRESET.",
 )
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = cli.define_path(
     "data_dir",
     None,
     "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 
 
-_FORK_FROM = flags.DEFINE_string(
+_FORK_FROM = cli.define_path(
     "fork_from",
     None,
     "Folder of another run. A new run starts from its newest checkpoint, with the "
@@ -52,6 +52,7 @@ def main() -> None:
     """Runs the training that the flags describe."""
     if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
         raise UsageError("the preset stands after the file; write --config=FILE:PRESET")
+    config = cli.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
@@ -60,7 +61,7 @@ def main() -> None:
 
     choose_kernels()
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    config = _CONFIG.value
+    parallel.check_platform()
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
     keep_programs(workdir)
     with parallel.ending_alone(), StopRequest() as stop:

@@ -142,8 +142,10 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # Where the images are while training: "device", in the memory of every device;
     # "host", sent from there batch by batch; "auto" chooses by size.
     config.data.feed = "auto"
-    config.data.mean = (0.1307,)  # of each channel, in [0, 1]
-    config.data.std = (0.3081,)  # of each channel
+    # Of each channel, in [0, 1]. None, as after --config.data.name=NAME alone, is
+    # computed from the training images.
+    config.data.mean = (0.1307,)
+    config.data.std = (0.3081,)  # of each channel, or None
 
     config.augment = ConfigDict()
     config.augment_view2 = ConfigDict()  # fields of `augment` that view 2 has otherwise

@@ -5,6 +5,7 @@ Imports neither JAX nor TensorFlow, so that `--help` and a mistyped flag answer 
 
 import difflib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,20 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from isojax.errors import UsageError
-from isojax.fields import field_names
+from isojax.fields import (
+    changing_fields,
+    check_effects,
+    field_names,
+    field_values,
+    forget_normalization,
+)
 from isojax.flag_help import Groups, format_help
 from isojax.output import silence_output
 
 _USAGE_EXIT_CODE = 2
 _INTERRUPTED_EXIT_CODE = 130
 _UNREAD_EXIT_CODE = 141  # a shell's for SIGPIPE
+_OVERRIDE = re.compile(r"--?(no)?config\.(?P<name>[^=]*)")
 
 # Flags defined through this module are the calling script's in `--help`.
 flags.disclaim_key_flags()
@@ -37,32 +45,125 @@ def define_config(default: str, description: str) -> flags.FlagHolder:
     Returns:
       The flag; its `value` is the config once the flags are parsed.
     """
-    return _or_exit(
-        _naming_unknown_fields,
-        lambda: config_flags.DEFINE_config_file("config", default, description),
-        default,
+
+    def define() -> flags.FlagHolder:
+        # absl looks at the overrides as soon as the flag exists.
+        if default and not _config_argument(sys.argv):
+            _check_overrides(sys.argv, default)
+        try:
+            return config_flags.DEFINE_config_file("config", default, description)
+        except flags.Error as error:
+            raise UsageError(_one_line(error)) from error
+
+    return _or_exit(define)
+
+
+def define_path(name: str, default: str | None, description: str) -> flags.FlagHolder:
+    """Defines a flag that is a path, in which `~` is the home directory.
+
+    Args:
+      name: of the flag.
+      default: value without the flag.
+      description: for `--help`.
+
+    Returns:
+      The flag; its `value` is a path that is not empty, or the default.
+    """
+    return flags.DEFINE(
+        _PathParser(), name, default, description, serializer=flags.ArgumentSerializer()
     )
 
 
+def parse_path(path: str) -> str:
+    """Replaces `~` at the start of a path by the home directory.
+
+    Raises:
+      UsageError: if the path is empty or there is no such user.
+    """
+    if not path.strip():
+        raise UsageError("the path is empty; name one, or leave the flag out")
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UsageError(
+            f"there is no user {expanded.split('/')[0]}; write ./{path} for a path in "
+            "this directory"
+        )
+    return expanded
+
+
+class _PathParser(flags.ArgumentParser):
+    def parse(self, argument: str) -> str:
+        return parse_path(argument)
+
+    def flag_type(self) -> str:
+        return "path"
+
+
 def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
-    """Reads a config file apart from the flag `--config`.
+    """Reads a config file apart from the flag `--config`, to train with.
 
     Args:
       location: path of the file, and a preset after a colon.
       fields: values to set, by dotted name.
 
+    Returns:
+      The config. Where the fields name another data set, mean and std are left to be
+      computed.
+
     Raises:
       UsageError: if the file refuses the preset.
     """
+    config, default = _load_config(location), _load_config(location)
+    config.update_from_flattened_dict(fields)
+    forget_normalization(config, default, fields)
+    return config
+
+
+def field_effects(location: str, fields: Mapping[str, Any]) -> dict[str, str | None]:
+    """Which of some fields act in the config of a file.
+
+    Args:
+      location: path of the file, and a preset after a colon.
+      fields: values to set, by dotted name.
+
+    Returns:
+      For each field that differs from the file's why it has no effect, or None where it
+      acts.
+    """
+    return changing_fields(
+        read_config(location, fields), _load_config(location), fields
+    )
+
+
+def config_to_train(flag: flags.FlagHolder) -> ConfigDict:
+    """The config of the parsed flag `--config`, to train with.
+
+    Args:
+      flag: as `define_config` returns it.
+
+    Returns:
+      The config. Where the flags name another data set, mean and std are left to be
+      computed.
+
+    Raises:
+      UsageError: if a field is set that has no effect.
+    """
+    location = config_flags.get_config_filename(flags.FLAGS["config"])
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    default = _load_config(location)
+    check_effects(flag.value, default, overrides)
+    forget_normalization(flag.value, default, overrides)
+    return flag.value
+
+
+def _load_config(location: str) -> ConfigDict:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=[])
     try:
         values(["", f"--config={location}"])
     except flags.Error as error:
         raise UsageError(_one_line(error)) from error
-    config = values["config"].value
-    config.update_from_flattened_dict(fields)
-    return config
+    return values["config"].value
 
 
 def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[str]:
@@ -81,14 +182,22 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
     """
     flags.FLAGS.set_gnu_getopt(takes_arguments)  # flags may follow arguments
     config = _config_argument(argv)
-    path = config.split(":")[0]
-    if config and not os.path.isfile(path):
-        raise UsageError(
-            f"there is no config file {path}; the ones that come with isojax are in "
-            "configs/"
-        )
+    if config is not None:
+        try:
+            location = parse_path(config)
+        except UsageError as error:
+            raise UsageError(f"--config={config}: {error}") from error
+        path = location.split(":")[0]
+        if not os.path.isfile(path):
+            raise UsageError(
+                f"there is no config file {path}; the ones that come with isojax are "
+                "in configs/"
+            )
+        replaced = {config: location, f"--config={config}": f"--config={location}"}
+        argv = [replaced.get(argument, argument) for argument in argv]
+        _check_overrides(argv, location)
     try:
-        rest = _naming_unknown_fields(lambda: flags.FLAGS(argv), config)
+        rest = flags.FLAGS(argv)
     except flags.Error as error:
         raise UsageError(_one_line(error)) from error
     if len(rest) > 1 and not takes_arguments:
@@ -164,34 +273,40 @@ def report(error: BaseException) -> int:
     return 1
 
 
-def _config_argument(argv: Sequence[str]) -> str:
-    """The value of `--config`, or nothing."""
+def _config_argument(argv: Sequence[str]) -> str | None:
+    """The last value of `--config`; None without the flag."""
+    value = None
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if argument.startswith("--config="):
-            return argument.removeprefix("--config=")
-        if argument == "--config":
-            return following
-    return ""
+            value = argument.removeprefix("--config=")
+        elif argument == "--config":
+            value = following
+    return value
 
 
-def _naming_unknown_fields(parse: Callable, config_file: str) -> Any:
-    """Calls `parse`, which fails somewhere inside where a field does not exist."""
-    try:
-        return parse()
-    except (AttributeError, KeyError) as error:
-        without_overrides = flags.FlagValues()
-        config_flags.DEFINE_config_file(
-            "config", config_file, flag_values=without_overrides, sys_argv=[]
-        )
-        known = list(field_names(without_overrides["config"].value))
-        for argument in sys.argv[1:]:
-            name = argument.removeprefix("--config.").split("=")[0]
-            if argument.startswith("--config.") and name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-                raise UsageError(
-                    f"there is no config field {name!r}; the nearest is {near!r}"
-                ) from error
-        raise
+def _check_overrides(argv: Sequence[str], location: str) -> None:
+    """Checks that every `--config.FIELD` names one field of the config file.
+
+    Raises:
+      UsageError: with the nearest field, or the section's fields.
+    """
+    overrides = [match for argument in argv[1:] if (match := _OVERRIDE.match(argument))]
+    if not overrides:
+        return
+    config = _load_config(location)
+    known = list(field_names(config))
+    for override in overrides:
+        name = override["name"]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise UsageError(
+                f"there is no config field {name!r}; the nearest is {near!r}"
+            )
+        if name not in field_values(config):
+            raise UsageError(
+                f"config.{name} is a section; set its fields one by one, as "
+                f"--config.{name}.FIELD=VALUE"
+            )
 
 
 def _one_line(error: Exception) -> str:

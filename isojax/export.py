@@ -10,7 +10,7 @@ from absl import flags
 
 from isojax import cli
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
 )
 _FORMAT = flags.DEFINE_enum(
@@ -20,7 +20,7 @@ _FORMAT = flags.DEFINE_enum(
     "safetensors and flax hold backbone, projector and the closed-form predictor, if "
     "any; torchvision holds the backbone under torchvision's names, as safetensors.",
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = cli.define_path(
     "output", None, "The file. By default encoder.* in the run's folder."
 )
 
@@ -28,8 +28,10 @@ _OUTPUT = flags.DEFINE_string(
 def main() -> None:
     """Exports the run that the flags name."""
     # After the flags: JAX takes a second to import.
+    from isojax import parallel
     from isojax.interop.exporting import export_run
 
+    parallel.check_platform()
     path, card = export_run(
         _WORKDIR.value, file_format=_FORMAT.value, output=_OUTPUT.value
     )

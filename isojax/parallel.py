@@ -67,6 +67,26 @@ def connect(
     waiting.cancel()
 
 
+def check_platform() -> None:
+    """Starts JAX's backends, those that JAX_PLATFORMS names if it is set.
+
+    Raises:
+      UsageError: if a platform that JAX_PLATFORMS names cannot be used here.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get("JAX_PLATFORMS")
+        if not platforms:
+            raise
+        lines = str(error).splitlines() or ["JAX finds no such device"]
+        reason = lines[0].partition(" (set JAX_PLATFORMS")[0].removesuffix(".")
+        raise UsageError(
+            f"JAX_PLATFORMS={platforms} cannot be used here ({reason}). Unset the "
+            "variable to use what there is, or install JAX for that platform"
+        ) from error
+
+
 def _give_up(coordinator: str | None) -> None:
     error = UsageError(
         f"the processes did not find each other within {_CONNECT_SECONDS} seconds; "

@@ -15,21 +15,25 @@ _CONFIG = cli.define_config(
     "Config file, and a preset after a colon.",
 )
 _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps.")
-_TRACE = flags.DEFINE_string(
+_TRACE = cli.define_path(
     "trace", None, "Folder for a trace of the steps, which TensorBoard and XProf show."
 )
 
 
 def main() -> None:
     """Prints the costs of the step that the flags describe."""
+    config = cli.config_to_train(_CONFIG)
+    # After the flags: JAX takes a second to import.
+    from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
 
     choose_kernels()  # before JAX computes
+    parallel.check_platform()
     keep_programs("runs/profile")  # the program is compiled to be read, and to be run
     from isojax.training.profiling import describe_profile, profile_step
 
-    profile = profile_step(_CONFIG.value, steps=_STEPS.value, trace=_TRACE.value)
-    print(describe_profile(profile, _CONFIG.value))
+    profile = profile_step(config, steps=_STEPS.value, trace=_TRACE.value)
+    print(describe_profile(profile, config))
     if _TRACE.value:
         print(
             f"Traced to {_TRACE.value}: pip install xprof, then "

@@ -3,16 +3,14 @@
 python -m isojax.report --workdir=DIR [DIR ...] [--output=FILE]
 """
 
-from absl import flags
-
 from isojax import cli
 
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
     "workdir",
     "runs/digits-isoloss",
     "Folder of the run, as given to train.py. More folders may follow, to be compared.",
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = cli.define_path(
     "output",
     None,
     "The page. By default report.html, in the run's folder where there is one, here "
@@ -24,7 +22,8 @@ def main(more_folders: list[str]) -> None:
     """Writes the report of the runs that the flags name."""
     from isojax.reporting.report import write_report
 
-    path = write_report([_WORKDIR.value, *more_folders], _OUTPUT.value)
+    folders = [_WORKDIR.value, *map(cli.parse_path, more_folders)]
+    path = write_report(folders, _OUTPUT.value)
     print(f"Written to {path}; open it in a browser")
 
 

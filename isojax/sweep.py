@@ -11,12 +11,19 @@ given again goes on; with more methods or seeds it extends the sweep.
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from isojax import cli
-from isojax.sweeps.plan import Run, check_fields, plan_runs, with_seed
+from isojax.sweeps.plan import (
+    Run,
+    check_effects,
+    check_fields,
+    plan_runs,
+    with_seed,
+)
 
 _DEFAULT_CONFIG = str(Path(__file__).parents[1] / "configs" / "digits.py")
 _CONFIG = cli.define_config(
@@ -33,10 +40,10 @@ _EMA = flags.DEFINE_list(
     "network itself, or both.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds; 5 means 0 to 4.")
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.define_path(
     "workdir", None, "Folder of the sweep. By default runs/DATA-sweep."
 )
-_DATA_DIR = flags.DEFINE_string(
+_DATA_DIR = cli.define_path(
     "data_dir",
     None,
     "Folder of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
@@ -60,26 +67,38 @@ def main() -> None:
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     fields = config_flags.get_override_values(flags.FLAGS["config"])
     check_fields(fields, config_argument=location)
-    plan = plan_runs(
-        lambda preset: cli.read_config(f"{location}:{preset}", fields),
-        methods=_METHODS.value,
-        targets=_EMA.value,
-        seeds=_SEEDS.value,
-    )
+
+    def fields_of(preset: str) -> dict[str, Any]:
+        """The fields that act in a preset; the others would be recorded for nothing."""
+        effects = cli.field_effects(f"{location}:{preset}", fields)
+        return {n: value for n, value in fields.items() if effects.get(n) is None}
+
+    def read_preset(preset: str) -> ConfigDict:
+        return cli.read_config(f"{location}:{preset}", fields_of(preset))
 
     def config_of(run: Run) -> ConfigDict:
-        config = cli.read_config(f"{location}:{run.preset}", fields)
-        return with_seed(config, run.seed)
+        return with_seed(read_preset(run.preset), run.seed)
 
     def command(run: Run) -> list[str]:
         return [
             *(sys.executable, "-m", "isojax.sweeps.worker"),
             f"--config={location}:{run.preset}",
             f"--config.seed={run.seed}",
-            *(f"--config.{name}={value}" for name, value in fields.items()),
+            *(f"--config.{n}={value}" for n, value in fields_of(run.preset).items()),
             f"--workdir={directory / run.name}",
             *([f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []),
         ]
+
+    plan = plan_runs(
+        read_preset, methods=_METHODS.value, targets=_EMA.value, seeds=_SEEDS.value
+    )
+    check_effects(
+        fields,
+        [
+            cli.field_effects(f"{location}:{preset}", fields)
+            for preset in {run.preset: None for run in plan.configs}
+        ],
+    )
 
     from isojax.sweeps.run import run_sweep  # after the flags: JAX takes a second
 

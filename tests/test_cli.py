@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+from isojax.cli import parse_path
+from isojax.errors import UsageError
 from isojax.flag_help import format_help
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +47,27 @@ def call(script, *arguments):
         (["--config.batch_size=5000"], "more than the 4000 training images; set it to"),
         (["--config.epochs=0"], "config.epochs=0: set it above 0"),
         (["--config.preset=byol"], "stands after the file; write --config=FILE:PRESET"),
-        (["--config.data.std=(0.0,)"], "config.data.std=(0.0,): set every value above"),
+        (["--config.data.std=(0.0,)"], "config.data.std=(0.0,): give one value a chan"),
+        (["--config.data.std=()"], "config.data.std=(): give one value a channel"),
+        (["--config.augment.rotation=inf"], "rotation=inf: set it to a finite number"),
+        (["--config.seed=18446744073709551616"], "set it to at least 0, below 2**64"),
+        (
+            ["--config.optimizer={'learning_rate':0.2}"],
+            "config.optimizer is a section; set its fields one by one",
+        ),
+        (["--config.augment_view2={}"], "config.augment_view2 is a section"),
+        (["--config.data.mean[0]=0.5"], "no config field 'data.mean[0]'"),
+        (["--config.=3"], "no config field ''"),
+        (["--config="], "--config=: the path is empty"),
+        (["--config=configs/digits.py", "--config="], "--config=: the path is empty"),
+        (
+            ["--config=configs/digits.py:byol", "--config.method.alpha=2"],
+            "--config.method.alpha=2.0 has no effect here: it acts with",
+        ),
+        (
+            ["--config.data.name=/data/photos"],
+            "config.data.name=/data/photos is a path, and image folders are not read",
+        ),
         (
             ["--config.batch_size=8", "--config.microbatches=8"],
             "leaves BatchNorm a single image at a time",
@@ -160,3 +182,65 @@ def test_output_that_nobody_reads_ends_a_script_without_a_traceback():
     process.stdout.close()
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (141, "")
+
+
+PATH_FLAGS = [
+    ("train.py", "workdir"),
+    ("train.py", "data_dir"),
+    ("train.py", "fork_from"),
+    ("eval_linear.py", "workdir"),
+    ("eval_linear.py", "data_dir"),
+    ("isojax.export", "workdir"),
+    ("isojax.export", "output"),
+    ("isojax.report", "workdir"),
+    ("isojax.report", "output"),
+    ("isojax.profile", "trace"),
+    ("isojax.sweep", "workdir"),
+    ("isojax.sweep", "data_dir"),
+]
+
+
+@pytest.mark.parametrize(("script", "flag"), PATH_FLAGS)
+def test_an_empty_path_is_refused(script, flag):
+    """As `--workdir=$UNSET` gives it."""
+    where = [script] if script.endswith(".py") else ["-m", script]
+    process = call(*where, f"--{flag}=")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
+        f"error: flag --{flag}=: the path is empty; name one, or leave the flag out\n"
+    )
+
+
+@pytest.mark.parametrize("script", ["eval_linear.py", "isojax.export", "isojax.report"])
+def test_a_tilde_is_the_home_directory(script, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    where = [script] if script.endswith(".py") else ["-m", script]
+    process = call(*where, "--workdir=~/none")
+    assert process.returncode == 2
+    assert f"there is no run in {tmp_path}/none" in process.stderr
+
+
+def test_a_path_of_a_user_that_does_not_exist_is_refused():
+    assert parse_path("runs/~x") == "runs/~x"
+    with pytest.raises(
+        UsageError, match="no user ~nobody-here; write ./~nobody-here/x"
+    ):
+        parse_path("~nobody-here/x")
+
+
+def test_a_config_file_is_found_in_the_home_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = (ROOT / "configs" / "digits.py").read_text()
+    (tmp_path / "own.py").write_text(source.replace("epochs = 50", "epochs = 0"))
+    process = call("train.py", "--config=~/own.py:byol", f"--workdir={tmp_path}/run")
+    assert process.stderr == "error: config.epochs=0: set it above 0\n"
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
+def test_a_platform_that_is_not_there_is_named(platform, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    process = call("train.py", f"--workdir={tmp_path}/run")
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"error: JAX_PLATFORMS={platform} cannot be used")
+    assert process.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()

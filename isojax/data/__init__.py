@@ -10,3 +10,4 @@ from isojax.data.sources import (
 )
 from isojax.data.sources import hold_out as hold_out
 from isojax.data.sources import load_dataset as load_dataset
+from isojax.data.statistics import channel_statistics as channel_statistics

@@ -30,6 +30,7 @@ from isojax.data.disk import (  # noqa: E402
 )
 from isojax.data.downloads import prepare  # noqa: E402
 from isojax.data.records import decoded_batches  # noqa: E402
+from isojax.data.sources import path_refusal  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
 
 
@@ -103,6 +104,8 @@ def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
     known = tfds.list_builders(with_community_datasets=False)
     base = name.split("/")[0].split(":")[0]
     if base not in known:
+        if Path(name).is_dir():
+            raise UsageError(path_refusal(name))
         near = difflib.get_close_matches(base, ["digits", *known], n=3, cutoff=0.0)
         raise UsageError(
             f"there is no data set {name!r}; the nearest names are {', '.join(near)}"

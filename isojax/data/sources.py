@@ -175,6 +175,8 @@ def _read_labelled(
 def _read(data: ConfigDict, split: str, data_dir: str | os.PathLike | None) -> Images:
     if data.resolution < 1:
         raise UsageError(f"config.data.resolution={data.resolution}: set it above 0")
+    if is_path(data.name):
+        raise UsageError(path_refusal(data.name))
     if data.name == "digits":
         return _read_digits(split, data.resolution)
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -182,6 +184,21 @@ def _read(data: ConfigDict, split: str, data_dir: str | os.PathLike | None) -> I
     folder = data_dir / "isojax" / quote(f"{data.name}-{data.resolution}", safe="")
     folder /= quote(split, safe="+")
     return _read_cached(data, split, folder, data_dir)
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set's name can only be meant as a path."""
+    # A name of tensorflow-datasets may have a slash inside, before its configuration.
+    return name.startswith(("/", "./", "../", "~")) or "://" in name
+
+
+def path_refusal(name: str) -> str:
+    """Says that a data set's name is a path, and what is read instead."""
+    return (
+        f"config.data.name={name} is a path, and image folders are not read; use "
+        "digits, tiny_imagenet, a name of tensorflow-datasets, or a builder of your own "
+        "(docs/extending.md)"
+    )
 
 
 def _read_digits(split: str, resolution: int) -> Images:

@@ -1,8 +1,8 @@
 """Which runs a sweep consists of. Imports no JAX, so that mistakes are told at once."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 from ml_collections import ConfigDict
 
@@ -141,6 +141,27 @@ def check_fields(fields: Sequence[str], *, config_argument: str) -> None:
         if field in _OWN_FIELDS:
             raise UsageError(
                 f"--config.{field} differs from run to run; use {_OWN_FIELDS[field]}"
+            )
+
+
+def check_effects(
+    fields: Mapping[str, Any], effects: Sequence[Mapping[str, str | None]]
+) -> None:
+    """Checks that every field acts in one of a sweep's presets.
+
+    Args:
+      fields: values set on the command line, by dotted name.
+      effects: for each preset, and each field that differs from its default, why it has
+        no effect, or None where it acts.
+
+    Raises:
+      UsageError: naming the first field that acts in none.
+    """
+    for name, value in fields.items():
+        reasons = [effect[name] for effect in effects if name in effect]
+        if reasons and all(reasons):
+            raise UsageError(
+                f"--config.{name}={value} has no effect in any run: {reasons[0]}"
             )
 
 

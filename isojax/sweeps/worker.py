@@ -12,17 +12,16 @@ import sys
 import threading
 from pathlib import Path
 
-from absl import flags
-
 from isojax import cli
 
 _CONFIG = cli.define_config("", "Config file, and a preset after a colon.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
+_WORKDIR = cli.define_path("workdir", None, "Folder of the run.")
+_DATA_DIR = cli.define_path("data_dir", None, "Folder of the data sets.")
 
 
 def main() -> None:
     """Trains and evaluates the run that the flags describe."""
+    from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
     from isojax.evaluation.protocol import RESULT_FILE
@@ -32,12 +31,15 @@ def main() -> None:
 
     _end_with_parent()
     choose_kernels()
+    parallel.check_platform()
     workdir = Path(_WORKDIR.value)
     for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)
     keep_programs(workdir)
     with StopRequest() as stop:
-        pretrain(_CONFIG.value, workdir, data_dir=_DATA_DIR.value, stop=stop)
+        pretrain(
+            cli.config_to_train(_CONFIG), workdir, data_dir=_DATA_DIR.value, stop=stop
+        )
     if stop.wished:
         return
     evaluate_run(workdir, data_dir=_DATA_DIR.value)

@@ -4,7 +4,7 @@ import optax
 from ml_collections import ConfigDict
 
 from isojax import parallel
-from isojax.data import Dataset
+from isojax.data import Dataset, channel_statistics
 from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.training.optimizer import make_optimizer
@@ -58,6 +58,35 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"a time with config.microbatches={config.microbatches}; enlarge the batch"
         )
     parallel.check_batch_size(config.batch_size, parts=config.microbatches)
+
+
+def with_normalization(config: ConfigDict, dataset: Dataset) -> ConfigDict:
+    """The config with mean and std of the training images where it has none.
+
+    Args:
+      config: the run's configuration, left as it is.
+      dataset: the run's images.
+
+    Returns:
+      The config, or a copy with `data.mean` and `data.std`.
+
+    Raises:
+      UsageError: if a channel has one value in all images.
+    """
+    names = [name for name in ("mean", "std") if config.data[name] is None]
+    if not names:
+        return config
+    config = config.copy_and_resolve_references()
+    mean, std = channel_statistics(dataset.pretrain.images)
+    computed = {"mean": mean, "std": std}
+    if "std" in names and min(std) == 0:
+        raise UsageError(
+            f"the images of {config.data.name} have standard deviations {std} in "
+            "their channels, and none may be 0; set config.data.std"
+        )
+    for name in names:
+        config.data[name] = computed[name]
+    return config
 
 
 def steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:

@@ -106,11 +106,15 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
             (lambda v: v is None or v >= 0, "set it to 0 or more, or leave it out"),
         ),
         ("model.kernel_size", (lambda v: v % 2 == 1, "set it to an odd number")),
-        ("data.mean", (lambda v: len(v) > 0, "give one value a channel")),
+        # None is computed from the training images.
+        (
+            "data.mean",
+            (lambda v: v is None or len(v) > 0, "give one value a channel"),
+        ),
         (
             "data.std",
             (
-                lambda v: len(v) > 0 and min(v) > 0,
+                lambda v: v is None or (len(v) > 0 and min(v) > 0),
                 "give one value a channel, each above 0",
             ),
         ),

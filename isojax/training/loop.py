@@ -35,6 +35,7 @@ from isojax.training.assembly import (
     first_state,
     last_step,
     steps_per_epoch,
+    with_normalization,
 )
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.config import check_config
@@ -85,8 +86,9 @@ def pretrain(
     check_config(config)
     parallel.in_first_process(lambda: check_packages(read_options(config)))
     dataset = load_dataset(config.data, data_dir=data_dir)
-    check_data(config, dataset)
     check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
+    config = _normalize_by_own_images(config, dataset)
+    check_data(config, dataset)
     if fork_from is not None:
         fork_run(
             fork_from,
@@ -107,6 +109,17 @@ def pretrain(
             with run.checkpoints, run.open_writers():
                 run.train()
     return workdir
+
+
+def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict:
+    complete = with_normalization(config, dataset)
+    if complete is not config:
+        data = complete.data
+        _say(
+            f"Normalising {data.name} by mean {data.mean} and standard deviation "
+            f"{data.std}, computed from its training images."
+        )
+    return complete
 
 
 class _Run:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.data import Dataset, Split
+from isojax.errors import UsageError
 from isojax.training.assembly import build, first_state
 from isojax.training.config import check_config
 from isojax.training.step import make_train_step, make_views
@@ -35,6 +36,11 @@ class Rehearsal:
         """
         check_config(config)
         parallel.check_batch_size(config.batch_size, parts=config.microbatches)
+        if config.data.mean is None or config.data.std is None:
+            raise UsageError(
+                "config.data.mean and config.data.std are computed from images, and "
+                "none are loaded here; set both, one value a channel"
+            )
         self._config = config
         side, channels = config.data.resolution, len(config.data.mean)
         rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from isojax.config_file import (
     read_fields,
 )
 from isojax.errors import UsageError
-from isojax.fields import field_values
+from isojax.fields import field_values, why_without_effect
 from isojax.files import write_atomically
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.lock import LOCK_FILE, run_lock
@@ -30,6 +30,8 @@ _MAY_DIFFER = (
     "on_collapse",
     "data.feed",
 )
+# None until training computes them from its images.
+_COMPUTED = ("data.mean", "data.std")
 
 
 @contextmanager
@@ -142,13 +144,23 @@ def flat_fields(config: ConfigDict) -> dict[str, Any]:
 def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
     """The fields of two configs that differ, each with both values.
 
-    Only those that change what is computed.
+    Only those that change what is computed: no field that has no effect in the current
+    config, which older versions recorded. A normalisation of None, to be computed from
+    the images, agrees with every other.
+
+    Args:
+      there: the stored config; fields may be missing.
+      here: the current config.
     """
+    acting = {name for name in flat_fields(here) if not why_without_effect(here, name)}
     there, here = flat_fields(there), flat_fields(here)
     return [
         f"{name} (there {there.get(name)}, here {here.get(name)})"
         for name in sorted({*there, *here})
-        if there.get(name) != here.get(name) and not name.startswith(_MAY_DIFFER)
+        if there.get(name) != here.get(name)
+        and (name in acting or name not in here)
+        and not name.startswith(_MAY_DIFFER)
+        and not (name in _COMPUTED and here.get(name) is None)
     ]
 
 

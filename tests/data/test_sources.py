@@ -170,3 +170,18 @@ def test_where_the_data_are(environment, argument, expected, tmp_path, monkeypat
     ((folder, data_dir),) = seen
     assert data_dir == tmp_path / expected
     assert folder == data_dir / "isojax" / "some%2Fset-64" / "train%5B%3A10%25%5D+b"
+
+
+@pytest.mark.parametrize(
+    "name", ["/data/photos", "./photos", "../photos", "~/photos", "gs://bucket/photos"]
+)
+def test_a_path_is_not_taken_for_a_name(name, tmp_path):
+    with pytest.raises(UsageError, match=f"config.data.name={name} is a path"):
+        load_dataset(section(name=name), data_dir=tmp_path)
+
+
+def test_a_folder_s_name_is_a_path(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="config.data.name=photos is a path"):
+        load_dataset(section(name="photos"), data_dir=tmp_path)

@@ -5,10 +5,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import cifar10, digits
-from isojax.data import Dataset, Split
+from isojax.data import Dataset, Split, channel_statistics
 from isojax.errors import UsageError
 from isojax.fields import field_values
-from isojax.training.assembly import check_data
+from isojax.training.assembly import check_data, with_normalization
 from isojax.training.config import check_config
 
 
@@ -83,3 +83,29 @@ def test_more_steps_than_are_counted_are_refused():
     check_config(config)
     with pytest.raises(UsageError, match="set it to 214748364 or less"):
         check_data(config, dataset)
+
+
+def test_a_missing_normalisation_is_that_of_the_training_images():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 100, (640, 4, 4, 2), dtype=np.uint8)
+    split = Split(images, np.zeros(640, np.int32))
+    other = Split(images[:1], split.labels[:1])
+    dataset = Dataset(split, other, other, "test", 10, ())
+    config = digits.get_config()
+    assert with_normalization(config, dataset) is config
+    config.data.mean = config.data.std = None
+    check_config(config)
+    complete = with_normalization(config, dataset)
+    assert (complete.data.mean, complete.data.std) == channel_statistics(images)
+    assert config.data.mean is None
+    config.data.mean = (0.5, 0.5)
+    assert with_normalization(config, dataset).data.mean == (0.5, 0.5)
+
+
+def test_images_of_one_colour_have_no_deviation_to_divide_by():
+    split = Split(np.full((640, 4, 4, 1), 7, np.uint8), np.zeros(640, np.int32))
+    dataset = Dataset(split, split, split, "test", 10, ())
+    config = digits.get_config()
+    config.data.std = None
+    with pytest.raises(UsageError, match="none may be 0; set config.data.std"):
+        with_normalization(config, dataset)

@@ -7,7 +7,12 @@ from ml_collections import ConfigDict
 from configs import digits
 from isojax.errors import UsageError
 from isojax.training.config import check_config
-from isojax.training.workdir import CONFIG_FILE, load_config, open_workdir
+from isojax.training.workdir import (
+    CONFIG_FILE,
+    differing_fields,
+    load_config,
+    open_workdir,
+)
 
 
 @pytest.fixture
@@ -108,3 +113,28 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, config, is_run):
     finally:
         os.seteuid(user)
         folder.chmod(0o755)
+
+
+def test_a_run_resumes_whose_normalisation_is_computed_again(tmp_path, config):
+    config.data.mean, config.data.std = (0.3,), (0.2,)
+    open_once(tmp_path, config)
+    config.data.mean, config.data.std = None, None
+    assert differing_fields(load_config(tmp_path), config) == []
+    config.data.std = (0.1,)
+    assert differing_fields(load_config(tmp_path), config) == [
+        "data.std (there [0.2], here [0.1])"
+    ]
+
+
+def test_a_field_without_effect_that_was_recorded_does_not_stop_a_run(tmp_path):
+    config = ConfigDict(digits.get_config("byol").to_dict())
+    config.method.alpha = 2.0
+    open_once(tmp_path, config)
+    open_once(tmp_path, digits.get_config("byol"))
+
+
+def test_directcopy_as_it_was_recorded_resumes(tmp_path):
+    recorded = ConfigDict(digits.get_config("directcopy").to_dict())
+    recorded.method.update(predictor="directcopy", alpha=0.5, epsilon=0.0)
+    open_once(tmp_path, recorded)
+    open_once(tmp_path, digits.get_config("directcopy"))
