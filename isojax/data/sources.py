@@ -196,8 +196,8 @@ def path_refusal(name: str) -> str:
     """Says that a data set's name is a path, and what is read instead."""
     return (
         f"config.data.name={name} is a path, and image folders are not read; use "
-        "digits, tiny_imagenet, a name of tensorflow-datasets, or a builder of your own "
-        "(docs/extending.md)"
+        "digits, tiny_imagenet, a name of tensorflow-datasets, or a builder of your "
+        "own (docs/extending.md)"
     )
 
 
