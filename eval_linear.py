@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from isojax import cli
 from isojax.errors import UsageError
+from isojax.output import attempt, say
 
 cli.define_config(
     str(Path(__file__).parent / "configs" / "base.py"),
@@ -56,7 +57,7 @@ def main() -> None:
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.protocol import format_table, result_file
-    from isojax.reporting.report import next_commands, tell_report
+    from isojax.reporting.closing import announce_next_commands, announce_report
 
     choose_kernels()
     parallel.check_platform()
@@ -69,10 +70,13 @@ def main() -> None:
         given.check_data_fields(overrides),
     )
     result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value, options=options)
-    print(format_table(result, per_class=_PER_CLASS.value))
-    print(f"Written to {_WORKDIR.value}/{result_file(options)}")
-    tell_report(_WORKDIR.value)
-    print(next_commands(_WORKDIR.value))
+    attempt(
+        lambda: say(format_table(result, per_class=_PER_CLASS.value)),
+        failure="the table was not printed",
+    )
+    say(f"Written to {_WORKDIR.value}/{result_file(options)}")
+    announce_report(_WORKDIR.value)
+    announce_next_commands(_WORKDIR.value)
 
 
 if __name__ == "__main__":

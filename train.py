@@ -74,9 +74,9 @@ def main() -> None:
         )
     # Who asked it to stop may not wait.
     if parallel.is_first_process() and not stop.wished:
-        from isojax.reporting.report import tell_report
+        from isojax.reporting.closing import announce_report
 
-        tell_report(workdir)
+        announce_report(workdir)
 
 
 if __name__ == "__main__":

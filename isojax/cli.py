@@ -24,7 +24,7 @@ from isojax.fields import (
     forget_normalization,
 )
 from isojax.flag_help import Groups, format_help
-from isojax.output import silence_output
+from isojax.output import accept_all_characters, discard_output, say
 
 _USAGE_EXIT_CODE = 2
 _INTERRUPTED_EXIT_CODE = 130
@@ -232,6 +232,7 @@ def run(
         parse = partial(parse_flags, takes_arguments=takes_arguments)
         return _or_exit(parse, argv)
 
+    accept_all_characters()
     logging.set_verbosity(logging.WARNING)  # orbax tells every file it writes
     app.run(
         lambda argv: _or_exit(main, *([argv[1:]] if takes_arguments else [])),
@@ -260,14 +261,14 @@ def _or_exit(function: Callable, *args):
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        silence_output()
+        discard_output(sys.stdout)
         sys.exit(_UNREAD_EXIT_CODE)
 
 
 def report(error: BaseException) -> int:
     """Shows an error, a user's mistake in one line; returns the process's exit code."""
     if isinstance(error, UsageError):
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", stream=sys.stderr)
         return _USAGE_EXIT_CODE
     traceback.print_exception(error)
     return 1

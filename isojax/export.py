@@ -9,6 +9,7 @@ docs/weights.md tells what each format is for.
 from absl import flags
 
 from isojax import cli
+from isojax.output import say
 
 _WORKDIR = cli.define_path(
     "workdir", "runs/digits-isoloss", "Folder of the run, as given to train.py."
@@ -35,7 +36,7 @@ def main() -> None:
     path, card = export_run(
         _WORKDIR.value, file_format=_FORMAT.value, output=_OUTPUT.value
     )
-    print(f"Written to {path}, described in {card}")
+    say(f"Written to {path}, described in {card}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import tempfile
 import time
 from typing import IO
 
+from isojax.output import say
+
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5  # for the others to tell their own error, once one has failed
 _TERMINATE_SECONDS = 30  # from SIGTERM to SIGKILL
@@ -50,7 +52,9 @@ def launch(command: list[str], *, processes: int) -> int:
     """
     coordinator = f"127.0.0.1:{_free_port()}"
     outputs: list[IO[str] | None] = [None]
-    outputs += [tempfile.TemporaryFile("w+") for _ in range(processes - 1)]
+    outputs += [
+        tempfile.TemporaryFile("w+", errors="replace") for _ in range(processes - 1)
+    ]
     started: list[subprocess.Popen] = []
     signals = _hand_on_signals(started)  # before there is a process to leave behind
     for number, output in enumerate(outputs):
@@ -134,7 +138,7 @@ def _end(started: list[subprocess.Popen]) -> None:
 def _show(number: int, output: IO[str]) -> None:
     output.seek(0)
     for line in output.read().splitlines()[-_SHOWN_LINES:]:
-        print(f"[process {number}] {line}", file=sys.stderr)
+        say(f"[process {number}] {line}", stream=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,123 @@
-"""Standard output and standard error: closed pipes, full disks, unwanted messages."""
+"""Printing and optional work, which never end a run, and unwanted messages."""
 
+import codecs
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from isojax.errors import UsageError
+
+# Error handler for characters that the encoding of an output lacks.
+_LOOKALIKES = "isojax_lookalikes"
+_IN_ASCII = {"±": "+-", "–": "-", "×": "x", "…": "...", "µ": "u", "τ": "tau"}
 
 
-def say(text: str, *, write: Callable[[str], object] = print) -> None:
-    """Prints a line of a run, which goes on where nobody reads it or its disk is full.
+def _replace_by_lookalikes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(c, "?") for c in characters), error.end
+
+
+codecs.register_error(_LOOKALIKES, _replace_by_lookalikes)
+
+
+def accept_all_characters() -> None:
+    """Makes standard output replace characters that its encoding lacks."""
+    with suppress(AttributeError):  # None, or another object than Python's own
+        sys.stdout.reconfigure(errors=_LOOKALIKES)
+
+
+def say(
+    text: str, *, write: Callable[..., object] = print, stream: TextIO | None = None
+) -> None:
+    """Prints a line and never raises, whatever is wrong with the output.
+
+    After a line that cannot be written, for instance because the reader of a pipe has
+    exited or the disk is full, the output is discarded.
 
     Args:
-      text: to print.
-      write: that prints it to standard output.
+      text: the line; characters that the encoding lacks are replaced.
+      write: prints it, called as `write(text, file=stream)`.
+      stream: standard output by default.
     """
-    if sys.stdout is None:  # the shell has closed it
+    stream = sys.stdout if stream is None else stream
+    if stream is None:  # closed by the shell
         return
     try:
-        write(text)
-        sys.stdout.flush()
-    except OSError:
-        silence_output()
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        write(text.encode(encoding, _LOOKALIKES).decode(encoding), file=stream)
+        stream.flush()
+    except Exception:
+        discard_output(stream)
 
 
-def silence_output() -> None:
-    """Sends standard output nowhere from now on, after it could not be written."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    # Beneath Python's own file, which would fail once more at its end.
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def discard_output(stream: TextIO) -> None:
+    """Discards what is written to a stream from now on, after a write has failed."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        # Below Python's own file object, whose buffer would fail again at exit.
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError, AttributeError):  # closed, or without a descriptor
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is stream:
+                setattr(sys, name, open(os.devnull, "w"))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is an open terminal."""
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):  # None or closed
+        return False
+
+
+def attempt(
+    action: Callable[[], object],
+    *,
+    failure: str,
+    write: Callable[..., object] = print,
+) -> bool:
+    """Does optional work, whose failure is logged in one line.
+
+    For pictures, reports and metric writers: a run or an evaluation continues without
+    them. Only `Exception` is caught; Ctrl-C and `SystemExit` are not.
+
+    Args:
+      action: the work.
+      failure: sentence that says what is missing now, without its full stop.
+      write: prints the line, as in `say`.
+
+    Returns:
+      Whether the work succeeded.
+    """
+    try:
+        action()
+    except Exception as error:
+        say(f"Warning: {failure} ({describe_error(error)}).", write=write)
+        return False
+    return True
+
+
+def describe_error(error: Exception) -> str:
+    """Describes an exception in one line: its type, its message, where it was raised.
+
+    Of a `UsageError` only the message, which is written for users.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = lines[0] if lines else "no message"
+    if isinstance(error, UsageError):
+        return message
+    place = ""
+    if frames := traceback.extract_tb(error.__traceback__):
+        path = Path(frames[-1].filename)
+        place = f", {path.parent.name}/{path.name}:{frames[-1].lineno}"
+    return f"{type(error).__name__}: {message}{place}"
 
 
 def quiet_tensorflow() -> None:

@@ -108,7 +108,8 @@ def ending_alone() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         code = cli.report(error)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
         os._exit(code)
 
 

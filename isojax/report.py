@@ -4,6 +4,7 @@ python -m isojax.report --workdir=DIR [DIR ...] [--output=FILE]
 """
 
 from isojax import cli
+from isojax.output import say
 
 _WORKDIR = cli.define_path(
     "workdir",
@@ -24,7 +25,7 @@ def main(more_folders: list[str]) -> None:
 
     folders = [_WORKDIR.value, *map(cli.parse_path, more_folders)]
     path = write_report(folders, _OUTPUT.value)
-    print(f"Written to {path}; open it in a browser")
+    say(f"Written to {path}; open it in a browser")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from isojax import cli
+from isojax.output import say
 from isojax.sweeps.plan import (
     Run,
     check_effects,
@@ -62,7 +63,7 @@ def main() -> None:
     if _TABLES_ONLY.value:
         from isojax.sweeps.run import rewrite_tables
 
-        print(rewrite_tables(directory))
+        say(rewrite_tables(directory))
         return
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     fields = config_flags.get_override_values(flags.FLAGS["config"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isojax.output import quiet_tensorflow, say
+from isojax.output import is_terminal, quiet_tensorflow, say
 
 quiet_tensorflow()  # before the first import of TensorFlow
 
@@ -61,7 +61,7 @@ def fill_cache(
                 return
         remove_images(folder)
         require_writable(folder.parent)
-        if not sys.stderr.isatty():
+        if not is_terminal(sys.stderr):
             tfds.disable_progress_bar()
         prepare(builder, data_dir=data_dir)
         _decode(folder, builder, split, features, resolution=resolution)

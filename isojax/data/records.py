@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from isojax.errors import UsageError
+from isojax.output import is_terminal
 
 _BATCH = 256
 # Records that are damaged, fewer than expected, or missing.
@@ -61,7 +62,7 @@ def decoded_batches(
         unit=" images",
         unit_scale=True,
         dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal(sys.stderr),
     )
     done = 0
     try:

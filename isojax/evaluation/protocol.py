@@ -20,10 +20,10 @@ from isojax.evaluation.fractions import labelled_part
 from isojax.evaluation.frozen import FeatureSets, measure_frozen
 from isojax.evaluation.linear import LinearReadout
 from isojax.evaluation.options import ALL_STEPS, Options, evaluation_data
-from isojax.evaluation.record import save_record
+from isojax.evaluation.record import RECORD_FILE, save_record
 from isojax.evaluation.table import format_table as format_table
 from isojax.files import write_atomically
-from isojax.reporting.accuracy import save_accuracy
+from isojax.output import attempt, say
 from isojax.training import random_encoder
 from isojax.training.encoder import (
     Encoder,
@@ -92,7 +92,7 @@ def evaluate_run(
     try:
         return _write(Path(workdir), found, options)
     except OSError as error:
-        print(format_table(found.result))  # hours of work may be in it
+        say(format_table(found.result))  # hours of work may be in it
         raise UsageError(
             f"--workdir={workdir} cannot be written ({error.strerror}), so that the "
             "result was not kept whole; make room, or copy the run elsewhere"
@@ -101,22 +101,34 @@ def evaluate_run(
 
 def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]:
     """Writes what was found, and returns it with what the file held before."""
-    if found.readout is not None and not options.data:
-        save_record(
-            workdir,
-            found.dataset,
-            found.sets.features,
-            found.sets.test_features,
-            found.readout,
-        )
     path = workdir / result_file(options)
     result = merge_results(_previous(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
+    if found.readout is not None and not options.data:
+        attempt(
+            lambda: save_record(
+                workdir,
+                found.dataset,
+                found.sets.features,
+                found.sets.test_features,
+                found.readout,
+            ),
+            failure=f"{RECORD_FILE} was not written; the report lacks neighbours and "
+            "confusions of this evaluation",
+        )
     if "curve" in result and options.steps is not None:
-        folder = workdir / "figures"
-        folder.mkdir(exist_ok=True)
-        save_accuracy(folder / ACCURACY_FIGURE, result)
+        attempt(
+            lambda: _draw_curve(workdir / "figures", result),
+            failure=f"figures/{ACCURACY_FIGURE} was not drawn",
+        )
     return result
+
+
+def _draw_curve(figures: Path, result: dict[str, Any]) -> None:
+    from isojax.reporting.accuracy import save_accuracy  # with Matplotlib
+
+    figures.mkdir(exist_ok=True)
+    save_accuracy(figures / ACCURACY_FIGURE, result)
 
 
 def result_file(options: Options) -> str:

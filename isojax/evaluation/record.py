@@ -38,6 +38,8 @@ def save_record(
       test_features: of the test images, shape (m, features).
       readout: the linear classifier of these features.
     """
+    path = Path(workdir) / RECORD_FILE
+    path.unlink(missing_ok=True)  # of another evaluation, should this one fail
     test, train = dataset.evaluation, dataset.train
     embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)
     shown = _choose_shown(readout.predictions != test.labels)
@@ -56,7 +58,7 @@ def save_record(
         neighbour_labels=train.labels[neighbours],
         neighbour_images=train.images[neighbours],
     )
-    write_atomically(Path(workdir) / RECORD_FILE, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def _choose_shown(is_wrong: np.ndarray) -> np.ndarray:

@@ -11,18 +11,21 @@ from matplotlib.ticker import MaxNLocator
 
 from isojax.reporting.colours import BLUE, GREEN, ORANGE
 from isojax.reporting.history import History
+from isojax.reporting.pictures import as_shown
 from isojax.reporting.spectrum import floored
 
 _DPI = 120
 
 
 def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> None:
-    """A grid of images, each above its views; the arrays beside it, for the report.
+    """Draws a grid of images, each above its views, and saves both for the report.
 
     Args:
-      path: of the picture; the arrays go to the same name with the suffix .npz.
-      images: originals, uint8, shape (n, h, w, c).
-      views: of some steps, first and second in turn, in [0, 1], each (n, h, w, c).
+      path: the picture; the arrays go to the same name with the suffix .npz.
+      images: originals, uint8, shape (n, h, w, c); the mean of two or of more than
+        three channels is drawn.
+      views: views in some steps, first and second in turn, in [0, 1], each
+        (n, h, w, c).
     """
     rows = {"image": images / 255.0}
     for number, view in enumerate(views):
@@ -31,7 +34,8 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
     axes = figure.subplots(len(rows), len(images), squeeze=False)
     for row, (name, row_images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(row, row_images, strict=True):
-            axis.imshow(np.clip(image, 0, 1).squeeze(), cmap="gray", vmin=0, vmax=1)
+            pixels = np.clip(as_shown(image), 0, 1)
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle("What the network is asked to see as the same", fontsize=10)

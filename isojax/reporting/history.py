@@ -9,7 +9,7 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE, write_atomically
-from isojax.output import say
+from isojax.output import attempt
 
 FILES = ("metrics.jsonl", "spectrum.npz")
 
@@ -111,7 +111,7 @@ class History:
     ) -> None:
         """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`.
 
-        Where the disk is full this is told in a line, and the next epoch writes both.
+        If they cannot be written, it logs one line, and the next epoch writes both.
 
         Args:
           row: metrics by name.
@@ -123,11 +123,12 @@ class History:
         if not self._writes:
             return
         self.tracked.append(self._follow(eigenvalues, eigenvectors))
-        try:
-            self._write(row)
-        except OSError as error:
+        if not attempt(
+            lambda: self._write(row),
+            failure="the metrics of this epoch were not saved; the next epoch writes "
+            "them again",
+        ):
             self._metrics_whole = False
-            say(f"The metrics could not be saved ({error.strerror}).")
 
     def _follow(
         self, eigenvalues: np.ndarray, eigenvectors: np.ndarray | None

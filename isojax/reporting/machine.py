@@ -16,7 +16,11 @@ from isojax.reporting.gathering import MACHINE_FILE
 def save_machine(workdir: Path) -> None:
     """Writes the devices and versions of this process to the run's folder.
 
-    If the file cannot be written, prints a line and returns.
+    Args:
+      workdir: the run's folder.
+
+    Raises:
+      OSError: if the file cannot be written.
     """
     machine = {
         "backend": jax.default_backend(),
@@ -27,11 +31,8 @@ def save_machine(workdir: Path) -> None:
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
-    try:
-        content = json.dumps(machine, indent=2) + "\n"
-        write_atomically(workdir / MACHINE_FILE, content.encode())
-    except OSError as error:
-        print(f"{MACHINE_FILE} could not be saved ({error.strerror}).", flush=True)
+    content = json.dumps(machine, indent=2) + "\n"
+    write_atomically(workdir / MACHINE_FILE, content.encode())
 
 
 def cpu_cores() -> int:

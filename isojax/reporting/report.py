@@ -1,7 +1,6 @@
 """Writes the report of a run, or the comparison of several, as one HTML page."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import isojax
-from isojax.config_file import read_complete_fields
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.reporting.comparison import comparison_page
@@ -43,42 +41,15 @@ def write_report(
         name, fields, default = "comparison.html", comparison_page(runs), Path()
     path = Path(output) if output else default / REPORT_FILE
     try:
-        write_atomically(path, _render(name, fields).encode())
+        page = _render(name, fields)
+        # A folder's name may hold bytes that are not UTF-8.
+        write_atomically(path, page.encode(errors="replace"))
     except OSError as error:
         raise UsageError(
             f"the report cannot be written to {path} ({error.strerror}); name another "
             "file with --output"
         ) from error
     return path
-
-
-def tell_report(workdir: str | os.PathLike) -> None:
-    """Writes the report of a run and prints where it is, as a command's last act.
-
-    What the command has done stands, so that a report that cannot be written is told
-    and is no error.
-    """
-    try:
-        print(f"The report is in {write_report([workdir])}; open it in a browser.")
-    except UsageError as error:
-        print(f"No report is written: {error}.")
-
-
-def next_commands(workdir: str | os.PathLike) -> str:
-    """What to try after a run's evaluation, as lines to print."""
-    config = read_complete_fields(workdir)
-    this = shlex.quote(f"--workdir={workdir}")
-    if config["data"]["name"] != "digits":  # another run would take hours
-        return f"Next: python -m isojax.export {this} --format=torchvision"
-    name = "isoloss" if config["preset"].startswith("byol") else "byol"
-    folder = str(Path(workdir).parent / name)
-    other = shlex.quote(f"--workdir={folder}")
-    return (
-        "Next, another method beside it:\n"
-        f"  python train.py --config=configs/digits.py:{name} {other}\n"
-        f"  python eval_linear.py {other}\n"
-        f"  python -m isojax.report {this} {shlex.quote(folder)}"
-    )
 
 
 def _render(name: str, fields: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -10,6 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from isojax.errors import UsageError
+from isojax.output import attempt, describe_error
 from isojax.reporting.options import LoggingOptions
 from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.reporting.weights_and_biases import WandbWriter
@@ -34,17 +36,21 @@ class Writer(Protocol):
 
 
 class Writers:
-    """Several writers, of which none can end a run.
+    """Several writers, none of which can end a run.
 
-    One that fails says so in a line and gets nothing more. `metrics.jsonl` has
-    everything in any case.
+    One that fails logs one line and receives nothing more. `metrics.jsonl` has all
+    metrics in any case.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], Writer]]):
-        """Makes the writers, by their names."""
+        """Opens the writers.
+
+        Args:
+          makers: a function that opens each writer, by the writer's name.
+        """
         self._writers: list[Writer] = []
         for name, make in makers.items():
-            self._guard(name, lambda make=make: self._writers.append(make()))
+            _attempt(name, lambda make=make: self._writers.append(make()))
 
     def __enter__(self) -> Self:
         """The writers, to be closed at the end."""
@@ -57,7 +63,12 @@ class Writers:
         trace: TracebackType | None,
     ) -> None:
         """Closes them."""
-        self._each(lambda writer: writer.close(failed=error is not None))
+        for writer in self._writers:
+            attempt(
+                lambda writer=writer: writer.close(failed=error is not None),
+                failure=f"{writer.name} was not closed and may lack the last metrics, "
+                "which metrics.jsonl has",
+            )
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
         """Writes metrics of consecutive steps.
@@ -89,43 +100,49 @@ class Writers:
 
     def _each(self, action: Callable[[Writer], None]) -> None:
         for writer in tuple(self._writers):
-            if not self._guard(writer.name, lambda writer=writer: action(writer)):
+            if not _attempt(writer.name, lambda writer=writer: action(writer)):
                 self._writers.remove(writer)
                 with suppress(Exception):
                     writer.close(failed=True)
 
-    def _guard(self, name: str, action: Callable[[], None]) -> bool:
-        """Whether `action` did not fail."""
-        try:
-            action()
-        # Whatever a writer meets, a disk or a network, training goes on.
-        except Exception as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            print(
-                f"Warning: {name} failed ({lines[0]}) and gets no more metrics of this "
-                "run; metrics.jsonl has them.",
-                flush=True,
-            )
-            return False
-        return True
+
+def _attempt(name: str, action: Callable[[], object]) -> bool:
+    return attempt(
+        action,
+        failure=f"{name} receives no more metrics of this run; metrics.jsonl has them",
+    )
 
 
 def check_packages(options: LoggingOptions) -> None:
-    """Refuses options that want a package which is not installed.
+    """Refuses options that require a package which cannot be imported.
+
+    Args:
+      options: the section `logging` of the config.
 
     Raises:
-      UsageError: naming the package and how it is installed.
+      UsageError: naming the package, why it cannot be imported, and the command that
+        installs it.
     """
-    if options.wandb != "off" and not _has("wandb"):
-        raise UsageError(
-            f"config.logging.wandb={options.wandb} needs the package wandb: pip install"
-            " isojax[wandb], or pip install wandb"
+    required = {
+        "wandb": options.wandb != "off",
+        "tensorboard": options.tensorboard == "on",
+    }
+    for field, package in {"wandb": "wandb", "tensorboard": "tensorboardX"}.items():
+        if not required[field]:
+            continue
+        needs = (
+            f"config.logging.{field}={getattr(options, field)} needs the package "
+            f"{package}: pip install isojax[{field}], or pip install {package}"
         )
-    if options.tensorboard == "on" and not _has("tensorboardX"):
-        raise UsageError(
-            "config.logging.tensorboard=on needs the package tensorboardX: pip install "
-            "isojax[tensorboard], or pip install tensorboardX"
-        )
+        if not _is_installed(package):
+            raise UsageError(needs)
+        try:
+            import_module(package)
+        # Packages of incompatible versions raise anything here.
+        except Exception as error:
+            raise UsageError(
+                f"{needs}. Importing it fails: {describe_error(error)}"
+            ) from error
 
 
 def open_writers(
@@ -147,7 +164,7 @@ def open_writers(
       The writers, a context.
     """
     makers: dict[str, Callable[[], Writer]] = {}
-    if options.tensorboard != "off" and _has("tensorboardX"):
+    if options.tensorboard != "off" and _is_installed("tensorboardX"):
         makers["TensorBoard"] = lambda: TensorBoardWriter(
             workdir, steps_done=steps_done
         )
@@ -158,10 +175,7 @@ def open_writers(
     return Writers(makers)
 
 
-def _has(package: str) -> bool:
-    try:
-        module = import_module(package)
-    except ImportError:
-        return False
-    # A folder of this name where the run is started imports too, without a file.
-    return getattr(module, "__file__", None) is not None
+def _is_installed(package: str) -> bool:
+    spec = find_spec(package)
+    # A folder of this name in the current directory has a spec too, without a file.
+    return spec is not None and spec.origin is not None

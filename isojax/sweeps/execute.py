@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
+from isojax.output import say
 from isojax.sweeps.folder import (
     COLLAPSED,
     CRASHED,
@@ -59,10 +60,9 @@ def execute(
     """
     waiting = [run for run in configs if not _is_over(read_row(directory, run), retry)]
     runs = list(configs)
-    print(
+    say(
         f"{len(runs)} runs, {len(runs) - len(waiting)} of them done. Everything goes "
-        f"to {directory}.",
-        flush=True,
+        f"to {directory}."
     )
     for position, run in enumerate(waiting):
         if signals.came:
@@ -93,7 +93,7 @@ def execute(
             record = read_record(directory, run)
             write_record(directory, run, record | {"crashed": words})
             row = read_row(directory, run)
-        print(f"  {_describe(row, directory, run)}", flush=True)
+        say(f"  {_describe(row, directory, run)}")
         after_each()
     return True
 

@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+
+from isojax.output import is_terminal, say
 
 _MINUTES_UP_TO = 90  # beyond that hours
 
@@ -55,20 +58,20 @@ class StatusLine:
 
     def __init__(self):
         """Shows nothing yet."""
-        self._is_terminal = sys.stdout.isatty()
+        self._is_terminal = is_terminal(sys.stdout)
         self._shown = ""
 
     def show(self, text: str) -> None:
         """Shows a text in place of the one before."""
         if self._is_terminal and text != self._shown:
-            print(f"\r{text.ljust(len(self._shown))}", end="", flush=True)
+            say(f"\r{text.ljust(len(self._shown))}", write=partial(print, end=""))
             self._shown = text
         elif not self._shown:
-            print(text, flush=True)
+            say(text)
             self._shown = text
 
     def end(self) -> None:
         """Leaves the line as it stands."""
         if self._is_terminal and self._shown:
-            print(flush=True)
+            say("")
         self._shown = ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
+from isojax.output import attempt, say
 from isojax.sweeps.execute import execute
 from isojax.sweeps.folder import CRASHED, read_row, runs_in
 from isojax.sweeps.plan import Plan, Run
@@ -55,7 +56,7 @@ def run_sweep(
         directory.mkdir(parents=True, exist_ok=True)
         with run_lock(directory), Signals() as signals:
             for preset, twin in plan.twins.items():
-                print(f"{preset} has the settings of {twin} and is not run beside it.")
+                say(f"{preset} has the settings of {twin} and is not run beside it.")
             remember_planned(directory, plan.configs)
             is_complete = execute(
                 directory,
@@ -63,14 +64,17 @@ def run_sweep(
                 command,
                 retry=retry,
                 signals=signals,
-                after_each=lambda: write_tables(directory),
+                after_each=lambda: attempt(
+                    lambda: write_tables(directory),
+                    failure="the tables were not written; the sweep continues",
+                ),
             )
             table = write_tables(directory)
     except OSError as error:
         raise cannot_be_written(directory, error) from error
-    print(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
+    say(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
     if not is_complete:
-        print(f"The sweep is stopped. To go on: {again}", flush=True)
+        say(f"The sweep is stopped. To go on: {again}")
         return 128 + signals.came[0] if signals.came else _STOPPED_EXIT_CODE
     statuses = {read_row(directory, run).status for run in plan.configs}
     return int(CRASHED in statuses)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
-from isojax.output import say
+from isojax.output import attempt, is_terminal, say
 from isojax.reporting import (
     History,
     Writers,
@@ -204,7 +204,7 @@ class _Run:
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
-            disable=not (sys.stderr.isatty() and parallel.is_first_process()),
+            disable=not (is_terminal(sys.stderr) and parallel.is_first_process()),
         )
         epochs = -(-self.last_step // self.steps_per_epoch)
         with bar:
@@ -231,18 +231,17 @@ class _Run:
 
     def draw_figures(self) -> None:
         """Draws the figures of the epochs so far."""
-        if not (parallel.is_first_process() and self.history.rows):
-            return
-        from isojax.reporting.figures import save_figures
+        if parallel.is_first_process() and self.history.rows:
+            attempt(self._save_figures, failure="the figures were not drawn")
 
-        figures = self.workdir / "figures"
-        try:
-            figures.mkdir(exist_ok=True)
-            save_figures(
-                figures, self.history, evaluation_name=self.dataset.evaluation_name
-            )
-        except OSError as error:
-            _say(f"The figures could not be drawn ({error.strerror}).")
+    def _save_figures(self) -> None:
+        from isojax.reporting.figures import save_figures  # with Matplotlib
+
+        save_figures(
+            self.workdir / "figures",
+            self.history,
+            evaluation_name=self.dataset.evaluation_name,
+        )
 
     def _agreed_steps(self) -> list[int]:
         """The steps of the checkpoints, which all processes must see."""
@@ -305,15 +304,20 @@ class _Run:
         return not shall_stop or self.steps_done == self.last_step
 
     def _record_start(self) -> None:
-        """Writes what a look at a run's first minute needs."""
-        if parallel.is_first_process():
-            save_machine(self.workdir)
-            try:
-                draw_views(
-                    self.workdir / "figures", self.dataset.pretrain.images, self.config
-                )
-            except OSError as error:
-                _say(f"The views could not be drawn ({error.strerror}).")
+        """Writes the machine's description and the picture of the views."""
+        if not parallel.is_first_process():
+            return
+        images = self.dataset.pretrain.images
+        attempt(
+            lambda: save_machine(self.workdir),
+            failure="machine.json was not written",
+            write=tqdm.write,
+        )
+        attempt(
+            lambda: draw_views(self.workdir / "figures", images, self.config),
+            failure="figures/views.png was not drawn",
+            write=tqdm.write,
+        )
 
     def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
         """Waits for a step; whether all processes stop after those dispatched."""

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from isojax.errors import UsageError
-from isojax.reporting.report import next_commands, tell_report, write_report
+from isojax.reporting import report
+from isojax.reporting.closing import (
+    announce_next_commands,
+    announce_report,
+    next_commands,
+)
+from isojax.reporting.report import write_report
 from tests.reporting.folders import add_evaluation, add_views, make_run
 
 SECTIONS = {
@@ -184,8 +191,26 @@ def test_a_folder_without_results_is_told(tmp_path, capsys):
         write_report([tmp_path])
     with pytest.raises(UsageError, match="has no finished epoch yet"):
         write_report([make_run(tmp_path / "young", epochs=0)])
-    tell_report(tmp_path)
-    assert capsys.readouterr().out.startswith("No report is written: there is no run")
+    announce_report(tmp_path)
+    line = "Warning: no report was written (there is no run"
+    assert capsys.readouterr().out.startswith(line)
+
+
+def test_a_report_that_cannot_be_made_ends_no_command(whole, capsys, monkeypatch):
+    monkeypatch.setattr(report, "run_page", lambda run: 1 / 0)
+    announce_report(whole)
+    (whole / "config.json").write_text('{"data": 1}')
+    announce_next_commands(whole)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "no report was written (ZeroDivisionError: division by zero" in lines[0]
+    assert "the next commands are not known (" in lines[1]
+    assert "cannot be read" in lines[1]
+
+
+def test_a_folder_s_name_may_be_no_text(tmp_path):
+    folder = make_run(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert "caf?" in Path(write_report([folder])).read_text()
 
 
 def test_the_next_command_brings_another_method(tmp_path):

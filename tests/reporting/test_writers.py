@@ -66,10 +66,12 @@ def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, m
     with Writers({"bad": lambda: bad, "good": lambda: good}) as writers:
         drive(writers, tmp_path)
     assert len(good.calls) == 6
-    # Nothing came after, but the attempt to close it.
-    assert [call[0] for call in bad.calls[-2:]] == [method, "close"]
-    output = capsys.readouterr().out
-    assert output.count("Warning: bad failed ([Errno 28] No space left") == 1
+    calls = [call[0] for call in bad.calls]
+    # Nothing follows, except that it is closed.
+    assert calls[calls.index(method) :] == [*dict.fromkeys([method, "close"])]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Warning: bad ")
+    assert "(OSError: [Errno 28] No space left on device, reporting/test_wr" in line
 
 
 def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
@@ -80,7 +82,9 @@ def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
     with Writers({"bad": fail, "good": lambda: good}) as writers:
         drive(writers, tmp_path)
     assert len(good.calls) == 6
-    assert "Warning: bad failed (no) and gets no" in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "Warning: bad receives no more metrics" in line
+    assert "(RuntimeError: no, reporting/test_writers.py:" in line
 
 
 def test_a_run_that_fails_is_closed_as_failed():
@@ -109,7 +113,7 @@ def test_a_full_disk_stops_tensorboard_not_the_run(
             writers.write_steps(step, {"step/loss": np.zeros(50)})
     assert files[0].closed
     output = capsys.readouterr().out
-    assert output.count("Warning: TensorBoard failed") == 1
+    assert output.count("Warning: TensorBoard receives no more metrics") == 1
     assert "No space left on device" in output
 
 
@@ -149,6 +153,28 @@ def test_a_folder_named_wandb_is_not_the_package(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="needs the package wandb"):
         check_packages(LoggingOptions(wandb="online"))
     sys.modules.pop("wandb", None)
+
+
+@pytest.fixture
+def broken_wandb(tmp_path, monkeypatch):
+    """An installed wandb that raises what incompatible versions do."""
+    (tmp_path / "wandb.py").write_text("raise TypeError('Descriptors cannot be made')")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_package_that_cannot_be_imported_is_refused_with_the_reason(broken_wandb):
+    with pytest.raises(UsageError, match="needs the package wandb: .*TypeError: Descr"):
+        check_packages(LoggingOptions(wandb="offline"))
+
+
+def test_a_broken_tensorboardx_ends_no_run(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboardX")
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto", None)
+    with open_writers(tmp_path, {}, LoggingOptions(), steps_done=0) as writers:
+        writers.write_epoch({"step": 1}, EIGENVALUES)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "TensorBoard receives no more metrics" in line and "ModuleNotFou" in line
 
 
 def test_a_config_from_before_the_section_has_the_defaults():

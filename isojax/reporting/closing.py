@@ -1,0 +1,62 @@
+"""The last lines that a command prints: where its report is, and what to run next."""
+
+import os
+import shlex
+from pathlib import Path
+
+from isojax.config_file import read_complete_fields
+from isojax.output import attempt, say
+
+
+def announce_report(workdir: str | os.PathLike) -> None:
+    """Writes the report of a run and prints its path.
+
+    The work of the command is done by then, so that a report that cannot be written is
+    logged in one line.
+
+    Args:
+      workdir: the run's folder.
+    """
+
+    def write() -> None:
+        from isojax.reporting.report import write_report  # with Matplotlib
+
+        say(f"The report is in {write_report([workdir])}; open it in a browser.")
+
+    attempt(write, failure="no report was written")
+
+
+def announce_next_commands(workdir: str | os.PathLike) -> None:
+    """Prints commands to try after the evaluation of a run.
+
+    Args:
+      workdir: the run's folder.
+    """
+    attempt(
+        lambda: say(next_commands(workdir)),
+        failure="the next commands are not known",
+    )
+
+
+def next_commands(workdir: str | os.PathLike) -> str:
+    """Commands to try after the evaluation of a run, as lines to print.
+
+    Args:
+      workdir: the run's folder.
+
+    Raises:
+      UsageError: if the folder holds no run.
+    """
+    config = read_complete_fields(workdir)
+    this = shlex.quote(f"--workdir={workdir}")
+    if config["data"]["name"] != "digits":  # another run would take hours
+        return f"Next: python -m isojax.export {this} --format=torchvision"
+    name = "isoloss" if config["preset"].startswith("byol") else "byol"
+    folder = str(Path(workdir).parent / name)
+    other = shlex.quote(f"--workdir={folder}")
+    return (
+        "Next, another method beside it:\n"
+        f"  python train.py --config=configs/digits.py:{name} {other}\n"
+        f"  python eval_linear.py {other}\n"
+        f"  python -m isojax.report {this} {shlex.quote(folder)}"
+    )
