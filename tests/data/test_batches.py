@@ -35,6 +35,13 @@ def test_an_epoch_visits_each_image_at_most_once_and_drops_the_partial_batch():
     assert len(set(indices)) == 9
 
 
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (0, 3), (2**40, 1)])
+def test_batches_follow_the_order_of_their_seed_and_epoch(seed, epoch):
+    batches = training_batches(SPLIT, batch_size=3, seed=seed, epoch=epoch)
+    indices = np.concatenate([batch["indices"] for batch in batches])
+    np.testing.assert_array_equal(indices, epoch_order(seed, epoch, 10)[:9])
+
+
 def test_images_labels_and_indices_belong_together():
     for batch in batches():
         np.testing.assert_array_equal(batch["images"][:, 0], batch["indices"])

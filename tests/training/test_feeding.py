@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from isojax import parallel
-from isojax.data import Split
+from isojax.data import Split, training_batches
 from isojax.errors import UsageError
 from isojax.training import feeding
 from isojax.training.feeding import Feed, with_resident_images
 
 SPLIT = Split(
     np.arange(22 * 12, dtype=np.uint8).reshape(22, 2, 2, 3),
-    np.arange(22, dtype=np.int32),
+    np.arange(22, dtype=np.int32)[::-1].copy(),
 )
 
 
@@ -46,6 +46,30 @@ def test_both_ways_give_the_same_batches():
         indices = from_host["indices"]
         np.testing.assert_array_equal(from_host["images"], SPLIT.images[indices])
         np.testing.assert_array_equal(from_host["labels"], SPLIT.labels[indices])
+
+
+@pytest.mark.parametrize("place", ["host", "device"])
+@pytest.mark.parametrize("part", [(0, 2), (1, 2)])
+def test_batches_are_those_of_seed_epoch_and_process(place, part, monkeypatch):
+    fed = feed(place)
+    monkeypatch.setattr(parallel, "process_part", lambda: part)
+    expected = training_batches(SPLIT, batch_size=8, seed=3, epoch=2, part=part)
+    for batch, other in zip(fed.epoch(2), expected, strict=True):
+        indices = np.ravel(batch["indices"])  # one row a device
+        np.testing.assert_array_equal(indices, other["indices"])
+
+
+def test_two_batches_are_sent_ahead(monkeypatch):
+    fed, sent, split_batch = feed("host"), [], parallel.split_batch
+
+    def count(batch):
+        sent.append(batch)
+        return split_batch(batch)
+
+    fed._batch_size = 4  # five batches
+    monkeypatch.setattr(parallel, "split_batch", count)
+    counts = [len(sent) for _ in fed.epoch(0)]
+    assert counts == [3, 4, 5, 5, 5]
 
 
 def test_resident_images_are_not_sent_again():

@@ -4,12 +4,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from isojax import parallel
 from isojax.errors import UsageError
 from isojax.training.health import (
     QUANTITIES,
     check_finite,
     first_not_finite,
 )
+
+
+def test_quantities_are_in_the_order_in_which_a_step_computes_them():
+    """What diverges carries over to all that is computed from it."""
+    order = ("projections", "correlation", "predictions", "loss", "gradients")
+    values = dict.fromkeys(order, jnp.float32(1))
+    for number, name in reversed([*enumerate(order, start=1)]):
+        values[name] = jnp.float32(np.nan)
+        assert first_not_finite(values) == number
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -45,3 +55,26 @@ def test_the_step_is_reported_and_written(last_checkpoint, message, tmp_path):
         "nan",
         "inf",
     )
+
+
+@pytest.mark.parametrize("number", range(1, len(QUANTITIES) + 1))
+def test_each_quantity_ends_the_run_by_its_name(number, tmp_path):
+    first = QUANTITIES[number - 1]
+    with pytest.raises(UsageError, match=f"step 5: the {first} "):
+        check_finite(
+            {"not_finite": number}, step=5, workdir=tmp_path, last_checkpoint=None
+        )
+
+
+def test_only_the_first_process_writes_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "is_first_process", lambda: False)
+    with pytest.raises(UsageError):
+        check_finite({"not_finite": 1}, step=5, workdir=tmp_path, last_checkpoint=3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_message(tmp_path):
+    with pytest.raises(UsageError, match="step 5: the projections "):
+        check_finite(
+            {"not_finite": 1}, step=5, workdir=tmp_path / "gone", last_checkpoint=3
+        )

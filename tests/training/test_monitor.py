@@ -6,6 +6,7 @@ from isojax import parallel, spectral
 from isojax.predictor import direct_predictor
 from isojax.training import monitor
 from isojax.training.monitor import alignment_metrics, effective_rank_on_host
+from isojax.training.probe import probe_logits
 
 
 def representations(n, dim, decay):
@@ -51,6 +52,43 @@ def test_only_the_first_process_computes_the_rank(tiny_run, monkeypatch, is_firs
     row = monitor.make_evaluation(run.network, run.config)(run.state, split)
     assert row["eval/online_accuracy"] == 1
     assert ("eval/effective_rank" in row) == is_first
+
+
+def test_an_epoch_is_evaluated_on_normalised_images_with_running_statistics(tiny_run):
+    run = tiny_run()
+    run.config.data.update(mean=(0.3,), std=(0.7,))
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (257, 8, 8, 1), dtype=np.uint8)  # two batches
+    keys = iter(jax.random.split(jax.random.key(0), 99))
+    stats = jax.tree.map(
+        lambda x: 0.5 + jax.random.uniform(next(keys), x.shape), run.state.batch_stats
+    )
+    weights = jax.random.normal(next(keys), run.state.probe.weights.shape)
+    state = run.state.replace(
+        batch_stats=stats, probe=run.state.probe.replace(weights=weights)
+    )
+    inputs = (images / np.float32(255) - 0.3) / 0.7
+    variables = {"params": state.params, "batch_stats": stats}
+    representation, _ = run.network.apply(variables, inputs, train=False)
+    labels = np.asarray(probe_logits(weights, representation).argmax(axis=-1))
+    labels = np.where(np.arange(257) < 40, (labels + 1) % 3, labels)
+    split = monitor.Split(images, labels)
+    row = monitor.make_evaluation(run.network, run.config)(state, split)
+    assert row["eval/online_accuracy"] == pytest.approx(217 / 257)
+    rank = float(spectral.effective_rank(representation))
+    assert row["eval/effective_rank"] == pytest.approx(rank, rel=1e-4)
+
+
+def test_metrics_of_a_spectrum():
+    assert monitor.spectrum_metrics(np.array([0.0, 1.0, 2.0, 5.0])) == pytest.approx(
+        {
+            "train/participation_ratio": 64 / 30,
+            "train/eigenvalue_min": 0.0,
+            "train/eigenvalue_max": 5.0,
+            "train/eigenvalue_mean": 2.0,
+            "train/eigenvalue_std": np.sqrt(14 / 4),
+        }
+    )
 
 
 def test_a_linear_layer_that_is_the_closed_form_predictor_is_aligned(x64):
