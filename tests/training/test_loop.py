@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from configs import digits
 from isojax import parallel
-from isojax.data import Split, load_dataset
+from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import Options, evaluate_run, protocol
 from isojax.reporting.tensorboard import TensorBoardWriter
@@ -23,6 +23,7 @@ from isojax.training import (
     pretrain,
     random_encoder,
 )
+from isojax.training.workdir import load_config, save_config
 from tests.reporting.events import read_curves
 
 EPOCHS = 3
@@ -94,6 +95,30 @@ def test_a_run_leaves_what_it_promises(finished):
     }
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
     assert json.loads((finished / "machine.json").read_text())["backend"] == "cpu"
+
+
+def test_a_computed_normalisation_is_recorded_and_used(small_data, tmp_path, capsys):
+    config = small_config()
+    config.steps, config.data.mean, config.data.std = 1, None, None
+    workdir = pretrain(config, tmp_path / "run")
+    mean, std = channel_statistics(small_data.pretrain.images)
+    assert f"by mean {mean} and standard deviation {std}" in capsys.readouterr().out
+    recorded = load_config(workdir).data
+    assert (tuple(recorded.mean), tuple(recorded.std)) == (mean, std)
+    assert config.data.mean is None
+    pretrain(config, workdir)
+    assert "is finished" in capsys.readouterr().out
+
+    apply, variables = load_encoder(workdir)
+    images = small_data.evaluation.images[:4]
+    other = ConfigDict(load_config(workdir).to_dict())
+    other.data.mean, other.data.std = [0.0], [1.0]
+    save_config(workdir, other)
+    same_apply, _ = load_encoder(workdir)
+    normalized = (images / np.float32(255) - mean[0]) / np.float32(std[0])
+    np.testing.assert_allclose(
+        apply(variables, images), same_apply(variables, normalized), atol=1e-5
+    )
 
 
 def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch):
