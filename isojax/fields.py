@@ -40,8 +40,11 @@ class Effect(NamedTuple):
 
 
 def _any_view(config: ConfigDict, name: str) -> bool:
-    """Whether a probability is above 0 in one of the two views."""
-    first = config.augment[name]
+    """Whether a probability is above 0 in one of the two views.
+
+    A config that lacks the field is refused later, with its own reason.
+    """
+    first = config.augment.get(name, 1.0)
     return max(first, config.augment_view2.get(name, first)) > 0
 
 

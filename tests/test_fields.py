@@ -62,6 +62,13 @@ def test_the_drawing_views_have_their_brightness_without_a_probability():
     assert why_without_effect(digits.get_config(), "augment.brightness") is None
 
 
+def test_views_that_lack_fields_are_left_to_their_own_check():
+    config = config_with(digits.get_config(), augment__kind="simclr")
+    for name in EFFECTS:
+        if name.startswith("augment.") and name in field_values(config):
+            assert why_without_effect(config, name) is None
+
+
 def test_the_second_view_counts():
     config = NO_JITTER.copy_and_resolve_references().unlock()
     config.augment_view2.jitter_probability = 0.5
