@@ -57,7 +57,17 @@ def main() -> None:
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.protocol import format_table, result_file
+    from isojax.progress import Progress
     from isojax.reporting.closing import announce_next_commands, announce_report
+
+    task, tasks = parallel.launcher_task()
+    if task > 0:
+        return
+    if tasks > 1:
+        say(
+            f"Evaluation runs in one process: the first of {tasks} tasks evaluates, "
+            "the others exit."
+        )
 
     choose_kernels()
     parallel.check_platform()
@@ -69,12 +79,17 @@ def main() -> None:
         given.parse_steps(_STEPS.value),
         given.check_data_fields(overrides),
     )
-    result = evaluate_run(_WORKDIR.value, data_dir=_DATA_DIR.value, options=options)
+    result = evaluate_run(
+        _WORKDIR.value,
+        data_dir=_DATA_DIR.value,
+        options=options,
+        progress=Progress(shown=True),
+    )
     attempt(
         lambda: say(format_table(result, per_class=_PER_CLASS.value)),
         failure="the table was not printed",
     )
-    say(f"Written to {_WORKDIR.value}/{result_file(options)}")
+    say(f"Written to {_WORKDIR.value}/{result_file(result.get('data', {}))}")
     announce_report(_WORKDIR.value)
     announce_next_commands(_WORKDIR.value)
 

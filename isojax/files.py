@@ -1,10 +1,13 @@
 """Files that are whole or not there."""
 
+import contextlib
+import fcntl
 import os
 import tempfile
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 # What numpy.load raises where an archive is damaged.
@@ -34,3 +37,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         except OSError:
             passing.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Holds a lock file for a moment's work, and waits for it where it is taken.
+
+    Where the file system does not support locking, nothing is locked.
+
+    Args:
+      path: of the lock file, created where missing.
+
+    Raises:
+      OSError: if the file cannot be created.
+    """
+    with open(path, "a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

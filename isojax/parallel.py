@@ -22,6 +22,7 @@ AUTO = "auto"
 _CONNECT_SECONDS = 60
 # Variables that hold the number of processes where a launcher started several.
 _CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+_CLUSTER_RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
@@ -111,6 +112,15 @@ def ending_alone() -> Iterator[None]:
         if sys.stdout is not None:  # closed by the shell
             sys.stdout.flush()
         os._exit(code)
+
+
+def launcher_task() -> tuple[int, int]:
+    """Number of this process and of all that Slurm or Open MPI started with it."""
+    for size, rank in zip(_CLUSTER_SIZES, _CLUSTER_RANKS, strict=True):
+        tasks = int(os.environ.get(size, "1"))
+        if tasks > 1:
+            return int(os.environ.get(rank, "0")), tasks
+    return 0, 1
 
 
 def _in_cluster() -> bool:

@@ -15,6 +15,7 @@ LAYERS = {
     "flag_help": 0,
     "launch": 0,
     "output": 0,
+    "progress": 0,
     "losses": 1,
     "predictor": 1,
     "spectral": 1,

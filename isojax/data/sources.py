@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from isojax.data import cache
 from isojax.data.cache import Images
 from isojax.data.digits import load_digits
+from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
 from isojax.output import say
 
@@ -58,7 +59,8 @@ def load_dataset(
 
     Raises:
       UsageError: if a name or split does not exist or has no labels, the images cannot
-        be had, or holding out leaves a part without any.
+        be had, the splits `train` and `evaluation` overlap, or holding out leaves a
+        part without any.
     """
     train = _read_labelled(data, "train_split", data_dir)
     pretrain = train
@@ -80,6 +82,7 @@ def load_dataset(
     else:
         evaluation_name = data.evaluation_split
         evaluation = _split(_read_labelled(data, "evaluation_split", data_dir))
+        _check_disjoint(training, evaluation, data)
     return Dataset(
         pretraining,
         training,
@@ -88,6 +91,18 @@ def load_dataset(
         num_classes=len(train.label_names),
         label_names=train.label_names,
     )
+
+
+def _check_disjoint(train: Split, evaluation: Split, data: ConfigDict) -> None:
+    if may_share_images(data.train_split, data.evaluation_split) and is_overlapping(
+        train.images, evaluation.images
+    ):
+        raise UsageError(
+            f"config.data.train_split={data.train_split} and "
+            f"config.data.evaluation_split={data.evaluation_split} share images, so "
+            "accuracies would be measured on images that classifiers are trained on; "
+            "choose splits that do not overlap"
+        )
 
 
 def check_validation_fraction(fraction: float) -> None:

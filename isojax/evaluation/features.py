@@ -7,26 +7,36 @@ import numpy as np
 from jax import Array
 
 from isojax.data import full_batches
+from isojax.progress import SILENT, Progress
 
 _BATCH_SIZE = 256
 
 
 def extract_features(
-    apply: Callable[[dict, Array], Array], variables: dict, images: np.ndarray
+    apply: Callable[[dict, Array], Array],
+    variables: dict,
+    images: np.ndarray,
+    *,
+    progress: Progress = SILENT,
 ) -> np.ndarray:
     """Features of every image, in evaluation mode.
 
     Args:
-      apply: from `(variables, images)` to features, as `load_encoder` gives it.
-      variables: of the encoder.
+      apply: maps `(variables, images)` to features, as `load_encoder` returns it.
+      variables: the encoder's parameters and statistics.
       images: shape (n, h, w, c), as `apply` takes them.
+      progress: reports the extraction.
 
     Returns:
       float32 features, shape (n, features).
     """
     compiled = jax.jit(apply)
-    features = [
-        np.asarray(compiled(variables, batch))[:count]
-        for batch, count in full_batches(images, _BATCH_SIZE)
-    ]
-    return np.concatenate(features)
+    shape = jax.eval_shape(apply, variables, images[:1]).shape[1:]
+    features, first = np.empty((len(images), *shape), np.float32), 0
+    with progress.phase("features", total=len(images), unit="images") as advance:
+        for batch, count in full_batches(images, _BATCH_SIZE):
+            found = np.asarray(compiled(variables, batch))[:count]
+            features[first : first + count] = found
+            first += count
+            advance(count)
+    return features

@@ -15,6 +15,7 @@ from isojax.data import Split, hold_out, training_batches
 from isojax.data.augment import random_views
 from isojax.evaluation.features import extract_features
 from isojax.models import Linear
+from isojax.progress import SILENT, Advance, Progress
 from isojax.schedules import warmup_cosine
 
 LEARNING_RATES = (0.003, 0.01, 0.03)
@@ -62,6 +63,7 @@ def finetune(
     *,
     augment: ConfigDict,
     epochs: int = EPOCHS,
+    progress: Progress = SILENT,
 ) -> FineTuned:
     """Trains encoder and a linear head by SGD on labelled images.
 
@@ -78,6 +80,7 @@ def finetune(
       augment: section of that name in the run's config; its crops, flips and other
         geometry are used, its colours are not.
       epochs: of each training.
+      progress: reports the steps of all trainings.
 
     Returns:
       The accuracies.
@@ -87,16 +90,20 @@ def finetune(
     start = _with_head(apply, variables, train.images[:1], classes)
     fitting, held = hold_out(train, _HELD_OUT)
     best, validation_accuracy = LEARNING_RATES[0], None
-    if len(held.labels):
-        accuracies = []
-        for rate in LEARNING_RATES:
-            trained = _train(step, start, fitting, rate, epochs)
-            predictions = _classify(apply, trained, held.images)
-            accuracies.append(float(np.mean(predictions == held.labels)))
-        best = LEARNING_RATES[int(np.argmax(accuracies))]
-        validation_accuracy = max(accuracies)
-    trained = _train(step, start, train, best, epochs)
-    predictions = _classify(apply, trained, test.images)
+    trials = LEARNING_RATES if len(held.labels) else ()
+    total = _length(train, epochs).steps
+    total += sum(_length(fitting, epochs).steps for _ in trials)
+    with progress.phase("fine-tuning", total=total, unit="steps") as advance:
+        if trials:
+            accuracies = []
+            for rate in trials:
+                trained = _train(step, start, fitting, rate, epochs, advance)
+                predictions = _classify(apply, trained, held.images)
+                accuracies.append(float(np.mean(predictions == held.labels)))
+            best = trials[int(np.argmax(accuracies))]
+            validation_accuracy = max(accuracies)
+        trained = _train(step, start, train, best, epochs, advance)
+        predictions = _classify(apply, trained, test.images)
     accuracy = float(np.mean(predictions == test.labels))
     return FineTuned(best, validation_accuracy, accuracy, predictions)
 
@@ -152,15 +159,32 @@ def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
     return step
 
 
-def _train(
-    step: Callable, start: dict[str, Any], split: Split, rate: float, epochs: int
-) -> dict[str, Any]:
-    params, rest = start["params"], {k: v for k, v in start.items() if k != "params"}
-    momentum = _MOMENTUM.init(params)
+class _Length(NamedTuple):
+    """Images of a batch, epochs of a training, and its steps in all."""
+
+    batch_size: int
+    epochs: int
+    steps: int
+
+
+def _length(split: Split, epochs: int) -> _Length:
     size = min(_BATCH_SIZE, len(split.labels))
     steps_per_epoch = len(split.labels) // size
     epochs = max(epochs, math.ceil(_FEWEST_STEPS / steps_per_epoch))
-    total = epochs * steps_per_epoch
+    return _Length(size, epochs, epochs * steps_per_epoch)
+
+
+def _train(
+    step: Callable,
+    start: dict[str, Any],
+    split: Split,
+    rate: float,
+    epochs: int,
+    advance: Advance,
+) -> dict[str, Any]:
+    params, rest = start["params"], {k: v for k, v in start.items() if k != "params"}
+    momentum = _MOMENTUM.init(params)
+    size, epochs, total = _length(split, epochs)
     schedule = warmup_cosine(
         peak=rate, warmup_steps=round(_WARMUP * total), total_steps=total
     )
@@ -177,6 +201,7 @@ def _train(
                 rates[number],
             )
             number += 1
+            advance(1)
     return {**rest, "params": params}
 
 

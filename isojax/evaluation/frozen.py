@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isojax.evaluation.knn import knn_accuracy
+from isojax.evaluation.knn import accuracy_by_votes, nearest_neighbours
 from isojax.evaluation.linear import LinearReadout, fit_linear_readout
+from isojax.progress import SILENT, Progress
 
 NEIGHBOURS = (20, 200)
 
@@ -27,22 +28,29 @@ class FeatureSets(NamedTuple):
 
 
 def measure_frozen(
-    sets: FeatureSets, protocols: Sequence[str]
+    sets: FeatureSets, protocols: Sequence[str], *, progress: Progress = SILENT
 ) -> tuple[dict[str, Any], LinearReadout | None]:
-    """Accuracies of those protocols that need features alone.
+    """Accuracies of the protocols that need features alone.
 
     Args:
-      sets: of one encoder.
-      protocols: "linear" and "knn" are measured, others passed over.
+      sets: features of one encoder.
+      protocols: "linear" and "knn" are measured; others are ignored.
+      progress: reports the fits and the search for neighbours.
 
     Returns:
-      `accuracy` and `knn_accuracy`, each if its protocol is asked for, and the linear
-      readout, if any.
+      `accuracy` and `knn_accuracy` (by number of neighbours), each if its protocol is
+      named, and the linear readout, if any.
     """
     found, readout = {}, None
     if "linear" in protocols:
-        readout = fit_linear_readout(*sets)
+        readout = fit_linear_readout(*sets, progress=progress)
         found["accuracy"] = readout.accuracy
     if "knn" in protocols:
-        found["knn_accuracy"] = {str(k): knn_accuracy(*sets, k=k) for k in NEIGHBOURS}
+        neighbours = nearest_neighbours(
+            sets.features, sets.test_features, k=max(NEIGHBOURS), progress=progress
+        )
+        found["knn_accuracy"] = {
+            str(k): accuracy_by_votes(neighbours, sets.labels, sets.test_labels, k=k)
+            for k in NEIGHBOURS
+        }
     return found, readout

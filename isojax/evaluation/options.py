@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from isojax.data import check_validation_fraction
 from isojax.errors import UsageError
 
@@ -110,16 +108,3 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name.removeprefix("data."): value for name, value in overrides.items()}
     check_validation_fraction(fields.get("validation_fraction", 0.0))
     return fields
-
-
-def evaluation_data(data: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """Section `data` of a run with some fields changed.
-
-    Mean and deviation stay the encoder's, whose weights expect them.
-    """
-    changed = ConfigDict(data.to_dict())
-    if changes:
-        changed.update(changes)
-        # Not read for its own sake, and another set may have no such split.
-        changed.pretrain_split = changed.train_split
-    return changed

@@ -3,27 +3,31 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
-from isojax.data import Dataset, Split, load_dataset
+from isojax.data import Dataset, Split
 from isojax.errors import UsageError
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.finetuning import FineTuned, finetune
 from isojax.evaluation.fractions import labelled_part
 from isojax.evaluation.frozen import FeatureSets, measure_frozen
+from isojax.evaluation.images import load_images
+from isojax.evaluation.knn import TEMPERATURE
 from isojax.evaluation.linear import LinearReadout
-from isojax.evaluation.options import ALL_STEPS, Options, evaluation_data
+from isojax.evaluation.options import ALL_STEPS, Options
 from isojax.evaluation.record import RECORD_FILE, save_record
 from isojax.evaluation.table import format_table as format_table
-from isojax.files import write_atomically
+from isojax.files import hold_lock, write_atomically
 from isojax.output import attempt, say
+from isojax.progress import SILENT, Progress
+from isojax.reporting.accuracies import ENCODERS
 from isojax.training import random_encoder
 from isojax.training.encoder import (
     Encoder,
@@ -35,7 +39,7 @@ from isojax.training.probe import probe_logits
 from isojax.training.workdir import load_config
 
 RESULT_FILE = "linear_eval.json"
-ACCURACY_FIGURE = "accuracy.png"
+_LOCK_FILE = ".evaluation.lock"
 _CHOSEN_ON = "a stratified fifth of the training images"
 
 
@@ -63,21 +67,28 @@ def evaluate_run(
     *,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008 - immutable
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Evaluates a run and writes `linear_eval.json`.
 
+    Evaluations of one run may run at the same time: results are merged and written
+    under a lock.
+
     Args:
-      workdir: the run's folder, where the file is written, which `result_file` names;
-        and `evaluation.npz`, what the report shows of it.
+      workdir: the run's folder, where `result_file` is written, and `evaluation.npz`
+        with what the report shows of it.
       data_dir: folder of the data sets, as in `load_dataset`.
       options: what to measure; by default linear readout and k-NN.
+      progress: reports features, fits, searches and trainings; silent by default.
 
     Returns:
       What is written: `accuracy` (0 to 1), `split` it was measured on, `num_train`,
-      `num_test`, the baselines' accuracies, `knn_accuracy` by number of neighbours, and
-      how the penalty was chosen; and of what else was asked for `finetune_accuracy`,
-      `online_accuracy`, the lists `label_fractions` and `curve`. What the file holds of
-      other protocols stays, if it is of the same checkpoint.
+      `num_test`, `num_test_pretrained` (test images that the encoder was pretrained on,
+      if any), the baselines' accuracies, `knn_accuracy` by number of neighbours, with
+      `knn_temperature`, and how the penalty was chosen; and of what else was asked for
+      `finetune_accuracy`, `online_accuracy`, the lists `label_fractions` and `curve`.
+      Results of other protocols in the file are kept if they are of the same
+      checkpoint.
 
     Raises:
       UsageError: if the folder holds no run or no such checkpoint, the images do not
@@ -88,9 +99,10 @@ def evaluate_run(
             f"--workdir={workdir} cannot be written, so that no result could be kept; "
             "copy the run elsewhere, or change the folder's permissions"
         )
-    found = evaluate(workdir, data_dir=data_dir, options=options)
+    found = evaluate(workdir, data_dir=data_dir, options=options, progress=progress)
     try:
-        return _write(Path(workdir), found, options)
+        with hold_lock(Path(workdir) / _LOCK_FILE):
+            return _write(Path(workdir), found, options)
     except OSError as error:
         say(format_table(found.result))  # hours of work may be in it
         raise UsageError(
@@ -100,11 +112,12 @@ def evaluate_run(
 
 
 def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]:
-    """Writes what was found, and returns it with what the file held before."""
-    path = workdir / result_file(options)
+    """Writes what was found, and returns it merged with what the file held before."""
+    changes = found.result.get("data", {})
+    path = workdir / result_file(changes)
     result = merge_results(_previous(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
-    if found.readout is not None and not options.data:
+    if found.readout is not None and not changes:
         attempt(
             lambda: save_record(
                 workdir,
@@ -117,26 +130,37 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
             "confusions of this evaluation",
         )
     if "curve" in result and options.steps is not None:
+        picture = f"accuracy{_suffix(changes)}.png"
         attempt(
-            lambda: _draw_curve(workdir / "figures", result),
-            failure=f"figures/{ACCURACY_FIGURE} was not drawn",
+            lambda: _draw_curve(workdir / "figures" / picture, result),
+            failure=f"figures/{picture} was not drawn",
         )
     return result
 
 
-def _draw_curve(figures: Path, result: dict[str, Any]) -> None:
+def _draw_curve(path: Path, result: dict[str, Any]) -> None:
     from isojax.reporting.accuracy import save_accuracy  # with Matplotlib
 
-    figures.mkdir(exist_ok=True)
-    save_accuracy(figures / ACCURACY_FIGURE, result)
+    path.parent.mkdir(exist_ok=True)
+    save_accuracy(path, result)
 
 
-def result_file(options: Options) -> str:
-    """Name of the file in the run's folder; other images have one of their own."""
-    if not options.data:
-        return RESULT_FILE
-    fields = "-".join(str(value) for value in options.data.values())
-    return f"linear_eval-{quote(fields, safe='+')}.json"
+def result_file(changes: Mapping[str, Any]) -> str:
+    """Name of the result's file in the run's folder.
+
+    Args:
+      changes: fields of the config's section `data` whose values differ from the run's.
+
+    Returns:
+      `linear_eval.json`; with changes also the fields and values, sorted by field, so
+      that no two evaluations share a file.
+    """
+    return f"linear_eval{_suffix(changes)}.json"
+
+
+def _suffix(changes: Mapping[str, Any]) -> str:
+    pairs = [f"{k}={quote(str(v), safe='+')}" for k, v in sorted(changes.items())]
+    return f"-{','.join(pairs)}" if pairs else ""
 
 
 def merge_results(previous: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
@@ -161,14 +185,15 @@ def evaluate(
     *,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008
+    progress: Progress = SILENT,
 ) -> Evaluation:
-    """What `evaluate_run` writes, not written, and what it was found from.
+    """Measures what `evaluate_run` writes, and writes nothing.
 
-    The encoder, the run's own before its first step, and raw pixels meet the same
-    protocols: features of every labelled image once, in evaluation mode; see
-    `fit_linear_readout` and `knn_accuracy`. Fine-tuning and the online probe are the
-    encoder's alone. Of several checkpoints the last one meets everything, the others
-    what needs no training of the encoder.
+    The encoder, the run's own before its first step, and raw pixels are measured by the
+    same protocols: features of every labelled image once, in evaluation mode; see
+    `fit_linear_readout` and `knn_accuracy`. Fine-tuning and the online probe are of the
+    pretrained encoder alone. Of several checkpoints the last is measured by every
+    protocol, the others by those that do not train the encoder.
     """
     start = time.perf_counter()
     config = load_config(workdir)
@@ -179,15 +204,24 @@ def evaluate(
     apply, variables, step = load_encoder_and_step(
         workdir, curve_steps[-1] if curve_steps else None
     )
-    if options.data and "online" in options.protocols:
+    changes = {k: v for k, v in options.data.items() if v != config.data[k]}
+    if changes and "online" in options.protocols:
         raise UsageError(
             "--protocol=online is a classifier of the run's own data; leave it out "
             "where --config.data is set"
         )
-    data = evaluation_data(config.data, options.data)
-    dataset = load_dataset(data, data_dir=data_dir)
-    _check_images(dataset, config, data)
+    dataset, num_pretrained = load_images(config.data, changes, data_dir=data_dir)
     train, test = dataset.train, dataset.evaluation
+    result: dict[str, Any] = {
+        "step": step,
+        "split": dataset.evaluation_name,
+        "num_train": len(train.labels),
+        "num_test": len(test.labels),
+    }
+    if changes:
+        result["data"] = changes
+    if num_pretrained:
+        result["num_test_pretrained"] = num_pretrained
 
     encoders = {"": (apply, variables)}
     if {"linear", "knn"} & set(options.protocols):
@@ -195,85 +229,72 @@ def evaluate(
             "random_init_": random_encoder(workdir),
             "raw_pixel_": (_raw_pixels, {}),
         }
-    sets = {
-        prefix: _feature_sets(encoder, train, test)
-        for prefix, encoder in encoders.items()
-    }
-    result, readouts = {"step": step}, {}
-    for prefix in encoders:
-        found, readouts[prefix] = measure_frozen(sets[prefix], options.protocols)
+    fractions = [fraction for fraction in options.label_fractions if fraction < 1]
+    parts = [labelled_part(train.labels, fraction) for fraction in fractions]
+    rows: list[dict[str, Any]] = [
+        {"fraction": fraction, "num_train": len(part)}
+        for fraction, part in zip(fractions, parts, strict=True)
+    ]
+    # One encoder after the other: the features of large images fill the memory.
+    for prefix, encoder in encoders.items():
+        about = progress.about(ENCODERS[prefix])
+        sets = _feature_sets(encoder, train, test, about)
+        found, readout = measure_frozen(sets, options.protocols, progress=about)
         result |= {prefix + name: value for name, value in found.items()}
-    readout, finetuned = readouts[""], None
-    result |= {
-        "split": dataset.evaluation_name,
-        "num_train": len(train.labels),
-        "num_test": len(test.labels),
-    }
-    if options.data:
-        result["data"] = dict(options.data)
-    if readout is not None:
+        for row, part in zip(rows, parts, strict=True):
+            row |= _measure_part(prefix, sets.part(part), options.protocols, about)
+        if prefix == "":
+            own_sets, own_readout = sets, readout
+        del sets
+    if "knn" in options.protocols:
+        result["knn_temperature"] = TEMPERATURE
+    if own_readout is not None:
         result |= {
-            "penalty": readout.penalty,
+            "penalty": own_readout.penalty,
             "penalty_chosen_on": _CHOSEN_ON,
-            "validation_accuracy": readout.validation_accuracy,
-            "per_class_accuracy": _per_class(readout.predictions, dataset),
+            "validation_accuracy": own_readout.validation_accuracy,
+            "per_class_accuracy": _per_class(own_readout.predictions, dataset),
         }
     if "online" in options.protocols:
-        result["online_accuracy"] = _online_accuracy(workdir, step, sets[""], dataset)
-    if "finetune" in options.protocols and 1.0 in options.label_fractions:
-        finetuned = finetune(apply, variables, train, test, augment=config.augment)
-        result |= _described(finetuned)
+        result["online_accuracy"] = _online_accuracy(workdir, step, own_sets, dataset)
+    finetuned = None
+    if "finetune" in options.protocols:
+        tune = partial(finetune, apply, variables, augment=config.augment)
+        if 1.0 in options.label_fractions:
+            finetuned = tune(train, test, progress=progress)
+            result |= _described(finetuned)
+        for row, part in zip(rows, parts, strict=True):
+            labelled = Split(train.images[part], train.labels[part])
+            row |= _described(tune(labelled, test, progress=progress))
     if options.label_fractions != (1.0,):
-        result["label_fractions"] = [
-            _measure_fraction(fraction, encoders, sets, train, test, config, options)
-            for fraction in options.label_fractions
-            if fraction < 1
-        ]
+        result["label_fractions"] = rows
     if curve_steps:
         result["curve"] = [
-            *_curve(workdir, curve_steps[:-1], dataset, options),
+            *_curve(workdir, curve_steps[:-1], dataset, options, progress),
             _point(result),
         ]
     result["seconds"] = round(time.perf_counter() - start, 1)
-    return Evaluation(result, dataset, sets[""], readout, finetuned)
+    return Evaluation(result, dataset, own_sets, own_readout, finetuned)
 
 
-def _check_images(dataset: Dataset, config: ConfigDict, data: ConfigDict) -> None:
-    channels, expected = dataset.train.images.shape[-1], len(config.data.mean)
-    if channels != expected:
-        raise UsageError(
-            f"the images of {data.name} have {channels} channels, but the encoder was "
-            f"trained on {expected}; choose a data set with {expected}"
-        )
-
-
-def _feature_sets(encoder: Encoder, train: Split, test: Split) -> FeatureSets:
+def _feature_sets(
+    encoder: Encoder, train: Split, test: Split, progress: Progress
+) -> FeatureSets:
     features, test_features = (
-        extract_features(*encoder, split.images) for split in (train, test)
+        extract_features(*encoder, split.images, progress=progress)
+        for split in (train, test)
     )
     return FeatureSets(features, train.labels, test_features, test.labels)
 
 
-def _measure_fraction(
-    fraction: float,
-    encoders: dict[str, Encoder],
-    sets: dict[str, FeatureSets],
-    train: Split,
-    test: Split,
-    config: ConfigDict,
-    options: Options,
+def _measure_part(
+    prefix: str, sets: FeatureSets, protocols: Sequence[str], progress: Progress
 ) -> dict[str, Any]:
-    chosen = labelled_part(train.labels, fraction)
-    row: dict[str, Any] = {"fraction": fraction, "num_train": len(chosen)}
-    for prefix in encoders:
-        found, readout = measure_frozen(sets[prefix].part(chosen), options.protocols)
-        row |= {prefix + name: value for name, value in found.items()}
-        if readout is not None:
-            row[f"{prefix}penalty"] = readout.penalty
-    if "finetune" in options.protocols:
-        part = Split(train.images[chosen], train.labels[chosen])
-        row |= _described(finetune(*encoders[""], part, test, augment=config.augment))
-    return row
+    """What a row of `label_fractions` holds of one encoder."""
+    found, readout = measure_frozen(sets, protocols, progress=progress)
+    if readout is not None:
+        found["penalty"] = readout.penalty
+    return {prefix + name: value for name, value in found.items()}
 
 
 def _curve(
@@ -281,12 +302,17 @@ def _curve(
     steps: Sequence[int],
     dataset: Dataset,
     options: Options,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     points = []
     for step in steps:
+        about = progress.about(f"step {step:,}")
         apply, variables, _ = load_encoder_and_step(workdir, step)
-        sets = _feature_sets((apply, variables), dataset.train, dataset.evaluation)
-        point = {"step": step} | measure_frozen(sets, options.protocols)[0]
+        sets = _feature_sets(
+            (apply, variables), dataset.train, dataset.evaluation, about
+        )
+        found, _ = measure_frozen(sets, options.protocols, progress=about)
+        point = {"step": step} | found
         if "online" in options.protocols:
             point["online_accuracy"] = _online_accuracy(workdir, step, sets, dataset)
         points.append(point)

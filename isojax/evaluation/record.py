@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from isojax.data import Dataset
-from isojax.evaluation.knn import unit_rows
+from isojax.evaluation.knn import nearest_neighbours, unit_rows
 from isojax.evaluation.linear import LinearReadout
 from isojax.files import write_atomically
 
@@ -43,7 +43,8 @@ def save_record(
     test, train = dataset.evaluation, dataset.train
     embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)
     shown = _choose_shown(readout.predictions != test.labels)
-    neighbours = _nearest(features, test_features[shown])
+    nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
+    neighbours = nearest.indices
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -73,9 +74,3 @@ def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
     count = min(most, len(numbers))
     places = np.linspace(0, len(numbers) - 1, count) if count else np.zeros(0)
     return numbers[places.astype(np.int64)]
-
-
-def _nearest(features: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Numbers of the rows nearest by cosine similarity, nearest first, (q, k)."""
-    similarity = unit_rows(queries) @ unit_rows(features).T
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :_NEIGHBOURS]

@@ -2,11 +2,7 @@
 
 from typing import Any
 
-_ENCODERS = {
-    "": "pretrained encoder",
-    "random_init_": "random encoder",
-    "raw_pixel_": "raw pixels",
-}
+from isojax.reporting.accuracies import ENCODERS
 
 
 def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:
@@ -14,13 +10,13 @@ def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:
 
     Args:
       result: what `linear_eval.json` holds.
-      per_class: whether the accuracy on every class is told.
+      per_class: whether to show the accuracy on each class.
     """
     ks = list(result.get("knn_accuracy", ()))
     lines = []
     if "accuracy" in result or ks:
         lines.append(f"{'':20}" + _heads(result, ks))
-        for prefix, name in _ENCODERS.items():
+        for prefix, name in ENCODERS.items():
             lines.append(f"{name:20}" + _cells(result, ks, prefix))
     if "finetune_accuracy" in result:
         lines.append(
@@ -33,6 +29,16 @@ def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:
         f"accuracy on {result['num_test']:,} {result['split']} images, "
         f"{result['num_train']:,} labelled images for the readout"
     )
+    if "knn_temperature" in result:
+        lines.append(
+            "k-NN: a neighbour of cosine similarity s has exp(s / "
+            f"{result['knn_temperature']:g}) votes"
+        )
+    if "num_test_pretrained" in result:
+        lines.append(
+            f"Note: the encoder was pretrained on {result['num_test_pretrained']:,} of "
+            f"the {result['num_test']:,} {result['split']} images."
+        )
     lines += _fractions(result.get("label_fractions", []))
     lines += _curve(result.get("curve", []))
     if per_class:

@@ -55,6 +55,16 @@ def accuracy_table(evaluation: dict[str, Any]) -> dict[str, Any] | None:
         }.items()
         if isinstance(evaluation.get(key), int)
     ]
+    notes = [f"Frozen features; {', '.join(counts)}."] if counts else []
+    temperature = evaluation.get("knn_temperature")
+    if isinstance(temperature, int | float):
+        notes.append(
+            f"k-NN: a neighbour of cosine similarity s has exp(s / {temperature:g}) "
+            "votes."
+        )
+    seen = evaluation.get("num_test_pretrained")
+    if isinstance(seen, int):
+        notes.append(f"The encoder was pretrained on {seen:,} of the test images.")
     return {
         "columns": columns,
         "rows": [
@@ -62,7 +72,7 @@ def accuracy_table(evaluation: dict[str, Any]) -> dict[str, Any] | None:
             for name, values in found.items()
             if values
         ],
-        "note": f"Frozen features; {', '.join(counts)}." if counts else "",
+        "note": " ".join(notes),
         "content": json.dumps(evaluation, indent=2, ensure_ascii=False),
     }
 

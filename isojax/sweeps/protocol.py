@@ -83,6 +83,9 @@ def _readout(configs: dict[Row, ConfigDict], results: list[dict[str, Any]]) -> s
         fraction = next(iter(configs.values())).data.validation_fraction
         split = f"{split} (held out, {fraction:g} of the training images)"
 
+    temperature = first.get("knn_temperature")
+    votes = "" if temperature is None else f" (temperature {temperature:g})"
+
     def mean(name: str) -> str:
         return f"{mean_and_deviation([result[name] for result in results])[0]:.3f}"
 
@@ -93,8 +96,8 @@ def _readout(configs: dict[Row, ConfigDict], results: list[dict[str, Any]]) -> s
     return (
         f"Readout: a linear classifier on frozen features of {first['num_train']:,} "
         f"labelled images, its penalty chosen on {first['penalty_chosen_on']}, and "
-        f"20-NN; accuracies on {first['num_test']:,} images, split {split}. A random "
-        f"encoder has {mean('random_init_accuracy')} and "
+        f"20-NN{votes}; accuracies on {first['num_test']:,} images, split {split}. "
+        f"A random encoder has {mean('random_init_accuracy')} and "
         f"{mean_20('random_init_knn_accuracy')}, raw pixels "
         f"{mean('raw_pixel_accuracy')} and {mean_20('raw_pixel_knn_accuracy')}."
     )

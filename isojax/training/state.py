@@ -72,7 +72,8 @@ def init_variables(
       The variables.
     """
     images = jnp.zeros((1, *image_shape))
-    return jax.jit(lambda k: network.init(k, images, method="initialize"))(key)
+    initialize = jax.jit(lambda k, x: network.init(k, x, method="initialize"))
+    return initialize(key, images)
 
 
 def init_state(

@@ -1,9 +1,38 @@
+import jax
 import numpy as np
+import pytest
 
-from isojax.evaluation import extract_features, knn_accuracy
+from isojax.evaluation import extract_features, knn, knn_accuracy
+from isojax.evaluation.frozen import NEIGHBOURS, FeatureSets, measure_frozen
 
 BANK = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]], np.float32)
 LABELS = np.array([0, 1, 1])
+
+
+def drawn(n, m, dim, classes=5):
+    """Features of overlapping clusters, in parts close to each other in direction."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(classes, size=n + m)
+    features = 0.3 * rng.normal(size=(classes, dim))[labels]
+    features += rng.normal(size=(n + m, dim)) + 1.0
+    features = features.astype(np.float32)
+    return FeatureSets(features[:n], labels[:n], features[n:], labels[n:])
+
+
+def accuracy_in_float64(sets, k, temperature):
+    bank, queries = (
+        x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1)[:, None]
+        for x in (sets.features, sets.test_features)
+    )
+    similarity = queries @ bank.T
+    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    predictions = []
+    for row, indices in zip(similarity, nearest, strict=True):
+        exponents = (row[indices] - row[indices].max()) / temperature
+        votes = np.zeros(sets.labels.max() + 1)
+        np.add.at(votes, sets.labels[indices], np.exp(exponents))
+        predictions.append(votes.argmax())
+    return np.mean(predictions == sets.test_labels)
 
 
 def test_the_nearest_direction_wins_whatever_its_length():
@@ -28,6 +57,58 @@ def test_votes_are_weighted_by_the_exponential_of_similarity():
 def test_more_neighbours_than_images_are_all_images():
     queries = np.array([[5.0, 1.0]], np.float32)
     assert knn_accuracy(BANK, LABELS, queries, np.array([0]), k=200) == 1.0
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 0.005, 0.07, 10.0])
+@pytest.mark.parametrize("k", [1, 20, 200])
+def test_accuracies_equal_those_in_float64_at_any_temperature(k, temperature):
+    sets = drawn(700, 301, 16)
+    found = knn_accuracy(*sets, k=k, temperature=temperature)
+    assert found == accuracy_in_float64(sets, k, temperature)
+    assert 0.3 < found < 1.0
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1000])
+def test_neighbours_do_not_depend_on_the_blocks(monkeypatch, rows):
+    sets = drawn(150, 301, 16)
+    whole = knn.nearest_neighbours(sets.features, sets.test_features, k=20)
+    monkeypatch.setattr(knn, "_BLOCK_BYTES", rows * 4 * 16)
+    blocks = knn.nearest_neighbours(sets.features, sets.test_features, k=20)
+    np.testing.assert_array_equal(blocks.indices, whole.indices)
+    np.testing.assert_allclose(blocks.similarity, whole.similarity, rtol=1e-6)
+
+
+def test_equal_rows_come_in_their_order_across_blocks(monkeypatch):
+    monkeypatch.setattr(knn, "_BLOCK_BYTES", 2 * 4 * 2)
+    found = knn.nearest_neighbours(np.tile(BANK[:1], (5, 1)), BANK[:1], k=5)
+    np.testing.assert_array_equal(found.indices, [[0, 1, 2, 3, 4]])
+
+
+def test_one_program_serves_all_batches_and_numbers_of_neighbours():
+    assert len(NEIGHBOURS) > 1
+    before = knn._merge_block._cache_size()
+    measure_frozen(drawn(230, 301, 17), ("knn",))
+    assert knn._merge_block._cache_size() == before + 1
+
+
+def test_products_are_of_the_highest_precision():
+    arrays = jax.eval_shape(
+        lambda: (
+            *(jax.numpy.zeros((8, 4), kind) for kind in ("float32", "int32")),
+            *(jax.numpy.zeros((n, 16)) for n in (8, 32)),
+        )
+    )
+    text = knn._merge_block.lower(*arrays, 0, 32).as_text()
+    assert "precision = [HIGHEST, HIGHEST]" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"k": 0}, "k=0"), ({"k": 3, "temperature": 0.0}, "temperature=0.0")],
+)
+def test_wrong_numbers_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        knn_accuracy(BANK, LABELS, BANK, LABELS, **changes)
 
 
 def test_features_are_those_of_one_call_whatever_the_batches():

@@ -1,6 +1,5 @@
 import pytest
 
-from configs import base
 from isojax.errors import UsageError
 from isojax.evaluation import options
 
@@ -29,12 +28,7 @@ def test_what_cannot_be_asked_for_is_refused(parse, text, message):
         parse(text)
 
 
-def test_other_images_keep_the_encoders_normalisation():
-    data = base.get_config().data
-    other = options.evaluation_data(data, {"name": "mnist", "train_split": "train[:9]"})
-    assert (other.name, other.train_split) == ("mnist", "train[:9]")
-    assert other.pretrain_split == "train[:9]"
-    assert (other.mean, other.std) == (data.mean, data.std)
+def test_fields_of_the_encoder_are_refused():
     assert options.check_data_fields({"data.name": "mnist"}) == {"name": "mnist"}
     for name in ("data.mean", "seed"):
         with pytest.raises(UsageError, match=f"--config.{name} belongs to the trained"):

@@ -1,11 +1,13 @@
 import errno
+import json
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run, protocol
-from isojax.evaluation.protocol import merge_results
+from isojax.evaluation.protocol import format_table, merge_results, result_file
 
 RESULT = {
     "step": 1234,
@@ -42,6 +44,56 @@ def test_rows_keep_what_another_protocol_has_found():
         ],
     }
     assert merge_results({}, {"accuracy": 0.9}) == {"accuracy": 0.9}
+
+
+def test_no_two_evaluations_share_a_file():
+    assert result_file({}) == "linear_eval.json"
+    changes = [
+        {"train_split": "test"},
+        {"evaluation_split": "test"},
+        {"name": "a", "train_split": "b"},
+        {"name": "a,train_split=b"},
+        {"name": "a-b"},
+        {"name": "a/b"},
+        {"validation_fraction": 0.2},
+        {"resolution": 2},
+    ]
+    assert len({result_file(fields) for fields in changes}) == len(changes)
+    assert result_file(changes[2]) == "linear_eval-name=a,train_split=b.json"
+    in_another_order = dict(reversed(changes[2].items()))
+    assert result_file(in_another_order) == result_file(changes[2])
+    assert not any("/" in result_file(fields) for fields in changes)
+
+
+def test_evaluations_at_the_same_time_keep_each_others_results(tmp_path, monkeypatch):
+    found = [
+        SimpleNamespace(result=RESULT | {name: 0.5}, readout=None)
+        for name in ("online_accuracy", "finetune_accuracy")
+    ]
+    read, second = protocol._previous, []
+    monkeypatch.setattr(protocol, "evaluate", lambda *_, **__: found.pop(0))
+
+    def read_while_another_finishes(path, result):
+        previous = read(path, result)
+        if not second:
+            second.append(threading.Thread(target=evaluate_run, args=(tmp_path,)))
+            second[0].start()
+            second[0].join(timeout=0.5)  # it waits for the lock
+        return previous
+
+    monkeypatch.setattr(protocol, "_previous", read_while_another_finishes)
+    evaluate_run(tmp_path)
+    second[0].join()
+    kept = json.loads((tmp_path / "linear_eval.json").read_text())
+    assert (kept["online_accuracy"], kept["finetune_accuracy"]) == (0.5, 0.5)
+
+
+def test_the_table_shows_the_temperature_and_pretrained_test_images():
+    shown = format_table(RESULT)
+    assert "k-NN" not in shown and "pretrained on" not in shown
+    shown = format_table(RESULT | {"knn_temperature": 0.07, "num_test_pretrained": 12})
+    assert "exp(s / 0.07) votes" in shown
+    assert "pretrained on 12 of the 1,000 test images" in shown
 
 
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from configs import digits
 from isojax import parallel
 from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
-from isojax.evaluation import Options, evaluate_run, protocol
+from isojax.evaluation import Options, evaluate_run, images
 from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.training import (
     assembly,
@@ -57,7 +57,7 @@ def _small_run(small_data, tiny_network):
         return tiny_network(predictor, axis_name)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (loop, protocol):
+        for module in (loop, images):
             patch.setattr(module, "load_dataset", lambda *args, **kwargs: small_data)
         for module in (assembly, encoder):
             patch.setattr(module, "build_network", build)

@@ -1,0 +1,62 @@
+"""Images that two splits have in common."""
+
+import re
+
+import numpy as np
+
+_EVERYTHING = "all"  # the split of tensorflow-datasets that joins all others
+
+
+def may_share_images(split: str, other: str) -> bool:
+    """Whether two split expressions name a common split, in whole or in part.
+
+    Args:
+      split: in the notation of tensorflow-datasets, such as `train[:50%]+test`.
+      other: likewise.
+    """
+    names, others = _split_names(split), _split_names(other)
+    return bool(names & others) or _EVERYTHING in names | others
+
+
+def _split_names(split: str) -> set[str]:
+    return {re.sub(r"\[.*", "", part).strip() for part in split.split("+")}
+
+
+def count_common(images: np.ndarray, others: np.ndarray) -> int:
+    """Number of images that are also among `others`, byte for byte.
+
+    Args:
+      images: shape (n, h, w, c).
+      others: shape (m, h, w, c).
+    """
+    known = set(_hashes(others))
+    return sum(image in known for image in _hashes(images))
+
+
+def is_overlapping(images: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two parts of one split overlap.
+
+    Parts keep the order of their split, so a common image counts where the next or the
+    previous image is common too, or where a part begins or ends. A lone image that
+    occurs twice in the split does not count.
+
+    Args:
+      images: shape (n, h, w, c).
+      others: shape (m, h, w, c).
+    """
+    first, second = _hashes(images), _hashes(others)
+    places = {image: place for place, image in enumerate(first)}
+
+    def continues(i: int, j: int) -> bool:
+        inside = 0 <= i < len(first) and 0 <= j < len(second)
+        return not inside or first[i] == second[j]
+
+    return any(
+        continues(i + 1, j + 1) or continues(i - 1, j - 1)
+        for j, image in enumerate(second)
+        if (i := places.get(image)) is not None
+    )
+
+
+def _hashes(images: np.ndarray) -> list[int]:
+    return [hash(image.tobytes()) for image in images]

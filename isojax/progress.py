@@ -1,0 +1,78 @@
+"""Progress of long computations, on standard error."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from isojax.output import is_terminal, say
+
+Advance = Callable[[int], object]
+
+_DELAY = 1.0  # seconds; shorter phases show no bar
+_UNWRITABLE = (OSError, ValueError)  # a terminal that has gone, a closed file
+
+
+class Progress(NamedTuple):
+    """Reports the phases of a computation.
+
+    On a terminal a phase is a bar with the time left, removed when the phase ends.
+    Elsewhere it is one line when the phase begins.
+
+    Attributes:
+      shown: whether anything is reported.
+      subject: what the phases are about, put before their descriptions.
+    """
+
+    shown: bool = False
+    subject: str = ""
+
+    def about(self, subject: str) -> "Progress":
+        """The same, for phases about `subject`."""
+        return self._replace(subject=subject)
+
+    @contextmanager
+    def phase(self, description: str, *, total: int, unit: str) -> Iterator[Advance]:
+        """Reports one phase.
+
+        Args:
+          description: what is computed.
+          total: the number of units of work.
+          unit: plural name of a unit, such as "images".
+
+        Yields:
+          A function to call with the number of units done since the last call.
+        """
+        text = f"{self.subject}: {description}" if self.subject else description
+        if not self.shown or sys.stderr is None:
+            yield lambda done: None
+            return
+        if not is_terminal(sys.stderr):
+            say(f"{text} ({total:,} {unit}) ...", stream=sys.stderr)
+            yield lambda done: None
+            return
+        bar = tqdm(
+            desc=text,
+            total=total,
+            unit=f" {unit}",
+            unit_scale=True,
+            dynamic_ncols=True,
+            leave=False,
+            delay=_DELAY,
+            miniters=0,  # redrawn by time, also when called with 0 units
+        )
+
+        def advance(done: int) -> None:
+            with suppress(*_UNWRITABLE):
+                bar.update(done)
+
+        try:
+            yield advance
+        finally:
+            with suppress(*_UNWRITABLE):
+                bar.close()
+
+
+SILENT = Progress()
