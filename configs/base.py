@@ -87,7 +87,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # (isojax/training/microbatches.py).
     config.microbatches = 1
     config.checkpoint_every_epochs = 10  # and one at the end
-    config.on_collapse = "warn"  # tells of it; "stop" ends the run
+    config.on_collapse = "warn"  # or "stop", which ends the run
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep_last = 2  # two, so that a damaged one costs one interval
@@ -95,7 +95,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.checkpoint.keep_every_epochs = 0
 
     # metrics.jsonl and spectrum.npz are always written; docs/metrics.md says what is
-    # in them. A run may go on with other settings of these.
+    # in them. A run may resume with other settings of these.
     config.logging = ConfigDict()
     # Weights & Biases: "off", "online", or "offline", to be sent later by wandb sync.
     config.logging.wandb = "off"

@@ -233,7 +233,7 @@ def run(
         return _or_exit(parse, argv)
 
     accept_all_characters()
-    logging.set_verbosity(logging.WARNING)  # orbax tells every file it writes
+    logging.set_verbosity(logging.WARNING)  # orbax logs every file that it writes
     app.run(
         lambda argv: _or_exit(main, *([argv[1:]] if takes_arguments else [])),
         flags_parser=parse_or_exit,
