@@ -3,13 +3,14 @@
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isojax.files import write_atomically
+from isojax.output import say
 from isojax.reporting.spectrum import floored
 
 RUN_FILE = "wandb.json"
@@ -20,21 +21,33 @@ _INIT_SECONDS, _FINISH_SECONDS = 30, 120
 
 
 class WandbWriter:
-    """One run at Weights & Biases, which a resumed run goes on with.
+    """One run at Weights & Biases, which is continued when training resumes.
 
-    `wandb.json` in the run's folder keeps its id and the last step logged: steps that
-    are trained a second time after a restart are the same, and are not logged again.
+    A process that is killed loses what wandb has not yet written or sent, and wandb
+    ignores steps that it has already. So each start logs the epochs of `metrics.jsonl`
+    again from the first step that is not known to be kept: online, the server's next
+    step; offline, the one after the last part that was closed. `wandb.json` in the
+    run's folder holds the id and the last step of that part.
     """
 
     name = "Weights & Biases"
 
-    def __init__(self, workdir: Path, config: Mapping[str, Any], *, mode: str):
-        """Starts the run, offline where there is no login or no network.
+    def __init__(
+        self,
+        workdir: Path,
+        config: Mapping[str, Any],
+        *,
+        mode: str,
+        past: Iterable[tuple[Mapping[str, float], np.ndarray]] = (),
+    ):
+        """Starts the run, offline if there is no login or no network.
 
         Args:
           workdir: the run's folder, in which wandb keeps its files too.
-          config: of the run.
+          config: the run's configuration.
           mode: "online" or "offline".
+          past: the epochs of `metrics.jsonl` so far, each with its eigenvalues, shape
+            (dim,).
         """
         import wandb
 
@@ -42,7 +55,7 @@ class WandbWriter:
         self._path = workdir / RUN_FILE
         kept = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._id = kept.get("id") or os.urandom(8).hex()
-        self._last_step = kept.get("step", 0)
+        self._closed_step = kept.get("step", 0)
         settings = wandb.Settings(
             silent=True, console="off", init_timeout=_INIT_SECONDS
         )
@@ -68,10 +81,20 @@ class WandbWriter:
             wandb.teardown()  # its service still holds the id
             self._run = wandb.init(mode=mode, **arguments)
         self._is_offline = mode == "offline"
+        self._first_step = self._closed_step + 1 if self._is_offline else self._run.step
+        self._last_step = self._first_step - 1
+        self._held: tuple[int, dict[str, Any]] | None = None
         self._remember()
+        for row, eigenvalues in past:
+            self.write_epoch(row, eigenvalues)
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Logs metrics of some of the steps, equally far apart; as in `Writers`."""
+        """Logs metrics of some of the steps, equally far apart; as in `Writers`.
+
+        The last row is held back until the epoch's metrics join it: wandb keeps a row
+        as it was when the next one began, and a kill must not separate the two.
+        """
+        self._log_held()
         count = len(next(iter(columns.values())))
         stride = -(-count // _MOST_STEPS)
         for step in range(first, first + count):
@@ -80,14 +103,18 @@ class WandbWriter:
                     name: float(values[step - first])
                     for name, values in columns.items()
                 }
-                self._log(step, scalars)
+                self._log_held()
+                self._held = step, scalars
 
     def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
         """Logs an epoch's metrics and a histogram of its eigenvalues."""
         histogram = self._wandb.Histogram(np.log10(floored(eigenvalues)))
-        self._log(row["step"], {**row, "spectrum/log10_eigenvalues": histogram})
-        self._last_step = max(self._last_step, row["step"])
-        self._remember()
+        values = {**row, "spectrum/log10_eigenvalues": histogram}
+        if self._held and self._held[0] == row["step"]:
+            values = self._held[1] | values
+            self._held = None
+        self._log_held()
+        self._log(row["step"], values)
 
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
         """Uploads PNG files."""
@@ -97,23 +124,41 @@ class WandbWriter:
         self._run.log(images, step=step)
 
     def close(self, *, failed: bool) -> None:
-        """Ends the run, and waits two minutes at most for what is still to be sent."""
-        finishing = threading.Thread(
-            target=self._run.finish, kwargs={"exit_code": int(failed)}, daemon=True
-        )
+        """Ends the run; waits up to two minutes until everything is sent."""
+        self._log_held()
+        errors: list[Exception] = []
+
+        def finish() -> None:
+            try:
+                self._run.finish(exit_code=int(failed))
+            except Exception as error:
+                errors.append(error)
+
+        finishing = threading.Thread(target=finish, daemon=True)
         finishing.start()
         finishing.join(_FINISH_SECONDS)
+        if errors:
+            raise errors[0]
+        if not finishing.is_alive():
+            self._closed_step = max(self._closed_step, self._last_step)
+            self._remember()
         if finishing.is_alive() or self._is_offline:
             _say(f"send it by wandb sync {Path(self._run.dir).parent}")
 
+    def _log_held(self) -> None:
+        if self._held:
+            self._log(*self._held)
+            self._held = None
+
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
-        if step > self._last_step:
+        if step >= self._first_step:
             self._run.log(dict(values), step=step)
+            self._last_step = max(self._last_step, step)
 
     def _remember(self) -> None:
-        content = json.dumps({"id": self._id, "step": self._last_step}) + "\n"
+        content = json.dumps({"id": self._id, "step": self._closed_step}) + "\n"
         write_atomically(self._path, content.encode())
 
 
 def _say(text: str) -> None:
-    print(f"Weights & Biases: {text}", flush=True)
+    say(f"Weights & Biases: {text}")

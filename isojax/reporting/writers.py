@@ -1,6 +1,6 @@
 """Metrics on their way to TensorBoard and Weights & Biases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -151,14 +151,17 @@ def open_writers(
     options: LoggingOptions,
     *,
     steps_done: int,
+    past: Iterable[tuple[Mapping[str, float], np.ndarray]] = (),
 ) -> Writers:
-    """Opens what the options name, for a new run or one that goes on.
+    """Opens the writers that the options name, for a new or a resumed run.
 
     Args:
       workdir: the run's folder.
-      config: of the run, to be shown beside its metrics.
-      options: packages checked by `check_packages`.
-      steps_done: of the checkpoint that the run goes on from.
+      config: the run's configuration, shown beside its metrics.
+      options: the section `logging` of the config; see `check_packages`.
+      steps_done: step of the checkpoint that the run resumes from.
+      past: the epochs of `metrics.jsonl` so far, each with its eigenvalues, shape
+        (dim,).
 
     Returns:
       The writers, a context.
@@ -170,7 +173,7 @@ def open_writers(
         )
     if options.wandb != "off":
         makers["Weights & Biases"] = lambda: WandbWriter(
-            workdir, config, mode=options.wandb
+            workdir, config, mode=options.wandb, past=past
         )
     return Writers(makers)
 

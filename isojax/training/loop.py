@@ -189,6 +189,7 @@ class _Run:
                 self.config.to_dict(),
                 self.options,
                 steps_done=self.steps_done,
+                past=zip(self.history.rows, self.history.eigenvalues, strict=True),
             )
         else:
             self.writers = Writers({})
