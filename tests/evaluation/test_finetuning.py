@@ -1,10 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import digits
-from isojax.data import Split
+from isojax.data import Split, hold_out, training_batches
 from isojax.evaluation import finetuning
 
 
@@ -92,3 +93,135 @@ def test_the_head_starts_as_pytorch_s_linear_layers(variables):
         assert array.var() == pytest.approx(1 / 12, rel=0.1)
     again = finetuning._with_head(apply, variables, image, classes=1000)
     jax.tree.map(np.testing.assert_array_equal, start, again)
+
+
+def test_the_rate_is_chosen_on_held_out_images_and_all_are_trained_on_last(
+    variables, monkeypatch
+):
+    train, test = stripes(60), stripes(20)
+    fitting, held = hold_out(train, 0.2)
+    right = {len(split.labels): split.labels for split in (held, test)}
+    trainings, augmentations = [], []
+
+    def train_on(step, start, split, rate, epochs):
+        trainings.append((split, rate, epochs))
+        return rate
+
+    def classify(apply, rate, images):
+        wrong = 1 if rate == 0.01 else 6
+        labels = right[len(images)].copy()
+        labels[:wrong] = 1 - labels[:wrong]
+        return labels
+
+    monkeypatch.setattr(
+        finetuning, "_make_step", lambda apply, config: augmentations.append(config)
+    )
+    monkeypatch.setattr(finetuning, "_train", train_on)
+    monkeypatch.setattr(finetuning, "_classify", classify)
+    tuned = finetuning.finetune(
+        apply, variables, train, test, augment=still(brightness=0.3), epochs=7
+    )
+    assert [rate for _, rate, _ in trainings] == [0.003, 0.01, 0.03, 0.01]
+    for split, _, epochs in trainings[:3]:
+        np.testing.assert_array_equal(split.images, fitting.images)
+        assert epochs == 7
+    np.testing.assert_array_equal(trainings[3][0].images, train.images)
+    assert (tuned.learning_rate, tuned.accuracy) == (0.01, 19 / 20)
+    assert tuned.validation_accuracy == pytest.approx(11 / 12)
+    assert augmentations[0].brightness == 0
+
+
+def test_a_training_warms_up_and_decays_over_its_shuffled_epochs():
+    calls = []
+
+    def step(params, momentum, rest, batch, key, rate):
+        calls.append((batch["indices"], jax.random.key_data(key), rate))
+        assert rest == {"batch_stats": "kept"}
+        return params + 1, momentum
+
+    start = {"params": np.zeros(3), "batch_stats": "kept"}
+    split = stripes(130)  # two batches of 64
+    trained = finetuning._train(step, start, split, 0.02, epochs=100)
+    np.testing.assert_array_equal(trained["params"], 200)
+    indices, keys, rates = zip(*calls, strict=True)
+    expected = [
+        batch["indices"]
+        for epoch in range(100)
+        for batch in training_batches(split, batch_size=64, seed=0, epoch=epoch)
+    ]
+    np.testing.assert_array_equal(indices, expected)
+    assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 200
+    # Over 20 steps up to the peak, and half of it in the middle of the other 180.
+    np.testing.assert_allclose(
+        np.take(rates, [0, 10, 20, 110]), [0, 0.01, 0.02, 0.01], atol=1e-6
+    )
+    assert 0 < rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(("images", "epochs", "steps"), [(10, 1, 150), (70, 200, 200)])
+def test_few_images_are_trained_on_for_more_epochs(images, epochs, steps):
+    counts = []
+
+    def step(params, momentum, rest, batch, key, rate):
+        counts.append(len(batch["labels"]))
+        return params, momentum
+
+    start = {"params": np.zeros(3)}
+    finetuning._train(step, start, stripes(images), 0.1, epochs)
+    assert counts == [min(images, 64)] * steps
+
+
+def no_change():
+    return still(crop_scale=(1.0, 1.0), brightness=0.0, contrast=0.0)
+
+
+def test_a_step_is_nesterov_s_on_encoder_and_head(variables):
+    split, rate = stripes(12), 0.1
+    batch = {"images": split.images, "labels": split.labels, "indices": np.arange(12)}
+    start = finetuning._with_head(apply, variables, split.images[:1], classes=2)
+    rest = {"batch_stats": {}}
+
+    def loss(params):
+        features = apply({"params": params["encoder"]}, split.images)
+        logits = features @ params["head"]["kernel"] + params["head"]["bias"][None]
+        chosen = jax.nn.log_softmax(logits)[jnp.arange(12), split.labels]
+        return -chosen.mean()
+
+    expected = params = start["params"]
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    momentum = optax.trace(0.9, nesterov=True).init(params)
+    step = finetuning._make_step(apply, no_change())
+    for number in range(3):
+        params, momentum = step(
+            params, momentum, rest, batch, jax.random.key(number), rate
+        )
+        gradient = jax.grad(loss)(expected)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
+        expected = jax.tree.map(
+            lambda p, v, g: p - rate * (g + 0.9 * v), expected, velocity, gradient
+        )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        params,
+        expected,
+    )
+
+
+def test_every_image_of_a_step_has_its_own_view(variables, monkeypatch):
+    seen = []
+
+    def views(keys, images, **_):
+        jax.debug.callback(seen.append, jax.random.key_data(keys))
+        return images / 255.0
+
+    monkeypatch.setattr(finetuning, "random_views", views)
+    split = stripes(5)
+    batch = {"images": split.images, "labels": split.labels, "indices": np.arange(5)}
+    start = finetuning._with_head(apply, variables, split.images[:1], classes=2)
+    params, momentum = start["params"], finetuning._MOMENTUM.init(start["params"])
+    step = finetuning._make_step(apply, no_change())
+    for number in range(2):
+        key = jax.random.key(number)
+        step(params, momentum, {"batch_stats": {}}, batch, key, 0.1)
+    jax.effects_barrier()
+    assert len({tuple(key) for keys in seen for key in np.asarray(keys).tolist()}) == 10

@@ -17,3 +17,12 @@ def test_the_choice_is_the_seeds_and_grows_with_the_fraction():
     np.testing.assert_array_equal(few, labelled_part(LABELS, 0.1))
     assert set(few) != set(labelled_part(LABELS, 0.1, seed=1))
     np.testing.assert_array_equal(labelled_part(LABELS, 1.0), np.arange(len(LABELS)))
+
+
+def test_the_part_is_rounded_and_drawn_from_the_whole_class():
+    labels = np.repeat([0, 1], [17, 20])
+    chosen = labelled_part(labels, 0.1)  # 1.7 and 2 images
+    np.testing.assert_array_equal(np.bincount(labels[chosen]), [2, 2])
+    np.testing.assert_array_equal(chosen, np.sort(chosen))
+    drawn = {tuple(labelled_part(labels, 0.1, seed=seed)) for seed in range(200)}
+    assert set(np.ravel([*drawn])) == set(range(37))
