@@ -3,17 +3,20 @@
     python train.py [--config=configs/NAME.py[:PRESET]] [--workdir=DIR]
                     [--config.FIELD=VALUE ...] [--data_dir=DIR] [--fork_from=DIR]
 
-With no flags it trains on the digits that come with isojax.
+With no flags it trains on the digits that come with isojax. Exit codes: 0 finished,
+75 stopped by a signal and saved (the same command resumes the run), 2 a user's error.
 """
 
 import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from configs.base import PRESETS
 from isojax import cli
 from isojax.errors import UsageError
+from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = cli.define_config(
     str(Path(__file__).parent / "configs" / "digits.py"),
@@ -53,18 +56,26 @@ def main() -> None:
     if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
         raise UsageError("the preset stands after the file; write --config=FILE:PRESET")
     config = cli.config_to_train(_CONFIG)
+    with StopRequest() as stop:
+        _train(config, stop)
+        if stop.has_stopped_run:
+            sys.exit(STOPPED_EXIT_CODE)
+
+
+def _train(config: ConfigDict, stop: StopRequest) -> None:
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.training import pretrain
-    from isojax.training.stopping import StopRequest
 
     choose_kernels()
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     parallel.check_platform()
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
     keep_programs(workdir)
-    with parallel.ending_alone(), StopRequest() as stop:
+    # With several processes the others would wait for one that exits alone.
+    stop.ends_at_once = parallel.process_part()[1] == 1
+    with parallel.ending_alone():
         pretrain(
             config,
             workdir,
@@ -72,8 +83,8 @@ def main() -> None:
             fork_from=_FORK_FROM.value,
             stop=stop,
         )
-    # Who asked it to stop may not wait.
-    if parallel.is_first_process() and not stop.wished:
+    # A scheduler that asked the run to stop may kill it within seconds.
+    if parallel.is_first_process() and not (stop.is_set or stop.has_stopped_run):
         from isojax.reporting.closing import announce_report
 
         announce_report(workdir)

@@ -2,7 +2,8 @@
 
     python -m isojax.launch --processes 2 -- train.py [flags of train.py]
 
-Process 0 shows its output. The others' is shown only where one of them fails.
+Shows the output of process 0, and that of another process only if it fails. Exit codes:
+those of the script, such as 75 for a run that a signal stopped and that is saved.
 """
 
 import argparse
@@ -15,17 +16,21 @@ import time
 from typing import IO
 
 from isojax.output import say
+from isojax.stopping import STOPPED_EXIT_CODE, Repetition, stop_signals
 
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 5  # for the others to tell their own error, once one has failed
+_GRACE_SECONDS = 5  # for the others to report their own error after one has failed
 _TERMINATE_SECONDS = 30  # from SIGTERM to SIGKILL
 _SHOWN_LINES = 20
 
 
 def main() -> None:
-    """Runs what the command line says and exits with its code."""
+    """Parses the command line, starts the processes and exits with their code."""
     parser = argparse.ArgumentParser(
-        prog="python -m isojax.launch", description=__doc__.splitlines()[0]
+        prog="python -m isojax.launch",
+        description=__doc__.splitlines()[0],
+        epilog="Exit codes are those of the script, such as 75 for a run that a signal "
+        "stopped and that is saved.",
     )
     parser.add_argument("--processes", type=int, required=True, metavar="N")
     parser.add_argument("command", nargs="+", help="after --: a script and its flags")
@@ -38,17 +43,19 @@ def main() -> None:
 def launch(command: list[str], *, processes: int) -> int:
     """Starts a script in several processes that find each other, and waits for them.
 
-    SIGINT and SIGTERM are handed on, and a terminal that closes as SIGTERM; a second
-    signal ends all at once. Where one process fails the others are ended too.
+    The first of the `stop_signals` is passed to every process: SIGINT as it is, the
+    others as SIGTERM. An urgent repetition kills all processes. If one process fails,
+    the others are terminated.
 
     Args:
       command: a Python script and its flags; `--coordinator`, `--num_processes` and
         `--process_id` are added.
-      processes: how many.
+      processes: the number of processes.
 
     Returns:
-      0, or the exit code of the process that failed first; 128 and its number for a
-      signal, as a shell does.
+      0 if every process finished; `STOPPED_EXIT_CODE` if any was stopped and none
+      failed; otherwise the exit code of the process that failed first, which is 128 + N
+      for signal N, as in a shell.
     """
     coordinator = f"127.0.0.1:{_free_port()}"
     outputs: list[IO[str] | None] = [None]
@@ -56,7 +63,7 @@ def launch(command: list[str], *, processes: int) -> int:
         tempfile.TemporaryFile("w+", errors="replace") for _ in range(processes - 1)
     ]
     started: list[subprocess.Popen] = []
-    signals = _hand_on_signals(started)  # before there is a process to leave behind
+    signals = _pass_on_signals(started)  # before there is a process to leave behind
     for number, output in enumerate(outputs):
         if signals:
             break
@@ -76,10 +83,11 @@ def launch(command: list[str], *, processes: int) -> int:
     try:
         failed = _wait(started)
         if failed is None:
-            return 0
+            codes = {process.returncode for process in started}
+            return STOPPED_EXIT_CODE if STOPPED_EXIT_CODE in codes else 0
         code = started[failed].returncode
         _await(started, _TERMINATE_SECONDS if signals else _GRACE_SECONDS)
-        # A mistake that all make is told once, by process 0.
+        # Process 0 has printed an error that all processes share.
         if failed > 0 and not signals and started[0].poll() != code:
             _show(failed, outputs[failed])
     finally:
@@ -93,29 +101,31 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _hand_on_signals(started: list[subprocess.Popen]) -> list[int]:
-    """Sends signals on to the processes; returns the list of those that came."""
-    came: list[int] = []
+def _pass_on_signals(started: list[subprocess.Popen]) -> list[int]:
+    """Passes signals to the processes; returns the list of those received."""
+    received: list[int] = []
+    repetition = Repetition()
 
-    def hand_on(number, _):
-        came.append(number)
-        number = signal.SIGTERM if number == signal.SIGHUP else number
+    def pass_on(number, _):
+        received.append(number)
+        is_urgent = repetition.is_urgent(number)
+        if not is_urgent and len(received) > 1:
+            return
+        sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         for process in started:
-            process.send_signal(number if len(came) == 1 else signal.SIGKILL)
+            process.send_signal(signal.SIGKILL if is_urgent else sent)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, hand_on)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
-        signal.signal(signal.SIGHUP, hand_on)
-    return came
+    for number in stop_signals():
+        signal.signal(number, pass_on)
+    return received
 
 
 def _wait(started: list[subprocess.Popen]) -> int | None:
-    """Waits until all have ended well or one has failed; returns which."""
+    """Waits until all have finished or stopped, or one has failed; returns which."""
     while True:
         codes = [process.poll() for process in started]
         for number, code in enumerate(codes):
-            if code:
+            if code not in (None, 0, STOPPED_EXIT_CODE):
                 return number
         if None not in codes:
             return None

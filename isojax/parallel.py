@@ -1,6 +1,7 @@
 """Devices and processes: the only file that knows how a step is spread over them."""
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -55,17 +56,52 @@ def connect(
         _check_connection(coordinator, num_processes, process_id)
     # It would swallow the SIGTERM that ends a run.
     jax.config.update("jax_enable_preemption_service", False)
-    # JAX aborts the process, with a stack of C++, where it waits in vain.
+    # At its own timeout JAX aborts the process with a C++ stack trace.
     waiting = threading.Timer(_CONNECT_SECONDS, _give_up, [coordinator])
     waiting.daemon = True
     waiting.start()
-    jax.distributed.initialize(
-        coordinator,
-        num_processes,
-        process_id,
-        initialization_timeout=2 * _CONNECT_SECONDS,
-    )
-    waiting.cancel()
+    try:
+        with _without_proxies():
+            jax.distributed.initialize(
+                coordinator,
+                num_processes,
+                process_id,
+                initialization_timeout=2 * _CONNECT_SECONDS,
+            )
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(_connection_problem(given, error)) from error
+    finally:
+        waiting.cancel()
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Hides the proxy variables of the environment.
+
+    gRPC honours them when it opens a channel, for 127.0.0.1 too. No proxy for downloads
+    connects the processes of a training.
+    """
+    hidden = {name: os.environ.pop(name) for name in _proxy_variables()}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _proxy_variables() -> list[str]:
+    return [name for name in os.environ if "_proxy" in name.lower()]
+
+
+def _connection_problem(given: tuple, error: Exception) -> str:
+    """The message of an error of `jax.distributed.initialize`."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if given == (AUTO, None, None):
+        return (
+            f"--coordinator=auto: JAX found no cluster on this machine ({reason}). "
+            "Leave the flag out to train in one process, or give "
+            "--coordinator=HOST:PORT with --num_processes and --process_id"
+        )
+    return f"the processes could not be connected ({reason})"
 
 
 def check_platform() -> None:
@@ -138,13 +174,28 @@ def _check_connection(
             "three, or start the processes with python -m isojax.launch"
         )
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"--coordinator={coordinator} is not HOST:PORT")
     if not 0 <= process_id < num_processes:
         raise UsageError(
             f"--process_id={process_id} is not one of 0 to {num_processes - 1}, as "
             f"--num_processes={num_processes} says"
         )
+    if process_id == 0:
+        _check_port(coordinator, int(port))
+
+
+def _check_port(coordinator: str, port: int) -> None:
+    """Refuses a port that is in use, at which JAX may end in a segmentation fault."""
+    has_ipv6 = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=has_ipv6).close()
+    except OSError as error:
+        raise UsageError(
+            f"--coordinator={coordinator}: process 0 cannot listen on port {port} "
+            f"({os.strerror(error.errno)}); choose another port"
+        ) from error
 
 
 def is_first_process() -> bool:

@@ -5,7 +5,8 @@
                            [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
 
 Writes DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same command
-given again goes on; with more methods or seeds it extends the sweep.
+resumes a sweep; with more methods or seeds it extends it. Exit codes: 0 finished, 1 a
+run crashed, 75 stopped by a signal and saved, 2 a user's error.
 """
 
 import shlex

@@ -18,10 +18,12 @@ def told(signal_number, _):
     with open(f"{folder}/{number}.got", "a") as file:
         file.write(f"{signal_number} ")
     if "deaf" not in flags:
-        sys.exit(0)
+        time.sleep(0.2 * number)
+        sys.exit(75 if "stops" in flags else 0)
 folder = os.path.dirname(__file__)
 signal.signal(signal.SIGINT, told)
 signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 print("process", number, "of", flags["num_processes"], flags["coordinator"], flush=True)
 open(f"{folder}/{number}.ready", "w").close()
 while flags.get("failing") and not all(
@@ -33,7 +35,7 @@ if flags.get("failing") == "all":
 if flags.get("failing") == str(number):
     print("it broke", file=sys.stderr)
     sys.exit(7)
-if "failing" in flags or "wait" in flags or "deaf" in flags:
+if {"failing", "wait", "deaf", "stops"} & flags.keys():
     time.sleep(60)
 """
 
@@ -101,23 +103,31 @@ def test_an_error_of_all_is_told_once(start):
         (signal.SIGINT, signal.SIGINT),
         (signal.SIGTERM, signal.SIGTERM),
         (signal.SIGHUP, signal.SIGTERM),
+        (signal.SIGUSR1, signal.SIGTERM),
     ],
 )
-def test_a_signal_reaches_every_process_once(start, tmp_path, number, arrives):
-    launched = start("--wait=1")
+@pytest.mark.parametrize(("flag", "code"), [("--wait=1", 0), ("--stops=1", 75)])
+def test_a_signal_reaches_every_process_once(
+    start, tmp_path, number, arrives, flag, code
+):
+    """One that stops first does not end those that still save."""
+    launched = start(flag)
     await_files(tmp_path, "*.ready")
     launched.send_signal(number)
+    time.sleep(0.03)
+    launched.send_signal(signal.SIGTERM)  # as Slurm does
     launched.communicate(timeout=60)
-    assert launched.returncode == 0
+    assert launched.returncode == code
     got = [(tmp_path / f"{n}.got").read_text() for n in range(3)]
     assert got == [f"{int(arrives)} "] * 3
 
 
-def test_a_second_signal_ends_processes_that_do_not_listen(start, tmp_path):
+def test_a_second_interrupt_ends_processes_that_do_not_listen(start, tmp_path):
     launched = start("--deaf=1")
     await_files(tmp_path, "*.ready")
     launched.send_signal(signal.SIGINT)
     await_files(tmp_path, "*.got")
+    time.sleep(0.2)
     launched.send_signal(signal.SIGINT)
     launched.communicate(timeout=60)
     assert launched.returncode == 128 + signal.SIGKILL

@@ -16,6 +16,7 @@ LAYERS = {
     "launch": 0,
     "output": 0,
     "progress": 0,
+    "stopping": 0,
     "losses": 1,
     "predictor": 1,
     "spectral": 1,
@@ -119,6 +120,7 @@ def test_the_command_line_imports_no_jax():
         "flag_help",
         "launch",
         "output",
+        "stopping",
     ):
         names = list(imported(ROOT / "isojax" / f"{module}.py"))
         assert not any(name.split(".")[0] in ("jax", "flax") for name in names)

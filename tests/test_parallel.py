@@ -1,3 +1,5 @@
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +25,9 @@ parallel.connect("127.0.0.1:9", 2, int(sys.argv[1]))
         ((None, 2, 0), "belong together"),
         (("somewhere", 2, 0), "--coordinator=somewhere is not HOST:PORT"),
         (("somewhere:x", 2, 0), "is not HOST:PORT"),
+        (("somewhere:65536", 2, 0), "is not HOST:PORT"),
         (("127.0.0.1:99", 2, 2), "--process_id=2 is not one of 0 to 1"),
+        (("auto", None, None), "--coordinator=auto: JAX found no cluster"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(arguments, message):
@@ -67,6 +71,32 @@ def test_several_processes_are_seen_in_the_environment(monkeypatch, variables, s
     assert calls == ([(None, None, None)] if several else [])
     parallel.connect("auto")  # as JAX finds them, seen or not
     assert calls[-1] == (None, None, None) and len(calls) == 1 + several
+
+
+def test_a_coordinator_whose_port_is_in_use_is_refused():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        message = f"process 0 cannot listen on port {port} .Address already in use"
+        with pytest.raises(UsageError, match=message):
+            parallel.connect(f"127.0.0.1:{port}", 2, 0)
+
+
+def test_proxies_are_hidden_from_the_connection_alone(monkeypatch):
+    proxies = {"https_proxy": "http://127.0.0.1:9", "NO_PROXY": "example.org"}
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+
+    def initialize(*args, **kwargs):
+        seen.append([name for name in os.environ if "proxy" in name.lower()])
+        raise RuntimeError("RPC failed:\nstack")
+
+    monkeypatch.setattr(parallel.jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(parallel.jax.config, "update", lambda *a: None)
+    with pytest.raises(UsageError, match=r"could not be connected .RPC failed:\)$"):
+        parallel.connect("127.0.0.1:99", 2, 1)
+    assert seen == [[]]
+    assert {name: os.environ[name] for name in proxies} == proxies
 
 
 def test_one_process_agrees_with_itself():

@@ -1,8 +1,9 @@
-"""The record of a run: `metrics.jsonl` and `spectrum.npz`."""
+"""A run's metrics and spectrum by epoch: `metrics.jsonl` and `spectrum.npz`."""
 
 import io
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,12 @@ class History:
 
         Args:
           workdir: the run's folder.
-          epochs: where given, later ones are cut from the folder's record: the
-            checkpoint to go on from has not seen them.
-          correlation: of that checkpoint, shape (dim, dim), whose eigenvectors the next
-            epoch's are compared with where those of the last epoch are gone.
-          writes: whether files are written; of several processes one does.
+          epochs: number of epochs finished at the checkpoint that the run resumes
+            from. Later ones are cut from the files. By default none is cut.
+          correlation: that checkpoint's correlation, shape (dim, dim). Its eigenvectors
+            are those of the last epoch if the checkpoint was saved at its end; see
+            `keep_modes` for other checkpoints.
+          writes: whether this process writes the files.
         """
         self._writes = writes
         self._metrics, self._spectrum = (Path(workdir) / name for name in FILES)
@@ -49,6 +51,7 @@ class History:
         self.eigenvalues: list[np.ndarray] = []
         self.tracked: list[np.ndarray] = []
         self._modes: np.ndarray | None = None  # eigenvectors of the last epoch
+        self._kept_modes: dict[int, np.ndarray] = {}  # by epoch
         try:
             self._read(epochs, correlation)
         except (KeyError, TypeError, *DAMAGED_ARCHIVE) as error:
@@ -77,12 +80,20 @@ class History:
             return
         self.rows = rows[:count]
         self.eigenvalues = list(saved["eigenvalues"][:count])
+        kept = (saved.get(name, ()) for name in ("kept_epochs", "kept_modes"))
+        self._kept_modes = {
+            int(epoch): modes
+            for epoch, modes in zip(*kept, strict=True)
+            if epochs is None or epoch <= epochs
+        }
         untracked = np.full_like(saved["eigenvalues"], np.nan)
         self.tracked = list(saved.get("tracked", untracked)[:count])
         if np.isnan(self.tracked[-1]).any():
             return
         if count == recorded:
             self._modes = saved["modes"]
+        elif self.rows[-1]["epoch"] in self._kept_modes:
+            self._modes = self._kept_modes[self.rows[-1]["epoch"]]
         elif correlation is not None:
             _, eigenvectors = np.linalg.eigh(correlation)
             from isojax.modes import order_of_values  # with chex comes JAX
@@ -130,6 +141,28 @@ class History:
         ):
             self._metrics_whole = False
 
+    def keep_modes(self, epochs: Collection[int]) -> None:
+        """Keeps the last epoch's eigenvectors for a checkpoint amid the next epoch.
+
+        A run that resumes from that checkpoint follows the modes from these. Called
+        before the checkpoint is saved. If they cannot be written, logs one line.
+
+        Args:
+          epochs: the numbers of the epochs whose eigenvectors may still be needed; the
+            others kept earlier are dropped.
+        """
+        if self._modes is None or not self._writes:
+            return
+        self._kept_modes[self.rows[-1]["epoch"]] = self._modes
+        self._kept_modes = {
+            epoch: modes for epoch, modes in self._kept_modes.items() if epoch in epochs
+        }
+        attempt(
+            self._write_spectrum,
+            failure="the eigenvectors were not saved; modes may change places after "
+            "resuming",
+        )
+
     def _follow(
         self, eigenvalues: np.ndarray, eigenvectors: np.ndarray | None
     ) -> np.ndarray:
@@ -173,6 +206,9 @@ class History:
             arrays["tracked"] = np.stack(self.tracked)
         if self._modes is not None:
             arrays["modes"] = self._modes
+        if self._kept_modes:
+            arrays["kept_epochs"] = np.array(list(self._kept_modes))
+            arrays["kept_modes"] = np.stack(list(self._kept_modes.values()))
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_atomically(self._spectrum, buffer.getvalue())

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import say
+from isojax.stopping import STOPPED_EXIT_CODE
 from isojax.sweeps.folder import (
     COLLAPSED,
     CRASHED,
@@ -49,7 +50,7 @@ def execute(
       configs: of each run, in the order in which they run.
       command: gives the command that trains and evaluates a run.
       retry: whether runs that crashed or diverged are tried again.
-      signals: once one `came`, the run at hand saves and the sweep ends.
+      signals: once one is `received`, the current run saves and the sweep ends.
       after_each: called after each run.
 
     Returns:
@@ -65,7 +66,7 @@ def execute(
         f"to {directory}."
     )
     for position, run in enumerate(waiting):
-        if signals.came:
+        if signals.received:
             return False
         rows = [read_row(directory, other) for other in configs]
         tell = partial(
@@ -85,7 +86,8 @@ def execute(
         )
         row = read_row(directory, run)
         if row.status == UNFINISHED:
-            if signals.came or code == 0:  # stopped from here, or from elsewhere
+            # Stopped from here, or by a signal to the run alone.
+            if signals.received or code == STOPPED_EXIT_CODE:
                 return False
             words = _last_words(directory, run, code)
             if code == _USAGE_EXIT_CODE:
@@ -133,11 +135,11 @@ def _attempt(
         if part != last_part:  # so that little is lost where the sweep is killed
             last_part = part
             save_seconds()
-        if signals.came:
+        if signals.received:
             if not is_stopping:
                 line.end()
                 is_stopping = True
-            line.show("Stopping the run, which saves first; once more ends it at once.")
+            line.show("Stopping the run, which saves first; Ctrl-C again kills it.")
         else:
             line.show(tell(elapsed, part, part - before))
         time.sleep(_POLL_SECONDS)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import attempt, say
+from isojax.stopping import STOPPED_EXIT_CODE
 from isojax.sweeps.execute import execute
 from isojax.sweeps.folder import CRASHED, read_row, runs_in
 from isojax.sweeps.plan import Plan, Run
@@ -17,8 +18,6 @@ from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_table
 from isojax.training.config import check_config
 from isojax.training.lock import LOCK_FILE, run_lock
 from isojax.training.workdir import cannot_be_written
-
-_STOPPED_EXIT_CODE = 130
 
 
 def run_sweep(
@@ -41,8 +40,8 @@ def run_sweep(
       retry: whether runs that crashed or diverged are tried again.
 
     Returns:
-      The exit code: 0, 1 if a run crashed, or 128 and the number of the signal that
-      stopped the sweep.
+      The exit code: 0; 1 if a run crashed; `STOPPED_EXIT_CODE` if a signal stopped the
+      sweep, its current run saved; 128 + N if a repeated signal N killed that run.
 
     Raises:
       UsageError: if a config cannot be run, or the folder cannot be had, is in use, or
@@ -74,8 +73,8 @@ def run_sweep(
         raise cannot_be_written(directory, error) from error
     say(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
     if not is_complete:
-        say(f"The sweep is stopped. To go on: {again}")
-        return 128 + signals.came[0] if signals.came else _STOPPED_EXIT_CODE
+        say(f"The sweep is stopped. To resume: {again}")
+        return 128 + signals.killed_by if signals.killed_by else STOPPED_EXIT_CODE
     statuses = {read_row(directory, run).status for run in plan.configs}
     return int(CRASHED in statuses)
 

@@ -1,30 +1,35 @@
-"""Ctrl-C and SIGTERM while a sweep waits for a run."""
+"""Signals that stop a sweep and the run that it waits for."""
 
 import signal
 import subprocess
 from types import TracebackType
 from typing import Self
 
+from isojax.stopping import Repetition, stop_signals
+
 
 class Signals:
-    """SIGINT and SIGTERM, noted and handed on to the run at work.
+    """Records the `stop_signals` and passes the first one to the current run.
 
-    A second one kills the run.
+    An urgent repetition (see `Repetition`) kills the run.
 
     Attributes:
-      came: their numbers.
+      received: their numbers.
+      killed_by: the number of the urgent one, or None.
     """
 
     def __init__(self):
-        """Listens to nothing yet."""
-        self.came: list[int] = []
+        """Creates an object that listens to nothing yet."""
+        self.received: list[int] = []
+        self.killed_by: int | None = None
+        self._repetition = Repetition()
         self._process: subprocess.Popen | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
-        """Begins to listen."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        """Starts to listen."""
+        for number in stop_signals():
+            self._before[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -33,19 +38,26 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Gives the signals back to whoever had them."""
+        """Restores the earlier handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def reach(self, process: subprocess.Popen) -> None:
-        """Hands on to this process from now on."""
+        """Passes signals to this process from now on."""
         self._process = process
-        if self.came:  # while it was started
-            process.send_signal(self.came[0])
+        if self.received:  # while it was started
+            self._send_stop()
 
-    def _note(self, number: int, frame: object) -> None:
+    def _record(self, number: int, frame: object) -> None:
         del frame
-        self.came.append(number)
-        if self._process is not None:
-            first = len(self.came) == 1
-            self._process.send_signal(number if first else signal.SIGKILL)
+        self.received.append(number)
+        if self._repetition.is_urgent(number):
+            self.killed_by = number
+            if self._process is not None:
+                self._process.kill()
+        elif self._process is not None and len(self.received) == 1:
+            self._send_stop()
+
+    def _send_stop(self) -> None:
+        is_interrupt = self.received[0] == signal.SIGINT
+        self._process.send_signal(signal.SIGINT if is_interrupt else signal.SIGTERM)

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from isojax import cli
+from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = cli.define_config("", "Config file, and a preset after a colon.")
 _WORKDIR = cli.define_path("workdir", None, "Folder of the run.")
@@ -20,14 +21,23 @@ _DATA_DIR = cli.define_path("data_dir", None, "Folder of the data sets.")
 
 
 def main() -> None:
-    """Trains and evaluates the run that the flags describe."""
+    """Trains and evaluates the run that the flags describe.
+
+    Exits with `STOPPED_EXIT_CODE` if a signal stops it before it is evaluated.
+    """
+    with StopRequest() as stop:
+        _train_and_evaluate(stop)
+        if stop.is_set:
+            sys.exit(STOPPED_EXIT_CODE)
+
+
+def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
     from isojax.evaluation.protocol import RESULT_FILE
     from isojax.training import pretrain
     from isojax.training.health import REPORT_FILE
-    from isojax.training.stopping import StopRequest
 
     _end_with_parent()
     choose_kernels()
@@ -36,17 +46,15 @@ def main() -> None:
     for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)
     keep_programs(workdir)
-    with StopRequest() as stop:
-        pretrain(
-            cli.config_to_train(_CONFIG), workdir, data_dir=_DATA_DIR.value, stop=stop
-        )
-    if stop.wished:
+    pretrain(cli.config_to_train(_CONFIG), workdir, data_dir=_DATA_DIR.value, stop=stop)
+    if stop.is_set:
         return
+    stop.ends_at_once = True  # an evaluation has no state to save
     evaluate_run(workdir, data_dir=_DATA_DIR.value)
 
 
 def _end_with_parent() -> None:
-    """Stops this process, as by SIGTERM, once the sweep that started it lives no more.
+    """Sends this process SIGTERM once the sweep that started it has ended.
 
     The sweep holds the other end of standard input and writes nothing.
     """

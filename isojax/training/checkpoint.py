@@ -1,10 +1,15 @@
-"""Checkpoints of the whole state: written beside training, verified when read."""
+"""Checkpoints of the training state, written in the background, verified when read."""
 
+import errno
+import json
 import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
+
+import jax
+import numpy as np
 
 from isojax import parallel
 from isojax.errors import UsageError
@@ -16,11 +21,13 @@ from isojax.training.step_folder import (
     Damaged,
     first_line,
     read_step,
+    reserve_space,
     write_step,
 )
 
 FOLDER = "checkpoints"
 _DELETED = ".deleted"
+_TRIAL = f"trial{_DELETED}"  # deleted as a leftover, should the process be killed
 
 
 class Checkpoints:
@@ -49,6 +56,7 @@ class Checkpoints:
         self._keep_every_steps = keep_every_steps
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[str | None] | None = None
+        self._has_saved = False
 
     def steps(self) -> list[int]:
         """The steps there are, ascending."""
@@ -57,20 +65,79 @@ class Checkpoints:
         names = (path.name for path in self._folder.iterdir())
         return sorted(int(name) for name in names if name.isdecimal())
 
+    def agreed_steps(self) -> list[int]:
+        """The saved steps, ascending, compared between the processes.
+
+        Raises:
+          UsageError: if not all processes see the same ones.
+        """
+        steps = self.steps()
+        if len({*parallel.gather(json.dumps(steps))}) > 1:
+            raise UsageError(
+                f"not all processes see the same checkpoints in {self._folder}; choose "
+                "a --workdir that they share"
+            )
+        return steps
+
+    def check_writable(self, state: TrainState) -> None:
+        """Writes and deletes a trial checkpoint, before anything is trained.
+
+        It takes every operation of a save on one number, and reserves the space of
+        `state`.
+
+        Raises:
+          UsageError: if an operation fails.
+        """
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        parallel.in_first_process(lambda: self._write_trial(size))
+
+    def _write_trial(self, size: int) -> None:
+        trial = self._folder / _TRIAL
+        try:
+            self._prepare_folder()
+            reserve_space(self._folder / f"space{UNFINISHED}", size)
+            write_step(trial, {"number": np.zeros(())})
+            shutil.rmtree(trial)
+        except Exception as error:  # orbax and TensorStore raise many types
+            self._delete_leftovers()
+            raise UsageError(
+                f"no checkpoint can be written to {self._folder} "
+                f"({first_line(error)}), so the run was not started; fix that, or "
+                "choose another --workdir"
+            ) from error
+
     def save(self, state: TrainState) -> None:
         """Copies `state` to the host and starts to write it under its step.
 
-        Waits for a checkpoint that is still being written. One that cannot be written
-        is told in a line, and training goes on: older ones stay. A step that is there
-        is not written again.
+        Waits for a checkpoint that is still being written, and for the first one of
+        this object to be on disk. A later one that cannot be written logs one line;
+        training continues with the older ones. A step that is already saved is not
+        written again.
+
+        Raises:
+          UsageError: in every process, if the first save fails.
         """
-        if not parallel.is_first_process():
+        step = int(state.step)
+        if parallel.is_first_process():
+            self.wait()
+            if step not in self.steps():
+                arrays = host_arrays(state)
+                self._writing = self._writer.submit(self._write, step, arrays)
+        if not self._has_saved:
+            parallel.in_first_process(self._check_first_save)
+            self._has_saved = True
+
+    def _check_first_save(self) -> None:
+        problem = self.wait()
+        if problem is None:
             return
-        self.wait()
-        if int(state.step) in self.steps():
-            return
-        arrays = host_arrays(state)
-        self._writing = self._writer.submit(self._write, int(state.step), arrays)
+        kept = self.steps()
+        raise UsageError(
+            f"the first checkpoint could not be saved in {self._folder} ({problem}), "
+            "so the run was stopped. "
+            + (f"The checkpoint of step {kept[-1]} is kept" if kept else "None is kept")
+            + "; fix that and repeat the command"
+        )
 
     def restore(
         self, like: Any, step: int | None = None, *, set_aside: bool = False
@@ -104,18 +171,26 @@ class Checkpoints:
         raise UsageError(self._nothing_to_restore(step, damaged))
 
     def close(self) -> None:
-        """Waits until everything is on disk.
+        """Waits until everything is on disk, in every process.
 
         Raises:
-          UsageError: if the last state could not be written.
+          UsageError: in every process, if the last state could not be written.
         """
+        try:
+            parallel.in_first_process(self._check_last_save)
+        finally:
+            self._writer.shutdown()
+
+    def _check_last_save(self) -> None:
         problem = self.wait()
-        self._writer.shutdown()
-        if problem is not None:
-            raise UsageError(
-                f"the last state is not in {self._folder} ({problem}); make room and "
-                "give the same command again: it goes on from the last checkpoint"
-            )
+        if problem is None:
+            return
+        kept = self.steps()
+        source = f"step {kept[-1]}, the newest checkpoint" if kept else "the beginning"
+        raise UsageError(
+            f"the last state could not be saved in {self._folder} ({problem}); fix "
+            f"that and repeat the command, which resumes from {source}"
+        )
 
     def __enter__(self) -> Self:
         """Nothing to do: the folder is made by the first checkpoint."""
@@ -129,25 +204,31 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> str | None:
-        """Waits for the checkpoint that is being written; returns what went wrong."""
+        """Waits for the checkpoint being written; returns its error message if any."""
         return None if self._writing is None else self._writing.result()
 
     def _write(self, step: int, arrays: Arrays) -> str | None:
-        """Writes and prunes; returns what went wrong."""
+        """Writes and prunes; returns the error's message, or None."""
         try:
-            self._folder.mkdir(exist_ok=True)
-            self._delete_leftovers()
+            self._prepare_folder()
             write_step(self._folder / str(step), arrays)
             self._prune()
-        except Exception as error:  # whatever it is, the run is worth more
+        except Exception as error:  # orbax and TensorStore raise many types
             problem = first_line(error)
             self._delete_leftovers()
-            say(
-                f"The checkpoint of step {step} could not be saved ({problem}); "
-                "training goes on, older checkpoints stay."
-            )
+            if self._has_saved:
+                say(
+                    f"The checkpoint of step {step} could not be saved ({problem}); "
+                    "training continues with the older ones."
+                )
             return problem
         return None
+
+    def _prepare_folder(self) -> None:
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        self._folder.mkdir(exist_ok=True)
+        self._delete_leftovers()
 
     def _prune(self) -> None:
         for step in self.steps()[: -self._keep_last]:
@@ -160,10 +241,13 @@ class Checkpoints:
             )
 
     def _delete_leftovers(self) -> None:
-        """What a process that was killed, or a full disk, has left half done."""
+        """Deletes what a killed process or a failed save has left unfinished."""
         for pattern in (f"*{UNFINISHED}", f"*{_DELETED}"):
-            for folder in self._folder.glob(pattern):
-                shutil.rmtree(folder, ignore_errors=True)
+            for leftover in self._folder.glob(pattern):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
     def _candidates(self, step: int | None, damaged: dict[int, str]) -> list[int]:
         return [

@@ -16,8 +16,11 @@ from isojax.errors import UsageError
 from isojax.output import say
 from isojax.reporting import History
 from isojax.reporting.history import FILES as HISTORY_FILES
+from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.checkpoint import Checkpoints
+from isojax.training.leaves import host_arrays
 from isojax.training.state import TARGET_PARTS, TrainState
+from isojax.training.step_folder import write_step
 from isojax.training.workdir import (
     cannot_be_written,
     load_config,
@@ -121,10 +124,9 @@ def _write_folder(
             for name in HISTORY_FILES:
                 if (source / name).exists():
                     shutil.copy(source / name, folder / name)
-            checkpoints = Checkpoints(folder)
-            checkpoints.save(state)
-            checkpoints.close()
+            (folder / CHECKPOINTS).mkdir()
+            write_step(folder / CHECKPOINTS / str(step), host_arrays(state))
             folder.rename(workdir)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise cannot_be_written(workdir, error) from error
     say(f"Forked from step {step} of {source}.")

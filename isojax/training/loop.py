@@ -1,7 +1,6 @@
 """The loop around the training step."""
 
 import itertools
-import json
 import os
 import shlex
 import sys
@@ -28,6 +27,7 @@ from isojax.reporting import (
 )
 from isojax.reporting.collapse import explain_collapse, is_collapsed
 from isojax.reporting.machine import save_machine
+from isojax.stopping import StopRequest
 from isojax.training.agreement import check_agreement
 from isojax.training.assembly import (
     build,
@@ -45,12 +45,12 @@ from isojax.training.health import check_finite
 from isojax.training.monitor import (
     alignment_metrics,
     describe,
+    describe_columns,
     make_evaluation,
     spectrum_metrics,
 )
 from isojax.training.sample_views import draw_views
 from isojax.training.step import make_train_step
-from isojax.training.stopping import StopRequest
 from isojax.training.workdir import open_workdir
 
 _STEPS_PER_REPORT = 10
@@ -74,7 +74,8 @@ def pretrain(
       workdir: the run's folder.
       data_dir: folder of the data sets, as in `load_dataset`.
       fork_from: folder of another run, from whose newest checkpoint a new one starts.
-      stop: once it is `wished`, the run saves and ends after the steps at hand.
+      stop: a request to stop. Once it `is_set`, the run finishes the steps already
+        dispatched, saves, sets `has_stopped_run` and returns.
 
     Returns:
       The folder, with config, metrics, spectrum, checkpoints and figures in it.
@@ -123,7 +124,7 @@ def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict
 
 
 class _Run:
-    """What the loop needs at hand; made once."""
+    """Holds the objects that the training loop uses."""
 
     def __init__(
         self, config: ConfigDict, dataset: Dataset, workdir: Path, stop: StopRequest
@@ -132,6 +133,7 @@ class _Run:
         self.dataset = dataset
         self.workdir = workdir
         self.stop = stop
+        self.has_trained = False
         self.options = read_options(config)
         self.steps_per_epoch = steps_per_epoch(config, dataset)
         self.last_step = last_step(config, dataset)
@@ -161,7 +163,7 @@ class _Run:
             keep_last=config.checkpoint.keep_last,
             keep_every_steps=config.checkpoint.keep_every_epochs * self.steps_per_epoch,
         )
-        if self._agreed_steps():
+        if self.checkpoints.agreed_steps():
             state = self.checkpoints.restore(state, set_aside=True)
         self.steps_done = int(state.step)
         self.state = parallel.replicate(state)
@@ -196,31 +198,22 @@ class _Run:
         return self.writers
 
     def train(self) -> None:
-        config = self.config
+        """Trains up to the last step, or until the run is asked to stop."""
+        self.checkpoints.check_writable(self.state)
         self._announce()
         _say("Compiling the training step, once, up to a minute ...")
         bar = tqdm(
-            total=self.last_step * config.batch_size,
-            initial=self.steps_done * config.batch_size,
+            total=self.last_step * self.config.batch_size,
+            initial=self.steps_done * self.config.batch_size,
             unit=" images",
             unit_scale=True,
             dynamic_ncols=True,
             disable=not (is_terminal(sys.stderr) and parallel.is_first_process()),
         )
-        epochs = -(-self.last_step // self.steps_per_epoch)
         with bar:
-            for epoch in range(self._epochs_done, epochs):
-                if not self._train_epoch(epoch, bar):
-                    self._end_early()
-                    return
-                line = describe(
-                    self.history.rows[-1], epochs, self.dataset.evaluation_name
-                )
-                _say(line, write=tqdm.write)
-                is_last = epoch + 1 == epochs
-                if is_last or (epoch + 1) % config.checkpoint_every_epochs == 0:
-                    self.checkpoints.save(self.state)
-                self._look_for_collapse()
+            is_complete = self._train_epochs(bar)
+        if not is_complete:  # after the bar, which closing draws once more
+            return self._end_early()
         self.checkpoints.close()
         self.draw_figures()
         self.writers.write_figures(self.steps_done, self.workdir / "figures")
@@ -229,6 +222,19 @@ class _Run:
             f"{self.workdir}/metrics.jsonl,\nthe pictures in {self.workdir}/figures. "
             f"Next: python eval_linear.py {shlex.quote(f'--workdir={self.workdir}')}"
         )
+
+    def _train_epochs(self, bar: tqdm) -> bool:
+        """Trains the remaining epochs; returns False if asked to stop before."""
+        epochs = -(-self.last_step // self.steps_per_epoch)
+        for epoch in range(self._epochs_done, epochs):
+            if not self._train_epoch(epoch, bar):
+                return False
+            _say(describe(self.history.rows[-1], epochs), write=tqdm.write)
+            is_last = epoch + 1 == epochs
+            if is_last or (epoch + 1) % self.config.checkpoint_every_epochs == 0:
+                self.checkpoints.save(self.state)
+            self._look_for_collapse()
+        return True
 
     def draw_figures(self) -> None:
         """Draws the figures of the epochs so far."""
@@ -244,16 +250,6 @@ class _Run:
             evaluation_name=self.dataset.evaluation_name,
         )
 
-    def _agreed_steps(self) -> list[int]:
-        """The steps of the checkpoints, which all processes must see."""
-        here = self.checkpoints.steps()
-        if len({*parallel.gather(json.dumps(here))}) > 1:
-            raise UsageError(
-                f"not all processes see the checkpoints in {self.workdir}; name a "
-                "folder that they share"
-            )
-        return here
-
     def _announce(self) -> None:
         config = self.config
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
@@ -264,13 +260,13 @@ class _Run:
             f"{config.epochs} epochs of {self.steps_per_epoch} steps, batch "
             f"{config.batch_size}, on {parallel.device_count()} "
             f"{jax.default_backend()} device(s). Everything goes to {self.workdir}.\n"
-            f"{self.feed.description}"
+            f"{self.feed.description}\n{describe_columns(self.dataset.evaluation_name)}"
         )
         if self.steps_done:
             _say(f"Going on after step {self.steps_done:,} of {self.last_step:,}.")
 
     def _train_epoch(self, epoch: int, bar: tqdm) -> bool:
-        """Trains what is left of an epoch; whether it came to its end."""
+        """Trains the rest of an epoch; returns whether to continue with the next."""
         start, timed = time.perf_counter(), 0
         steps: list[dict[str, Array]] = []
         running: deque[dict[str, Array]] = deque()
@@ -279,12 +275,12 @@ class _Run:
         batches = self.feed.epoch(epoch, first=first)
         for batch in itertools.islice(batches, self.last_step - self.steps_done):
             self.state, metrics = self.step(
-                self.state, batch, self.feed.resident, wish=self.stop.wished
+                self.state, batch, self.feed.resident, wish=self.stop.is_set
             )
-            if not self.stop.has_progress:
+            if not self.has_trained:
+                self.has_trained, self.stop.ends_at_once = True, False
                 self._record_start()  # while the devices work
-                # Compiling does not count.
-                self.stop.has_progress, start = True, time.perf_counter()
+                start = time.perf_counter()  # compiling does not count
             else:
                 timed += 1
             steps.append(metrics)
@@ -295,6 +291,9 @@ class _Run:
                 break
         while running:
             shall_stop |= self._finish_step(running.popleft(), bar)
+        if self.steps_done % self.steps_per_epoch:  # its checkpoint is amid an epoch
+            saved = [*self.checkpoints.steps(), self.steps_done]
+            self.history.keep_modes({step // self.steps_per_epoch for step in saved})
         if shall_stop and self.steps_done < min(
             self.last_step, (epoch + 1) * self.steps_per_epoch
         ):
@@ -321,7 +320,7 @@ class _Run:
         )
 
     def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
-        """Waits for a step; whether all processes stop after those dispatched."""
+        """Waits for a step; returns whether any process was asked to stop."""
         self.steps_done += 1
         if int(metrics["not_finite"]):
             self.checkpoints.wait()
@@ -385,11 +384,13 @@ class _Run:
             _say(f"Warning: {explanation}", write=tqdm.write)
 
     def _end_early(self) -> None:
+        """Saves, as the run was asked to stop before its last step."""
         self.checkpoints.save(self.state)
         self.checkpoints.close()
+        self.stop.has_stopped_run = True
         _say(
-            f"Stopped after step {self.steps_done:,} of {self.last_step:,}, saved. "
-            "Give the same command again to go on."
+            f"Stopped after step {self.steps_done:,} of {self.last_step:,}; the state "
+            "is saved. Repeat the command to resume."
         )
 
 

@@ -1,4 +1,4 @@
-"""What is measured while a run trains, and the line that tells of it."""
+"""Metrics measured while a run trains, and the line that an epoch prints."""
 
 from collections.abc import Callable
 
@@ -108,13 +108,25 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
     }
 
 
-def describe(row: dict[str, float], epochs: int, evaluation_name: str) -> str:
-    """The line that a finished epoch prints."""
+def describe_columns(evaluation_name: str) -> str:
+    """The explanation of the epoch lines, printed once before them."""
+    return (
+        f"Each epoch prints the loss, the online probe's {evaluation_name} accuracy "
+        "and\nthe participation ratio of the projections' correlation."
+    )
+
+
+def describe(row: dict[str, float], epochs: int) -> str:
+    """The line that a finished epoch prints, at most 80 columns.
+
+    Args:
+      row: the epoch's metrics, as in `metrics.jsonl`.
+      epochs: the number of epochs of the run.
+    """
     speed = row.get("train/images_per_second")
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
-        f"{evaluation_name} accuracy of the online probe "
-        f"{row['eval/online_accuracy']:.3f}  "
-        f"participation ratio {row['train/participation_ratio']:.1f}"
+        f"probe {row['eval/online_accuracy']:.3f}  "
+        f"participation {row['train/participation_ratio']:.1f}"
         + ("" if speed is None else f"  {speed:,.0f} images/s")
     )

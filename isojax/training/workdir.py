@@ -21,6 +21,7 @@ from isojax.fields import field_values, why_without_effect
 from isojax.files import write_atomically
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.lock import LOCK_FILE, run_lock
+from isojax.training.step_folder import first_line
 
 # These change nothing that is computed, so that a run may go on with others.
 _MAY_DIFFER = (
@@ -88,10 +89,11 @@ def _check_contents(workdir: Path, config: ConfigDict) -> None:
         )
 
 
-def cannot_be_written(workdir: Path, error: OSError) -> UsageError:
-    """The error of a folder that a run cannot have."""
+def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
+    """The error of a directory in which a run's files cannot be written."""
     return UsageError(
-        f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
+        f"--workdir={workdir} cannot be written ({first_line(error)}); choose another "
+        "directory"
     )
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from isojax.stopping import STOPPED_EXIT_CODE
 from tests.reliability.runs import (
     assert_same_state,
     finish,
@@ -73,7 +74,14 @@ def _epochs_without_checkpoint(workdir):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+    "number",
+    [
+        signal.SIGTERM,
+        *(
+            pytest.param(number, marks=pytest.mark.slow)
+            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+        ),
+    ],
 )
 def test_a_signal_saves_and_ends_well_and_the_run_goes_on(whole, tmp_path, number):
     workdir = tmp_path / "run"
@@ -81,10 +89,12 @@ def test_a_signal_saves_and_ends_well_and_the_run_goes_on(whole, tmp_path, numbe
     wait_for(process, "epoch 2/")
     process.send_signal(number)
     sent = time.monotonic()
+    time.sleep(0.03)
+    process.send_signal(signal.SIGTERM)  # as Slurm does
     output, _ = process.communicate(timeout=60)
     assert time.monotonic() - sent < 10
-    assert process.returncode == 0, output
-    assert "saved. Give the same command again to go on." in output
+    assert process.returncode == STOPPED_EXIT_CODE, output
+    assert "the state is saved. Repeat the command to resume." in output
     finish(workdir, LENGTH)
     # The record of the epoch that was cut is that of its rest.
     assert record(workdir)[1] == record(whole)[1]
@@ -97,8 +107,8 @@ def test_a_signal_before_the_first_step_ends_at_once(tmp_path):
     time.sleep(1)
     process.terminate()
     output, _ = process.communicate(timeout=5)
-    assert process.returncode == 0
-    assert "nothing is lost" in output
+    assert process.returncode == STOPPED_EXIT_CODE
+    assert "nothing to save" in output
 
 
 @pytest.mark.slow

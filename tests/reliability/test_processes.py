@@ -91,7 +91,12 @@ def said(tmp_path_factory):
         [sys.executable, "-m", "isojax.launch", "--processes=2", "--"]
         + [str(folder / "script.py")],
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "https_proxy": "http://127.0.0.1:9",  # nothing listens there
+            "no_proxy": "example.org",
+        },
         capture_output=True,
         text=True,
         timeout=120,

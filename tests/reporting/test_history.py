@@ -94,6 +94,30 @@ def test_modes_are_followed_through_a_restart(tmp_path, checkpoint):
         np.testing.assert_array_equal(stopped[name], array, err_msg=name)
 
 
+@pytest.mark.parametrize("kept", [{4}, {2, 4}])
+def test_modes_are_followed_from_a_checkpoint_amid_an_epoch(tmp_path, kept):
+    """Whose own eigenvectors are already those of the next epoch."""
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    follow(History(tmp_path / "whole"), 10)
+    history = History(tmp_path / "stopped")
+    for epoch in sorted({2, 4}):  # stopped in epochs 3 and 5, and killed in epoch 8
+        follow(history, epoch, start=len(history.rows))
+        history.keep_modes({epoch} | (kept if epoch == 4 else set()))
+        _, correlation = list(correlations(10))[epoch]
+        history = History(tmp_path / "stopped", epochs=epoch, correlation=correlation)
+    follow(history, 7, start=4)
+    assert set(saved(tmp_path / "stopped")["kept_epochs"]) == kept
+    for epoch in sorted(kept, reverse=True):  # the newest checkpoint, then an older one
+        _, correlation = list(correlations(10))[epoch]
+        resumed = History(tmp_path / "stopped", epochs=epoch, correlation=correlation)
+        follow(resumed, 10, start=epoch)
+        for name, array in saved(tmp_path / "whole").items():
+            np.testing.assert_array_equal(
+                saved(tmp_path / "stopped")[name], array, err_msg=name
+            )
+
+
 def test_modes_may_be_followed_from_some_epoch_on(tmp_path):
     fill(tmp_path, 2)
     assert set(saved(tmp_path)) == {"epoch", "eigenvalues"}  # as ever

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from isojax.errors import UsageError
+from isojax.stopping import STOPPED_EXIT_CODE
 from isojax.sweeps.plan import Plan, Run
 from isojax.sweeps.records import output_path, read_record
 from isojax.sweeps.run import rewrite_tables, run_sweep
@@ -28,8 +29,14 @@ if deed == "killed":
 if deed == "mistake":
     print("error: there is no data set", file=sys.stderr)
     sys.exit(2)
+if deed == "stop":
+    sys.exit(75)
+if deed == "deaf":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    open(called + ".ready", "w").close()
+    time.sleep(60)
 if deed == "wait":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
     open(called + ".ready", "w").close()
     time.sleep(60)
 shutil.copytree(template, folder, dirs_exist_ok=True)
@@ -118,26 +125,45 @@ def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
 
 
-def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys, monkeypatch, number):
+    monkeypatch.setattr(
+        "isojax.sweeps.signals.stop_signals", lambda: [signal.SIGTERM, number]
+    )
+
     def send():
         while not sweep.called.with_suffix(".ready").exists():
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
+        time.sleep(0.03)
+        os.kill(os.getpid(), signal.SIGTERM)  # as Slurm does
 
     threading.Thread(target=send, daemon=True).start()
     code, started = sweep({RUNS[1]: "wait"})
-    assert (code, started) == (128 + signal.SIGTERM, [RUNS[0].name, RUNS[1].name])
+    assert (code, started) == (STOPPED_EXIT_CODE, [RUNS[0].name, RUNS[1].name])
     told = capsys.readouterr().out
-    assert "The sweep is stopped. To go on: the same command" in told
+    assert "The sweep is stopped. To resume: the same command" in told
     assert "Not complete: 2 runs are still to come." in told
     seconds = read_record(sweep.directory, RUNS[1])["seconds"]
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
     assert read_record(sweep.directory, RUNS[1])["seconds"] > seconds
 
 
-def test_a_run_that_was_stopped_from_elsewhere_stops_the_sweep(sweep, tmp_path):
-    (tmp_path / "finish" / RUNS[0].name / "linear_eval.json").unlink()
-    assert sweep() == (130, [RUNS[0].name])
+def test_a_second_interrupt_kills_the_run_and_ends_the_sweep(sweep):
+    def send():
+        while not sweep.called.with_suffix(".ready").exists():
+            time.sleep(0.05)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
+    threading.Thread(target=send, daemon=True).start()
+    code, started = sweep({RUNS[0]: "deaf"})
+    assert (code, started) == (128 + signal.SIGINT, [RUNS[0].name])
+
+
+def test_a_run_that_was_stopped_from_elsewhere_stops_the_sweep(sweep):
+    assert sweep({RUNS[0]: "stop"}) == (STOPPED_EXIT_CODE, [RUNS[0].name])
 
 
 def test_a_folder_in_use_is_refused(sweep):

@@ -5,6 +5,7 @@ import os
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -15,6 +16,7 @@ from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import Options, evaluate_run, images
 from isojax.reporting.tensorboard import TensorBoardWriter
+from isojax.stopping import StopRequest
 from isojax.training import (
     assembly,
     encoder,
@@ -23,7 +25,7 @@ from isojax.training import (
     pretrain,
     random_encoder,
 )
-from isojax.training.workdir import load_config, save_config
+from isojax.training.workdir import load_config, open_workdir, save_config
 from tests.reporting.events import read_curves
 
 EPOCHS = 3
@@ -153,6 +155,82 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
     curves, whole = (read_curves(run / "tensorboard") for run in (workdir, finished))
     for name in ("step/loss", "train/loss", "spectrum/log10_eigenvalues"):
         assert curves[name] == whole[name]
+
+
+def crossing(step):
+    """Replaces the correlation by one whose modes cross within every epoch."""
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+
+    def cross(state, batch, shared):
+        state, metrics = step(state, batch, shared)
+        values = 2 + jnp.cos(state.step * 0.7 + jnp.arange(6.0))
+        return state.replace(correlation=(basis * values[None]) @ basis.T), metrics
+
+    return cross
+
+
+@pytest.fixture(scope="module")
+def crossed(tmp_path_factory):
+    """A config, and the spectrum of its whole run, in which modes cross."""
+    map_step = parallel.map_step
+    config = small_config()
+    config.update(epochs=6, checkpoint_every_epochs=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "map_step", lambda step: map_step(crossing(step)))
+        whole = pretrain(config, tmp_path_factory.mktemp("runs") / "crossed")
+        expected = dict(np.load(whole / "spectrum.npz"))
+        assert (expected["tracked"] != expected["eigenvalues"]).any()
+        yield config, expected
+
+
+def assert_same_spectrum(workdir, expected):
+    with np.load(workdir / "spectrum.npz") as spectrum:
+        for name, array in expected.items():
+            np.testing.assert_array_equal(spectrum[name], array, err_msg=name)
+
+
+def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
+    crossed, tmp_path, monkeypatch
+):
+    config, expected = crossed
+    stop, workdir = StopRequest(), tmp_path / "run"
+    finish_step = loop._Run._finish_step
+
+    def stop_or_kill(run, metrics, bar):
+        shall_stop = finish_step(run, metrics, bar)
+        if stop.has_stopped_run and run.steps_done == 14:
+            raise KeyboardInterrupt
+        return shall_stop or (not stop.has_stopped_run and run.steps_done == 7)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "_finish_step", stop_or_kill)
+        pretrain(config, workdir, stop=stop)
+        assert stop.has_stopped_run
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, workdir, stop=stop)
+    names = {path.name for path in (workdir / "checkpoints").iterdir()}
+    assert names == {"8"}  # epochs have three steps
+    assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 4
+    pretrain(config, workdir)
+    assert_same_spectrum(workdir, expected)
+
+
+@pytest.mark.slow
+def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(crossed, tmp_path):
+    config, expected = crossed
+    short = ConfigDict(config.to_dict())
+    short.steps = 8
+    source = pretrain(short, tmp_path / "short")
+    pretrain(config, tmp_path / "long", fork_from=source)
+    assert_same_spectrum(tmp_path / "long", expected)
+
+
+def test_a_run_that_cannot_save_is_refused_before_it_trains(tmp_path, monkeypatch):
+    with open_workdir(tmp_path / "run", small_config()) as workdir:
+        (workdir / "checkpoints").touch()
+    monkeypatch.setattr(loop._Run, "_train_epochs", pytest.fail)
+    with pytest.raises(UsageError, match="no checkpoint can be written to"):
+        pretrain(small_config(), workdir)
 
 
 def test_tensorboard_shows_what_the_record_has(finished):

@@ -106,6 +106,25 @@ def test_a_linear_layer_that_is_the_closed_form_predictor_is_aligned(x64):
     assert turned["train/alignment_min"] < turned["train/alignment_mean"] < 0.99
 
 
+def test_the_line_of_an_epoch_fits_into_80_columns():
+    row = {
+        "epoch": 1000,
+        "train/loss": -1.2345,
+        "eval/online_accuracy": 0.9876,
+        "train/participation_ratio": 123.4,
+        "train/images_per_second": 123456.7,
+    }
+    line = monitor.describe(row, 1000)
+    assert line == (
+        "epoch 1000/1000  loss -1.234  probe 0.988  participation 123.4"
+        "  123,457 images/s"
+    )
+    del row["train/images_per_second"]
+    assert monitor.describe(row, 1000) == line.removesuffix("  123,457 images/s")
+    for text in (line, *monitor.describe_columns("validation").splitlines()):
+        assert len(text) <= 80
+
+
 def test_alignment_is_that_of_w_not_of_its_transpose():
     # z W^T with W e1 = e1 + e2 and W e2 = e2.
     w = np.array([[1.0, 0.0], [1.0, 1.0]])
