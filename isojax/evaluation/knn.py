@@ -189,10 +189,11 @@ def _merge_block(
     """
     # bfloat16 and TF32 products, the default on TPUs and GPUs, change the neighbours.
     products = jnp.matmul(queries, block.T, precision=jax.lax.Precision.HIGHEST)
-    numbers = jnp.arange(len(block), dtype=jnp.int32)
-    products = jnp.where(numbers[None] < count, products, -jnp.inf)
-    numbers = jnp.broadcast_to(first + numbers[None], products.shape)
-    candidates = jnp.concatenate([similarity, products], axis=1)
-    similarity, places = jax.lax.top_k(candidates, indices.shape[1])
-    indices = jnp.concatenate([indices, numbers], axis=1)
-    return similarity, jnp.take_along_axis(indices, places, axis=1)
+    is_counted = jnp.arange(len(block))[None] < count
+    products = jnp.where(is_counted, products, -jnp.inf)
+    k = indices.shape[1]
+    best, places = jax.lax.top_k(products, min(k, len(block)))
+    candidates = jnp.concatenate([similarity, best], axis=1)
+    numbers = jnp.concatenate([indices, first + places], axis=1)
+    similarity, places = jax.lax.top_k(candidates, k)
+    return similarity, jnp.take_along_axis(numbers, places, axis=1)
