@@ -6,6 +6,7 @@ import pytest
 
 from isojax import parallel
 from isojax.errors import UsageError
+from isojax.training.microbatches import accumulate
 
 
 @pytest.fixture
@@ -67,6 +68,32 @@ def test_the_loss_and_its_gradient_are_means_over_parts(tiny_run, batch):
     chex.assert_trees_all_close(state.params, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
         metrics["loss"], (ends[0][1]["loss"] + ends[1][1]["loss"]) / 2, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_parts_follow_each_other_and_their_rows_keep_their_order(make_state, parts):
+    def gradient_of_part(state, part):
+        stats = 2 * state.batch_stats + part.sum()
+        correlation = 3 * state.correlation + part.sum()
+        return part.sum(axis=0), stats, correlation, part, part.mean()
+
+    state = make_state(0).replace(
+        batch_stats=jnp.float32(1), correlation=jnp.float32(2)
+    )
+    batch = jnp.arange(12.0).reshape(6, 2)
+    gradients, stats, correlation, rows, averaged = accumulate(
+        gradient_of_part, state, batch, parts=parts
+    )
+    expected_stats, expected_correlation = 1, 2
+    for part in np.split(batch, parts):
+        expected_stats = 2 * expected_stats + part.sum()
+        expected_correlation = 3 * expected_correlation + part.sum()
+    np.testing.assert_array_equal(rows, batch)
+    np.testing.assert_allclose(gradients, batch.sum(axis=0) / parts, rtol=1e-6)
+    np.testing.assert_allclose(averaged, batch.mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        (stats, correlation), (expected_stats, expected_correlation)
     )
 
 
