@@ -103,7 +103,7 @@ def test_the_rate_is_chosen_on_held_out_images_and_all_are_trained_on_last(
     right = {len(split.labels): split.labels for split in (held, test)}
     trainings, augmentations = [], []
 
-    def train_on(step, start, split, rate, epochs):
+    def train_on(step, start, split, rate, epochs, advance):
         trainings.append((split, rate, epochs))
         return rate
 
@@ -131,6 +131,10 @@ def test_the_rate_is_chosen_on_held_out_images_and_all_are_trained_on_last(
     assert augmentations[0].brightness == 0
 
 
+def train(*arguments, **options):
+    return finetuning._train(*arguments, advance=lambda _: None, **options)
+
+
 def test_a_training_warms_up_and_decays_over_its_shuffled_epochs():
     calls = []
 
@@ -141,7 +145,7 @@ def test_a_training_warms_up_and_decays_over_its_shuffled_epochs():
 
     start = {"params": np.zeros(3), "batch_stats": "kept"}
     split = stripes(130)  # two batches of 64
-    trained = finetuning._train(step, start, split, 0.02, epochs=100)
+    trained = train(step, start, split, 0.02, epochs=100)
     np.testing.assert_array_equal(trained["params"], 200)
     indices, keys, rates = zip(*calls, strict=True)
     expected = [
@@ -167,7 +171,7 @@ def test_few_images_are_trained_on_for_more_epochs(images, epochs, steps):
         return params, momentum
 
     start = {"params": np.zeros(3)}
-    finetuning._train(step, start, stripes(images), 0.1, epochs)
+    train(step, start, stripes(images), 0.1, epochs)
     assert counts == [min(images, 64)] * steps
 
 

@@ -1,10 +1,9 @@
-import operator
-
 import numpy as np
 import pytest
 
-from isojax.evaluation import fit_linear_readout, frozen
+from isojax.evaluation import fit_linear_readout, frozen, knn_accuracy
 from isojax.evaluation.frozen import FeatureSets, measure_frozen
+from isojax.evaluation.knn import accuracy_by_votes
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +22,20 @@ def sets():
 
 
 def test_accuracies_are_those_of_the_protocols(sets, monkeypatch):
-    monkeypatch.setattr(
-        frozen,
-        "knn_accuracy",
-        lambda *given, k, **_: k / 1000 * all(map(operator.is_, given, sets)),
-    )
+    voted = []
+
+    def count_votes(neighbours, labels, test_labels, *, k):
+        voted.append(knn_accuracy(*sets, k=k))
+        assert accuracy_by_votes(neighbours, labels, test_labels, k=k) == voted[-1]
+        return k / 1000
+
+    monkeypatch.setattr(frozen, "accuracy_by_votes", count_votes)
     found, readout = measure_frozen(sets, ("knn", "linear", "online"))
     expected = fit_linear_readout(*sets)
     assert found["accuracy"] == readout.accuracy == expected.accuracy
     assert expected.accuracy != expected.validation_accuracy
     assert found["knn_accuracy"] == {"20": 0.02, "200": 0.2}
+    assert len(voted) == 2
 
 
 def test_only_what_is_asked_for_is_measured(sets):
