@@ -19,6 +19,7 @@ from isojax.reporting.charts import Line
 from isojax.reporting.differences import changed_fields, defaults_of, flat
 from isojax.reporting.gathering import Run
 from isojax.reporting.samples import confusion, embedding, neighbours, views
+from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, why_not
 
 
@@ -28,6 +29,12 @@ class Chart(NamedTuple):
     title: str
     svg: Markup
     note: str = ""
+
+    @property
+    def named_svg(self) -> Markup:
+        """The drawing with title and note as the name for screen readers."""
+        name = f"{self.title}, {self.note}" if self.note else self.title
+        return with_name(self.svg, f"Chart: {name}")
 
 
 def run_page(run: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from isojax.reporting import classes
 from isojax.reporting.gathering import Arrays, Run
 from isojax.reporting.pictures import data_address
+from isojax.reporting.svg import with_name
 
 _MOST_PAIRS = 8
 
@@ -19,18 +20,32 @@ def views(arrays: Arrays) -> list[dict[str, Any]]:
     for number, view in enumerate(arrays["views"]):
         rows.append((f"step {number // 2 + 1}, view {number % 2 + 1}", view))
     return [
-        {"name": name, "addresses": [data_address(image) for image in images]}
+        {
+            "name": name,
+            "pictures": [
+                {
+                    "address": data_address(image),
+                    "shows": f"Training image {number}"
+                    + ("" if name == "image" else f", {name}"),
+                }
+                for number, image in enumerate(images, 1)
+            ],
+        }
         for name, images in rows
     ]
 
 
 def neighbours(record: Arrays) -> list[dict[str, Any]]:
-    """Test images, each with its nearest training images."""
+    """Test images, each with its nearest training images.
+
+    What a picture `shows` replaces it for screen readers; its caption is beside it.
+    """
     if not record:
         return []
     names = record["label_names"]
     rows = []
     for place, number in enumerate(record["shown"]):
+        test_image = f"test image {place + 1}"
         label, predicted = record["labels"][number], record["predictions"][number]
         others = zip(
             record["neighbour_images"][place],
@@ -40,15 +55,17 @@ def neighbours(record: Arrays) -> list[dict[str, Any]]:
         rows.append(
             {
                 "address": data_address(record["images"][place]),
+                "shows": test_image.capitalize(),
                 "name": str(names[label]),
                 "misread": str(names[predicted]) if predicted != label else "",
                 "others": [
                     {
                         "address": data_address(image),
+                        "shows": f"Training image, neighbour {rank} of {test_image}",
                         "name": str(names[other]),
                         "is_wrong": bool(other != label),
                     }
-                    for image, other in others
+                    for rank, (image, other) in enumerate(others, 1)
                 ],
             }
         )
@@ -87,7 +104,11 @@ def confusion(record: Arrays) -> dict[str, Any] | None:
     order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_PAIRS]
     pairs = [np.unravel_index(place, errors.shape) for place in order]
     return {
-        "svg": classes.confusion(counts, names),
+        "svg": with_name(
+            classes.confusion(counts, names),
+            f"Confusion matrix of {len(names)} classes: {np.trace(counts):,} of "
+            f"{counts.sum():,} test images on the diagonal, which are read correctly",
+        ),
         "pairs": [
             {
                 "name": names[row],

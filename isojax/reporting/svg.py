@@ -65,6 +65,17 @@ def drawing(
     return Markup(_for_page(buffer.getvalue()))  # noqa: S704  matplotlib escapes texts
 
 
+def with_name(svg: Markup, name: str) -> Markup:
+    """An inline SVG with the name that a screen reader says instead of the drawing.
+
+    Args:
+      svg: what `drawing` returns.
+      name: what the drawing shows.
+    """
+    named = Markup('<svg role="img" aria-label="{}"').format(name)
+    return svg.replace(Markup('<svg role="img"'), named, 1)
+
+
 def _for_page(text: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)

@@ -248,3 +248,53 @@ def test_the_command_takes_several_folders_and_needs_no_jax(tmp_path):
     )
     assert process.returncode == 0, process.stderr
     assert output.exists() and str(output) in process.stdout
+
+
+class Names(HTMLParser):
+    """What a screen reader says of drawings, pictures and headers of tables."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.drawings, self.pictures, self.headers = [], [], []
+        self._in_header = False
+        self.feed(Path(path).read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "svg":
+            assert attributes["role"] == "img"
+            self.drawings.append(attributes.get("aria-label"))
+        elif tag == "img":
+            self.pictures.append(attributes.get("alt"))
+        elif tag == "th":
+            self.headers.append("")
+        self._in_header = tag == "th" or (self._in_header and tag != "td")
+
+    def handle_endtag(self, tag):
+        self._in_header = self._in_header and tag != "th"
+
+    def handle_data(self, data):
+        if self._in_header:
+            self.headers[-1] += data.strip()
+
+
+def test_drawings_pictures_and_headers_have_names_of_their_own(tmp_path):
+    first, second = (
+        make_run(tmp_path / name, preset="isoloss", method__target="online")
+        for name in ("first", "second")
+    )
+    for folder in (first, second):
+        add_views(folder)
+        add_evaluation(folder, names=("<zero>", "one", "two"))
+    page = Names(write_report([first]))
+    assert len(page.drawings) > 8 and len(page.pictures) == 2 * 5 + 2 * 4
+    both = Names(write_report([first, second], tmp_path / "both.html"))
+    assert both.drawings and both.headers
+    for found in (page.drawings, page.pictures, both.drawings):
+        assert all(found) and len({*found}) == len(found)
+    assert all(page.headers + both.headers)
+    # A caption of its own is beside each picture; see the section's text.
+    assert not {*page.pictures} & {"<zero>", "one", "two", "image", "step 1, view 1"}
+    assert "Test image 2" in page.pictures
+    assert "Training image, neighbour 3 of test image 1" in page.pictures
+    assert "Training image 2, step 1, view 2" in page.pictures
