@@ -27,6 +27,7 @@ from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
 from isojax.output import attempt, say
 from isojax.progress import SILENT, Progress
+from isojax.reporting import write_accuracies
 from isojax.reporting.accuracies import ENCODERS
 from isojax.training import random_encoder
 from isojax.training.encoder import (
@@ -129,6 +130,12 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
             failure=f"{RECORD_FILE} was not written; the report lacks neighbours and "
             "confusions of this evaluation",
         )
+    attempt(
+        lambda: write_accuracies(
+            workdir, load_config(workdir), result, group=path.stem
+        ),
+        failure="TensorBoard lacks the accuracies",
+    )
     if "curve" in result and options.steps is not None:
         picture = f"accuracy{_suffix(changes)}.png"
         attempt(

@@ -9,3 +9,4 @@ from isojax.reporting.options import read_options as read_options
 from isojax.reporting.writers import Writers as Writers
 from isojax.reporting.writers import check_packages as check_packages
 from isojax.reporting.writers import open_writers as open_writers
+from isojax.reporting.writers import write_accuracies as write_accuracies

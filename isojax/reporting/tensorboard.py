@@ -5,13 +5,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from isojax.cli import field_values
 from isojax.reporting.spectrum import floored
 
 FOLDER = "tensorboard"
 _BINS = 30
+# Fields of a config that the HPARAMS tab shows, by the beginnings of their names.
+_HPARAMS = (
+    *("preset", "seed", "epochs", "batch_size", "precision", "data.name"),
+    *("method.", "optimizer.", "model."),
+)
+_HPARAM_METRICS = (
+    *("linear_eval/linear", "linear_eval/20-NN", "linear_eval/fine-tuned"),
+    *("eval/online_accuracy", "train/loss", "train/participation_ratio"),
+)
 
 
 class TensorBoardWriter:
@@ -24,12 +36,21 @@ class TensorBoardWriter:
 
     name = "TensorBoard"
 
-    def __init__(self, workdir: Path, *, steps_done: int):
-        """Begins a file, and drops what earlier ones have of later steps.
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        steps_done: int,
+        config: Mapping[str, Any] | None = None,
+    ):
+        """Starts an event file.
 
         Args:
           workdir: the run's folder.
-          steps_done: of the checkpoint that the run goes on from.
+          steps_done: step of the checkpoint that the run resumes from.
+          config: the run's configuration, whose main fields the HPARAMS tab shows, for
+            training: what earlier files have of later steps is dropped. Without it
+            the file only adds to theirs, as an evaluation does.
         """
         from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import RecordWriter
@@ -43,7 +64,10 @@ class TensorBoardWriter:
         session = event_pb2.SessionLog
         try:
             self._write(file_version="brain.Event:2")
-            self._write(session_log=session(status=session.START), step=steps_done + 1)
+            if config is not None:
+                start = session(status=session.START)
+                self._write(session_log=start, step=steps_done + 1)
+                self._write_hparams(config)
             self._file.flush()
         except OSError:
             with suppress(OSError):
@@ -68,6 +92,18 @@ class TensorBoardWriter:
         )
         self._file.flush()
 
+    def write_accuracies(self, group: str, points: Mapping[int, Mapping[str, float]]):
+        """Writes what an evaluation has measured.
+
+        Args:
+          group: first part of the tags.
+          points: of each checkpoint's step the accuracies, by their names.
+        """
+        for step, values in points.items():
+            scalars = {f"{group}/{name}": value for name, value in values.items()}
+            self._write_scalars(step, scalars)
+        self._file.flush()
+
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
         """Writes PNG files."""
         for path in pictures:
@@ -84,6 +120,19 @@ class TensorBoardWriter:
         """Closes the file."""
         del failed
         self._file.close()
+
+    def _write_hparams(self, config: Mapping[str, Any]) -> None:
+        """Writes the main fields, in the run's own folder: a session of one run."""
+        from tensorboardX.summary import hparams
+
+        fields = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in field_values(ConfigDict(config)).items()
+            if name.startswith(_HPARAMS)
+        }
+        experiment, start, _ = hparams(fields, dict.fromkeys(_HPARAM_METRICS, 0.0))
+        self._write(summary=experiment)
+        self._write(summary=start)
 
     def _write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         values = [

@@ -12,7 +12,8 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.output import attempt, describe_error
-from isojax.reporting.options import LoggingOptions
+from isojax.reporting.accuracies import accuracies
+from isojax.reporting.options import LoggingOptions, read_options
 from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.reporting.weights_and_biases import WandbWriter
 
@@ -169,13 +170,39 @@ def open_writers(
     makers: dict[str, Callable[[], Writer]] = {}
     if options.tensorboard != "off" and _is_installed("tensorboardX"):
         makers["TensorBoard"] = lambda: TensorBoardWriter(
-            workdir, steps_done=steps_done
+            workdir, steps_done=steps_done, config=config
         )
     if options.wandb != "off":
         makers["Weights & Biases"] = lambda: WandbWriter(
             workdir, config, mode=options.wandb, past=past
         )
     return Writers(makers)
+
+
+def write_accuracies(
+    workdir: Path, config: Mapping[str, Any], result: Mapping[str, Any], *, group: str
+) -> None:
+    """Adds the accuracies of an evaluation to the run's TensorBoard files.
+
+    Args:
+      workdir: the run's folder.
+      config: the run's configuration, whose section `logging` chooses.
+      result: what `linear_eval.json` holds.
+      group: first part of the tags, such as "linear_eval".
+
+    Raises:
+      OSError: if the files cannot be written.
+    """
+    is_wanted = read_options(config).tensorboard != "off"
+    if not is_wanted or not _is_installed("tensorboardX"):
+        return
+    points = {row["step"]: accuracies(row) for row in result.get("curve", ())}
+    points[result["step"]] = accuracies(result)
+    writer = TensorBoardWriter(workdir, steps_done=result["step"])
+    try:
+        writer.write_accuracies(group, points)
+    finally:
+        writer.close(failed=False)
 
 
 def _is_installed(package: str) -> bool:

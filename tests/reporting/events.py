@@ -29,6 +29,6 @@ def read_curves(folder):
             for tag, points in curves.items():
                 curves[tag] = [point for point in points if point[0] < event.step]
         for value in event.summary.value:
-            content = getattr(value, value.WhichOneof("value"))
-            curves[value.tag].append((event.step, content))
+            if kind := value.WhichOneof("value"):  # hyperparameters have none
+                curves[value.tag].append((event.step, getattr(value, kind)))
     return curves

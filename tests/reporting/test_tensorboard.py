@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from configs import digits
+from isojax.reporting import write_accuracies
 from isojax.reporting.tensorboard import TensorBoardWriter
-from tests.reporting.events import read_curves
+from tests.reporting.events import read_curves, read_events
 
 pytest.importorskip("tensorboardX")
 
@@ -19,7 +21,7 @@ def make_writer(tmp_path):
     writers = []
 
     def make(steps_done):
-        writers.append(TensorBoardWriter(tmp_path, steps_done=steps_done))
+        writers.append(TensorBoardWriter(tmp_path, steps_done=steps_done, config={}))
         return writers[-1]
 
     yield make
@@ -78,3 +80,57 @@ def test_tensorflow_is_not_imported(tmp_path):
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def hparams(folder):
+    """Fields and metrics of the HPARAMS tab."""
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+
+    fields, metrics = {}, set()
+    for event in read_events(folder):
+        for value in event.summary.value:
+            plugin = value.metadata.plugin_data
+            if plugin.plugin_name != "hparams":
+                continue
+            data = HParamsPluginData.FromString(plugin.content)
+            for name, field in data.session_start_info.hparams.items():
+                fields[name] = getattr(field, field.WhichOneof("kind"))
+            metrics |= {info.name.tag for info in data.experiment.metric_infos}
+    return fields, metrics
+
+
+def test_the_main_fields_are_hyperparameters(tmp_path):
+    config = digits.get_config("byol").to_dict()
+    TensorBoardWriter(tmp_path, steps_done=0, config=config).close(failed=False)
+    fields, metrics = hparams(tmp_path / "tensorboard")
+    expected = {
+        "preset": "byol",
+        "data.name": "digits",
+        "batch_size": 64,
+        "method.target_decay": 0.98,
+        "method.stop_gradient": True,
+        "optimizer.learning_rate": 0.1,
+    }
+    assert {name: fields[name] for name in expected} == expected
+    assert not any(name.startswith(("logging", "checkpoint")) for name in fields)
+    assert {"linear_eval/linear", "linear_eval/20-NN", "train/loss"} <= metrics
+
+
+def test_an_evaluation_adds_its_accuracies_and_drops_nothing(tmp_path, make_writer):
+    train(make_writer(0), 1, 8)
+    result = {
+        "step": 8,
+        "accuracy": 0.875,
+        "random_init_accuracy": 0.5,
+        "knn_accuracy": {"20": 0.75},
+        "curve": [{"step": 4, "accuracy": 0.25}, {"step": 8, "accuracy": 0.875}],
+    }
+    write_accuracies(tmp_path, {}, result, group="linear_eval")
+    curves = read_curves(tmp_path / "tensorboard")
+    assert curves["linear_eval/linear"] == [(4, 0.25), (8, 0.875)]
+    assert curves["linear_eval/20-NN"] == [(8, 0.75)]
+    assert curves["train/loss"] == [(4, 1), (8, 5)]
+    files = len([*(tmp_path / "tensorboard").iterdir()])
+    off = {"logging": {"tensorboard": "off"}}
+    write_accuracies(tmp_path, off, result, group="linear_eval")
+    assert len([*(tmp_path / "tensorboard").iterdir()]) == files
