@@ -68,8 +68,10 @@ def test_two_batches_are_sent_ahead(monkeypatch):
 
     fed._batch_size = 4  # five batches
     monkeypatch.setattr(parallel, "split_batch", count)
-    counts = [len(sent) for _ in fed.epoch(0)]
-    assert counts == [3, 4, 5, 5, 5]
+    counts, batches = zip(*((len(sent), batch) for batch in fed.epoch(0)), strict=True)
+    assert counts == (3, 4, 5, 5, 5)
+    for batch, expected in zip(batches, sent, strict=True):
+        np.testing.assert_array_equal(np.ravel(batch["indices"]), expected["indices"])
 
 
 def test_resident_images_are_not_sent_again():
