@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from isojax.data import Split, hold_out
 from isojax.data.digits import load_digits
 from isojax.evaluation import fit_linear_readout, linear
 from isojax.evaluation.fractions import labelled_part
@@ -108,6 +109,51 @@ def test_the_penalty_is_chosen_without_the_test_images():
     assert scrambled.penalty == readout.penalty
     np.testing.assert_array_equal(scrambled.weights, readout.weights)
     assert scrambled.accuracy < readout.accuracy
+
+
+def test_the_penalty_is_chosen_on_a_held_out_fifth_and_used_on_all_images(monkeypatch):
+    (features, labels), test = (
+        blobs(90, seed=0, spread=0.7),
+        blobs(60, seed=1, spread=1),
+    )
+    fitting, held = hold_out(Split(features, labels), 0.2)
+    right = {len(held.labels): held.labels, len(test[1]): test[1]}
+    fits, classified = [], []
+
+    def fit(inputs, labels, penalties, *, start=None, advance):
+        fits.append((inputs, labels, [*penalties], start))
+        return [np.full((3, 3), penalty) for penalty in penalties]
+
+    def classify(weights, inputs):
+        classified.append(inputs)
+        wrong = 1 if weights[0, 0] == linear.PENALTIES[2] else 5
+        predictions = right[len(inputs)].copy()
+        predictions[:wrong] = (predictions[:wrong] + 1) % 3
+        return predictions
+
+    monkeypatch.setattr(linear, "_fit_path", fit)
+    monkeypatch.setattr(linear, "_classify", classify)
+    readout = fit_linear_readout(features, labels, *test)
+
+    def inputs(rows, normalized_by):
+        return linear._normalize(rows, *linear._moments(normalized_by))
+
+    choice, final = fits
+    np.testing.assert_array_equal(choice[0], inputs(fitting.images, fitting.images))
+    np.testing.assert_array_equal(choice[1], fitting.labels)
+    assert choice[2] == [*linear.PENALTIES]
+    for chosen_by in classified[:-1]:
+        expected = inputs(held.images, fitting.images)
+        np.testing.assert_array_equal(chosen_by, expected)
+    np.testing.assert_array_equal(final[0], inputs(features, features))
+    np.testing.assert_array_equal(final[1], labels)
+    assert final[2] == [linear.PENALTIES[2]]
+    np.testing.assert_array_equal(final[3], np.full((3, 3), linear.PENALTIES[2]))
+    np.testing.assert_array_equal(classified[-1], inputs(test[0], features))
+    assert readout.penalty == linear.PENALTIES[2]
+    assert readout.validation_accuracy == pytest.approx(1 - 1 / len(held.labels))
+    assert readout.accuracy == pytest.approx(59 / 60)
+    assert (readout.predictions != test[1]).sum() == 1
 
 
 def test_a_constant_feature_does_no_harm():
