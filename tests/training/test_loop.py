@@ -1,8 +1,10 @@
 """A whole run of a tiny network: what it leaves, and going on after a stop."""
 
+import itertools
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import digits
-from isojax import parallel
+from isojax import parallel, schedules
 from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import Options, evaluate_run, images
@@ -97,6 +99,62 @@ def test_a_run_leaves_what_it_promises(finished):
     }
     assert json.loads((finished / "config.json").read_text())["epochs"] == EPOCHS
     assert json.loads((finished / "machine.json").read_text())["backend"] == "cpu"
+
+
+def test_schedules_span_the_whole_run(finished):
+    config = load_config(finished)
+    rows = map(json.loads, (finished / "metrics.jsonl").read_text().splitlines())
+    found = [(row["train/target_decay"], row["train/learning_rate"]) for row in rows]
+    steps = np.arange(9)
+    decays = schedules.target_decay(
+        steps, total_steps=9, initial=config.method.target_decay
+    )
+    rates = schedules.warmup_cosine(
+        peak=config.optimizer.learning_rate, warmup_steps=3, total_steps=9
+    )(steps)
+    assert config.method.target == "ema"
+    expected = np.stack([decays, rates], axis=1).reshape(3, 3, 2).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_run_s_batches_and_checkpoints_are_those_of_its_config(
+    small_data, tmp_path, monkeypatch
+):
+    class Stop(Exception):
+        pass
+
+    def checkpoints(workdir, **options):
+        given["checkpoints"] = options
+        raise Stop
+
+    given = {}
+    config = small_config()
+    config.seed = 5
+    config.checkpoint.update(keep_last=3, keep_every_epochs=2)
+    monkeypatch.setattr(
+        loop, "Feed", lambda *a, **options: given.update(feed=(a, options))
+    )
+    monkeypatch.setattr(loop, "Checkpoints", checkpoints)
+    with pytest.raises(Stop):
+        pretrain(config, tmp_path / "run")
+    (split,), options = given["feed"]
+    assert split is small_data.pretrain
+    assert options == {"batch_size": 32, "seed": 5, "place": config.data.feed}
+    assert given["checkpoints"] == {"keep_last": 3, "keep_every_steps": 6}
+
+
+def test_speed_is_without_compiling_and_checkpoints_come_when_they_are_due(
+    tmp_path, monkeypatch
+):
+    ticks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(loop, "time", clock)  # each epoch takes one tick
+    config = small_config()
+    config.checkpoint_every_epochs = 2
+    workdir = pretrain(config, tmp_path / "run")
+    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    assert [row["train/images_per_second"] for row in rows] == [64, 96, 96]
+    assert {*os.listdir(workdir / "checkpoints")} == {"6", "9"}
 
 
 def test_a_computed_normalisation_is_recorded_and_used(small_data, tmp_path, capsys):
