@@ -100,6 +100,20 @@ def test_blur_keeps_flat_images_and_spreads_points():
     np.testing.assert_allclose(spread.sum((0, 1)), 1.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(9, 14, 3), (14, 9, 3)])
+def test_blur_reflects_an_oblong_image_at_its_border(shape):
+    original = np.random.default_rng(0).random(shape)
+    weights = np.exp(-0.5 * (np.arange(-3, 4) / 1.5) ** 2)
+    weights /= weights.sum()
+    padded = np.pad(original, [(3, 3), (3, 3), (0, 0)], mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(0, 1))
+    expected = np.einsum("hwcij,i,j->hwc", windows, weights, weights)
+    blurred = augment.gaussian_blur(
+        jnp.asarray(original, jnp.float32), 1.5, kernel_size=7
+    )
+    np.testing.assert_allclose(blurred, expected, atol=1e-6)
+
+
 def test_blur_with_a_traced_sigma_of_zero_changes_nothing():
     blur = jax.jit(
         lambda sigma: augment.gaussian_blur(image("im32"), sigma, kernel_size=3)

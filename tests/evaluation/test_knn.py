@@ -54,9 +54,30 @@ def test_votes_are_weighted_by_the_exponential_of_similarity():
         assert accuracy == 1.0
 
 
+@pytest.mark.parametrize(("part", "winner"), [(0.95, 1), (1.05, 0)])
+def test_the_temperature_is_0_07_unless_chosen(part, winner):
+    gap = part * 0.07 * np.log(2.0)  # as above, on either side of the balance
+    angle = np.pi / 4 - np.arcsin(gap / np.sqrt(2.0))
+    query = np.array([[np.cos(angle), np.sin(angle)]], np.float32)
+    assert knn_accuracy(BANK, LABELS, query, np.array([winner]), k=3) == 1.0
+
+
+def test_neighbours_may_all_point_away():
+    queries = np.array([[-1.0, -0.1]], np.float32)
+    found = knn.nearest_neighbours(BANK, queries, k=2)
+    np.testing.assert_array_equal(found.indices, [[1, 2]])
+    np.testing.assert_allclose(found.similarity, -0.1 / np.sqrt(1.01), rtol=1e-5)
+
+
+def test_rows_have_unit_length_and_zeros_stay():
+    rows = knn.unit_rows(np.array([[0.03, 0.04], [0.0, 0.0], [30.0, 40.0]], np.float32))
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0], [0.6, 0.8]], rtol=1e-6)
+
+
 def test_more_neighbours_than_images_are_all_images():
     queries = np.array([[5.0, 1.0]], np.float32)
     assert knn_accuracy(BANK, LABELS, queries, np.array([0]), k=200) == 1.0
+    assert knn.nearest_neighbours(BANK, queries, k=200).indices.shape == (1, 3)
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 0.005, 0.07, 10.0])
