@@ -49,6 +49,12 @@ def test_contrast_of_a_grey_image_blends_with_its_mean():
     np.testing.assert_allclose(augment.adjust_contrast(grey, 0.0), 0.5, atol=1e-6)
 
 
+def test_solarize_inverts_values_that_reach_the_threshold():
+    values = jnp.array([0.0, 0.25, 0.3, 1.0])
+    solarized = augment.solarize(values, threshold=0.25)
+    np.testing.assert_allclose(solarized, [0.0, 0.75, 0.7, 0.0], atol=1e-6)
+
+
 def test_factor_one_and_hue_zero_change_nothing():
     colours = grid([0.0, 0.2, 0.5, 1.0])
     for name in ("brightness", "contrast", "saturation"):
