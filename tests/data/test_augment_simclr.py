@@ -110,6 +110,18 @@ def test_boxes_are_distributed_as_torchvisions(draws):
         assert np.abs(distance).max() / DRAWS < 1.95 * np.sqrt(2 / DRAWS)
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 160), (160, 40)])
+def test_boxes_of_an_oblong_image_have_the_chosen_part_of_its_area(height, width):
+    keys = jax.random.split(jax.random.key(0), 1000)
+    draw = partial(augment.random_crop_box, scale=(0.1, 0.2), ratio=(0.9, 1.1))
+    boxes = jax.jit(jax.vmap(lambda key: draw(key, height, width)))(keys)
+    top, left, rows, columns = map(np.asarray, boxes)
+    part = rows * columns / (height * width)
+    assert 0.095 < part.min() < 0.11 and 0.19 < part.max() < 0.21  # whole pixels
+    for start, extent, length in ((top, rows, height), (left, columns, width)):
+        assert start.min() == 0 and (start + extent).max() == length
+
+
 def test_a_crop_that_cannot_fit_is_the_largest_central_one():
     box = augment.random_crop_box(
         jax.random.key(0), 40, 20, scale=(1.0, 1.0), ratio=(1.0, 1.0)
@@ -217,7 +229,9 @@ def test_what_is_switched_off_is_not_computed():
         assert size_of_program(**{f"{name}_probability": 0.5}) > least
 
 
-@pytest.mark.parametrize(("size", "side"), [(32, 3), (64, 7), (96, 9), (224, 23)])
+@pytest.mark.parametrize(
+    ("size", "side"), [(8, 3), (32, 3), (64, 7), (96, 9), (224, 23)]
+)
 def test_the_kernel_of_the_blur_is_a_tenth_of_the_side_and_odd(size, side):
     assert blur_kernel_size(size) == side
 
