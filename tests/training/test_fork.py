@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import digits
+from isojax import parallel
 from isojax.errors import UsageError
 from isojax.reporting import History
 from isojax.training.checkpoint import Checkpoints
@@ -68,6 +69,25 @@ def test_everything_carries_over_and_the_fork_goes_on(
     assert json.loads((workdir / "config.json").read_text())["forked_from"] == recorded
     assert len(History(workdir, epochs=2).rows) == 2
     assert len(list(workdir.parent.iterdir())) == 1  # nothing is left beside it
+
+
+def test_a_relative_source_is_recorded_as_an_absolute_one(
+    source, tmp_path, make_state, monkeypatch
+):
+    config, workdir = make_config(), tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    fork(source.name, workdir, config, make_state)
+    assert load_forked_from(workdir)["workdir"] == str(source)
+    monkeypatch.chdir("/")
+    fork(source, workdir, config, make_state)  # is known again
+
+
+def test_only_the_first_process_writes_a_fork(
+    source, tmp_path, make_state, monkeypatch
+):
+    monkeypatch.setattr(parallel, "in_first_process", lambda function: None)
+    fork(source, tmp_path / "run", make_config(), make_state)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_same_command_again_leaves_a_fork_as_it_is(source, tmp_path, make_state):
