@@ -1,3 +1,6 @@
+import shutil
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +8,7 @@ import pytest
 
 from isojax import parallel
 from isojax.errors import UsageError
+from isojax.training import checkpoint
 from isojax.training.checkpoint import Checkpoints
 
 
@@ -121,3 +125,59 @@ def test_a_missing_leaf_is_named(tmp_path, make_state):
     checkpoints = save(tmp_path, make_state(1, target=False))
     with pytest.raises(UsageError, match="target_params/backbone/bias is missing the"):
         checkpoints.restore(make_state(1))
+
+
+def test_other_processes_write_nothing(tmp_path, make_state, monkeypatch):
+    monkeypatch.setattr(parallel, "is_first_process", lambda: False)
+    assert save(tmp_path, make_state(1)).steps() == []
+
+
+def test_a_checkpoint_deleted_while_it_is_read_is_not_called_damaged(
+    tmp_path, make_state, monkeypatch, capsys
+):
+    checkpoints = save(tmp_path, make_state(1), make_state(2))
+    read_step = checkpoint.read_step
+
+    def read(folder, *arguments, **options):
+        if folder.name == "2":
+            shutil.rmtree(folder)  # by the run that is training
+        return read_step(folder, *arguments, **options)
+
+    monkeypatch.setattr(checkpoint, "read_step", read)
+    assert_same(checkpoints.restore(make_state(0)), make_state(1))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_that_another_process_cannot_read_is_passed_over(
+    tmp_path, make_state, monkeypatch, capsys
+):
+    checkpoints = save(tmp_path, make_state(1), make_state(2))
+    answers = iter([True, False])
+    monkeypatch.setattr(parallel, "any_process", lambda here: next(answers))
+    assert_same(checkpoints.restore(make_state(0)), make_state(1))
+    assert "step 2" in capsys.readouterr().out
+
+
+def test_a_run_that_ends_in_an_error_waits_for_its_checkpoint(
+    tmp_path, make_state, monkeypatch
+):
+    write_step = checkpoint.write_step
+
+    def write_slowly(*arguments):
+        time.sleep(0.5)
+        write_step(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write_step", write_slowly)
+    with pytest.raises(KeyError), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(make_state(1))
+        checkpoints.save(make_state(2))
+        raise KeyError
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_a_checkpoint_that_is_half_deleted_is_none(tmp_path, make_state, monkeypatch):
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda *_, **__: None
+    )  # killed at that moment
+    checkpoints = save(tmp_path, make_state(1), make_state(2), keep_last=1)
+    assert checkpoints.steps() == [2]
