@@ -1,0 +1,111 @@
+"""Whole runs and evaluations whose pictures, reports and metric writers fail."""
+
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import digits
+from isojax.data import Split, load_dataset
+from isojax.evaluation import Options, evaluate_run, images, protocol
+from isojax.reporting import accuracy, figures
+from isojax.reporting.closing import announce_report
+from isojax.reporting.tensorboard import TensorBoardWriter
+from isojax.training import assembly, encoder, loop, pretrain
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, tiny_network):
+    """`train(channels)` pretrains for an epoch; gives the folder."""
+
+    def begin(channels=1):
+        full = load_dataset(digits.get_config().data)
+
+        def few(split):
+            repeated = np.repeat(split.images[::40], channels, axis=-1)
+            return Split(repeated, split.labels[::40])
+
+        names = ("pretrain", "train", "evaluation")
+        dataset = full._replace(**{name: few(getattr(full, name)) for name in names})
+        for module in (loop, images):
+            monkeypatch.setattr(module, "load_dataset", lambda *_, **__: dataset)
+        for module in (assembly, encoder):
+            monkeypatch.setattr(
+                module,
+                "build_network",
+                lambda model, *, predictor, axis_name=None, **_: tiny_network(
+                    predictor, axis_name
+                ),
+            )
+        config = ConfigDict(digits.get_config().to_dict())
+        config.update(epochs=1, batch_size=32, checkpoint_every_epochs=1)
+        config.optimizer.warmup_epochs = 0.0
+        config.data.mean, config.data.std = (0.1,) * channels, (0.3,) * channels
+        return pretrain(config, tmp_path / "run")
+
+    return begin
+
+
+def break_all(monkeypatch, *places):
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of order\nin several lines")
+
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, fail)
+
+
+def warnings(capsys):
+    output = capsys.readouterr().out
+    assert "in several lines" not in output
+    return [line for line in output.splitlines() if line.startswith("Warning: ")]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_images_of_any_number_of_channels_are_drawn(train, channels, capsys):
+    workdir = train(channels)
+    content = (workdir / "figures" / "views.png").read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) > 5000
+    with np.load(workdir / "figures" / "views.npz") as views:
+        assert views["images"].shape[-1] == views["views"].shape[-1] == channels
+    evaluate_run(workdir)
+    announce_report(workdir)
+    assert (workdir / "report.html").read_text().count("<img") > 60
+    assert warnings(capsys) == []
+
+
+def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
+    train, monkeypatch, capsys
+):
+    pytest.importorskip("tensorboardX")
+    break_all(
+        monkeypatch,
+        (TensorBoardWriter, "write_steps"),
+        (loop, "save_machine"),
+        (loop, "draw_views"),
+        (figures, "save_figures"),
+    )
+    workdir = train()
+    lines = warnings(capsys)
+    for missing in ("TensorBoard", "machine.json", "views.png", "the figures"):
+        assert sum(missing in line for line in lines) == 1, (missing, lines)
+    assert len(lines) == 4
+    for line in lines:
+        assert "(RuntimeError: out of order, training/test_optional_work.py:" in line
+    assert (workdir / "checkpoints" / "3").is_dir()
+    assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 1
+
+    break_all(
+        monkeypatch,
+        (np, "savez_compressed"),
+        (protocol, "write_accuracies"),
+        (accuracy, "save_accuracy"),
+    )
+    (workdir / "evaluation.npz").touch()  # of an older evaluation
+    result = evaluate_run(workdir, options=Options(steps="all"))
+    assert json.loads((workdir / "linear_eval.json").read_text()) == result
+    assert not (workdir / "evaluation.npz").exists()
+    lines = warnings(capsys)
+    for missing in ("evaluation.npz", "TensorBoard", "accuracy.png"):
+        assert sum(missing in line for line in lines) == 1, (missing, lines)
+    assert len(lines) == 3
