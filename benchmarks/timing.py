@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from isojax.output import accept_all_characters
+
 
 class Timing(NamedTuple):
     """Seconds of one call, by the clock and of processor time.
@@ -64,6 +66,7 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
 
 def parse_arguments(description: str) -> argparse.Namespace:
     """The command line of a benchmark: `--json=FILE`, where its numbers go too."""
+    accept_all_characters()
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
     return parser.parse_args()
