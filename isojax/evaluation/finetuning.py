@@ -188,7 +188,7 @@ def _train(
     schedule = warmup_cosine(
         peak=rate, warmup_steps=round(_WARMUP * total), total_steps=total
     )
-    rates = np.asarray(schedule(np.arange(total)))
+    rates = np.asarray(schedule(np.arange(total)), np.float32)
     number, key = 0, jax.random.key(0)
     for epoch in range(epochs):
         for batch in training_batches(split, batch_size=size, seed=0, epoch=epoch):

@@ -12,15 +12,16 @@ from jax.typing import DTypeLike
 class Conv(nn.Module):
     """Convolution without bias.
 
-    Weights start He-normal over the fan-out: variance 2 / (kernel_size² · features).
+    The kernel is float32, initialised He-normal over the fan-out: variance
+    2 / (kernel_size² · features).
 
     Attributes:
       features: output channels.
       kernel_size: side of the kernel, odd.
       stride: step in both directions.
       padding: zeros on every side of the image; by default (kernel_size - 1) / 2.
-      dtype: in which the products are taken and the result is; by default the wider of
-        the images' and the kernel's.
+      dtype: type of the operands and of the result; by default the wider of the
+        input's and the kernel's.
     """
 
     features: int
@@ -36,6 +37,7 @@ class Conv(nn.Module):
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             (self.kernel_size, self.kernel_size, x.shape[-1], self.features),
+            jnp.float32,
         )
         dtype = self.dtype
         if dtype is None:

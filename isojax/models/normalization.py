@@ -9,17 +9,18 @@ from jax import Array
 class BatchNorm(nn.Module):
     """Normalises each channel over the batch and all positions.
 
-    As PyTorch's BatchNorm and unlike Flax's, the running variance is that of a sample
-    (divided by n - 1), while the batch is normalised with the population's (divided by
-    n). Scale starts at 1, bias and running mean at 0, running variance at 1. All of it
-    is computed in float32 at least; the result has the input's dtype.
+    As in PyTorch, and unlike Flax, the running variance is the sample variance (divided
+    by n - 1), while the batch is normalised by the population variance (divided by n).
+    Scale is initialised to 1, bias and running mean to 0, running variance to 1.
+    Parameters and running statistics are float32. Computation is in float32 or wider;
+    the result has the input's dtype.
 
     Attributes:
-      momentum: part of the old running statistics kept at an update (one minus
-        PyTorch's number).
+      momentum: fraction of the old running statistics kept at an update (one minus
+        PyTorch's `momentum`).
       epsilon: added to the variance.
       axis_name: mapped axis over which a global batch is spread, if any; the statistics
-        are those of the whole batch.
+        are those of the global batch.
     """
 
     momentum: float = 0.9
@@ -31,18 +32,20 @@ class BatchNorm(nn.Module):
         """Normalises `x` (..., channels); with `train`, by its own statistics."""
         channels, dtype = x.shape[-1], x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
-        zeros, ones = nn.initializers.zeros_init(), nn.initializers.ones_init()
-        scale = self.param("scale", ones, (channels,))
-        bias = self.param("bias", zeros, (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        like = ((channels,), jnp.float32)
+        scale = self.param("scale", ones, *like)
+        bias = self.param("bias", zeros, *like)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, *like)
+        running_var = self.variable("batch_stats", "var", jnp.ones, *like)
         if train:
             mean, var, count = self._batch_statistics(x)
             if self.is_mutable_collection("batch_stats"):
                 keep = self.momentum
                 sample_var = var * (count / max(count - 1, 1))
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * sample_var
+                for running, new in ((running_mean, mean), (running_var, sample_var)):
+                    mixed = keep * running.value + (1 - keep) * new
+                    running.value = mixed.astype(running.value.dtype)
         else:
             mean, var = running_mean.value, running_var.value
         shape = (1,) * (x.ndim - 1) + (channels,)
@@ -51,15 +54,22 @@ class BatchNorm(nn.Module):
         return x.astype(dtype)
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array, int]:
+        """Mean and population variance of the global batch, and its positions.
+
+        The variance is the mean of the devices' variances plus the variance of their
+        means (Chan et al. 1979), computed from deviations: E[m²] - E[m]² of the means
+        would cancel where a channel's mean is large relative to its deviation. That
+        takes one all-gather of 8 bytes a device and channel (4 MB for 256 devices and
+        2,048 channels); two smaller all-reduces would double the latency.
+        """
         axes = tuple(range(x.ndim - 1))
         count = x.size // x.shape[-1]
         mean, var = x.mean(axes), x.var(axes)
         if self.axis_name is not None:
-            # One collective, of one array, as each costs its time between processes.
-            # The global variance is the mean of the devices' variances plus the
-            # variance of their means.
-            moments = jnp.stack((mean, var, jnp.square(mean)))
-            mean, var, square = jax.lax.pmean(moments, self.axis_name)
-            var += jnp.maximum(square - jnp.square(mean), 0.0)
-            count *= jax.lax.axis_size(self.axis_name)
+            means, variances = jnp.moveaxis(
+                jax.lax.all_gather(jnp.stack((mean, var)), self.axis_name), 1, 0
+            )
+            mean = means.mean(0)
+            var = variances.mean(0) + means.var(0)
+            count *= len(means)
         return mean, var, count

@@ -55,7 +55,8 @@ def scale_by_clipped_trust_ratio(
             # Written so that a rate of zero, at the warmup's start, divides nothing.
             clipped = jnp.where(ratio < rate, ratio / jnp.where(rate > 0, rate, 1), 1)
             is_adapted = (p_norm > 0) & (g_norm > 0)
-            return jnp.where(is_adapted, clipped * (g + weight_decay * p), g)
+            adapted = jnp.where(is_adapted, clipped * (g + weight_decay * p), g)
+            return adapted.astype(g.dtype)  # the rate is float64 with jax_enable_x64
 
         updates = jax.tree.map(scale, updates, params)
         return updates, optax.ScaleByScheduleState(count=state.count + 1)

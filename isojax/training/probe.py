@@ -19,7 +19,7 @@ class Probe:
 
 def init_probe(features: int, classes: int) -> Probe:
     """A probe that gives every class the same probability."""
-    weights = jnp.zeros((features + 1, classes))
+    weights = jnp.zeros((features + 1, classes), jnp.float32)
     return Probe(weights, _OPTIMIZER.init(weights))
 
 

@@ -20,6 +20,8 @@ TARGET_PARTS = ("backbone", "projector")
 class TrainState:
     """State of a run, the same on every device.
 
+    Its types do not depend on `jax_enable_x64`: floating-point arrays are float32.
+
     Attributes:
       step: optimiser steps done, scalar int32.
       params: online parameters.
@@ -71,7 +73,7 @@ def init_variables(
     Returns:
       The variables.
     """
-    images = jnp.zeros((1, *image_shape))
+    images = jnp.zeros((1, *image_shape), jnp.float32)
     initialize = jax.jit(lambda k, x: network.init(k, x, method="initialize"))
     return initialize(key, images)
 
@@ -104,7 +106,9 @@ def init_state(
     # Copied, because the step donates its state and no array may be donated twice.
     target_params = {part: params[part] for part in TARGET_PARTS} if ema else {}
     representation, projection = jax.eval_shape(
-        lambda: network.apply(variables, jnp.zeros((1, *image_shape)), train=False)
+        lambda: network.apply(
+            variables, jnp.zeros((1, *image_shape), jnp.float32), train=False
+        )
     )
     dim = projection.shape[-1]
     return TrainState(
@@ -113,7 +117,7 @@ def init_state(
         batch_stats=variables["batch_stats"],
         target_params=jax.tree.map(jnp.copy, target_params),
         opt_state=optimizer.init(params),
-        correlation=jnp.zeros((dim, dim)),
+        correlation=jnp.zeros((dim, dim), jnp.float32),
         probe=init_probe(representation.shape[-1], num_classes),
         key=key,
     )

@@ -171,8 +171,11 @@ def make_train_step(
             param_gradients, state.opt_state, state.params
         )
         params = optax.apply_updates(state.params, updates)
+        # float32 even with jax_enable_x64, as the parameters are.
         decay = schedules.target_decay(
-            state.step, total_steps=total_steps, initial=method.target_decay
+            state.step.astype(jnp.float32),
+            total_steps=total_steps,
+            initial=method.target_decay,
         )
         target_params = state.target_params
         if method.target == "ema":

@@ -66,7 +66,8 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
 
     Args:
       folder: of the step.
-      wanted: shape and type of the arrays to read, by name.
+      wanted: shape and type of the arrays to read, by name. Stored arrays of another
+        width, such as float64, are cast.
       whole: whether these must be all that the checkpoint has.
 
     Returns:
@@ -87,13 +88,16 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
         raise Damaged(f"{name}: {error.strerror}") from error
     _check_fits(folder, leaves, wanted, whole=whole)
     try:
-        arrays = _read_arrays(folder / _ARRAYS, wanted)
+        arrays = _read_arrays(folder / _ARRAYS, {name: leaves[name] for name in wanted})
     except Exception as error:  # such as a disk that fails at this moment
         raise Damaged(first_line(error)) from error
     for name, array in arrays.items():
         if (array.shape, array.dtype.name, checksum(array)) != leaves[name]:
             raise Damaged(f"{name} is not what was written")
-    return arrays
+    return {
+        name: array.astype(wanted[name].dtype, copy=False)
+        for name, array in arrays.items()
+    }
 
 
 def _flush(path: Path) -> None:
@@ -155,12 +159,21 @@ def _check_fits(
 ) -> None:
     extra = [name for name in leaves if whole and name not in wanted]
     for name in [*wanted, *extra]:
-        there, here = (_shape_and_type(known.get(name)) for known in (leaves, wanted))
-        if there != here:
+        stored, expected = leaves.get(name), wanted.get(name)
+        if not _can_be_cast(stored, expected):
             raise UsageError(
-                f"the checkpoint in {folder} is of another model: {name} is {there} "
-                f"there and {here} here; use that run's config, or name another folder"
+                f"the checkpoint in {folder} is of another model: {name} is "
+                f"{_shape_and_type(stored)} there and {_shape_and_type(expected)} "
+                "here; use that run's config, or name another folder"
             )
+
+
+def _can_be_cast(stored: Leaf | None, expected: Leaf | None) -> bool:
+    """Whether the shapes and the kinds of type (float, integer, ...) are equal."""
+    if stored is None or expected is None:
+        return False
+    kinds = {np.dtype(leaf.dtype).kind for leaf in (stored, expected)}
+    return stored.shape == expected.shape and len(kinds) == 1
 
 
 def _shape_and_type(leaf: Leaf | None) -> str:

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from isojax.models import BatchNorm
 
@@ -40,30 +41,45 @@ def test_evaluation_uses_the_running_statistics_and_leaves_them():
     np.testing.assert_array_equal(mutated["batch_stats"]["var"], 4.0)
 
 
-def test_statistics_and_gradients_of_a_spread_batch_are_the_global_ones():
-    variables = BatchNorm().init(jax.random.key(0), X, train=False)
-    weights = jax.random.normal(jax.random.key(1), X.shape)
+@pytest.mark.parametrize("ratio", [0, 1, 100, 1_000])
+def test_a_batch_over_several_devices_is_normalised_as_on_one(ratio):
+    """Forward pass, running statistics and gradients; `ratio` is mean over std."""
+    # Multiples of 1/64, whose sums are exact in float32: only the way that devices
+    # combine their statistics can differ.
+    x = jnp.round(64 * jax.random.normal(jax.random.key(0), (8, 2, 4, 3))) / 64
+    # The devices' own means differ too.
+    x = ratio + x.at[:2].add(2.0)
+    variables = BatchNorm().init(jax.random.key(0), x, train=False)
+    weights = jax.random.normal(jax.random.key(1), x.shape)
 
-    def loss(x, weights, axis_name):
+    def loss(x, params, weights, axis_name):
         y, mutated = BatchNorm(axis_name=axis_name).apply(
-            variables, x, train=True, mutable=["batch_stats"]
+            variables | {"params": params}, x, train=True, mutable=["batch_stats"]
         )
-        return jnp.sum(weights * y), mutated
+        return jnp.sum(weights * y), (y, mutated["batch_stats"])
 
-    gradient, mutated = jax.grad(loss, has_aux=True)(X, weights, None)
+    gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    (by_x, by_params), (y, stats) = gradient(x, variables["params"], weights, None)
     spread = jax.vmap(
-        lambda x, weights: jax.grad(loss, has_aux=True)(x, weights, "devices"),
+        lambda x, weights: gradient(x, variables["params"], weights, "devices"),
         axis_name="devices",
     )
-    spread_gradient, spread_mutated = spread(
-        X.reshape(4, 2, *X.shape[1:]), weights.reshape(4, 2, *X.shape[1:])
+    (spread_by_x, spread_by_params), (spread_y, spread_stats) = spread(
+        x.reshape(4, 2, *x.shape[1:]), weights.reshape(4, 2, *x.shape[1:])
     )
-    np.testing.assert_allclose(spread_gradient.reshape(X.shape), gradient, atol=1e-5)
-    for one, every in zip(
-        jax.tree.leaves(mutated), jax.tree.leaves(spread_mutated), strict=True
-    ):
-        for device in every:
-            np.testing.assert_allclose(device, one, rtol=1e-5)
+    np.testing.assert_allclose(spread_y.reshape(x.shape), y, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(spread_by_x.reshape(x.shape), by_x, rtol=1e-5, atol=1e-5)
+    for name, value in by_params.items():
+        np.testing.assert_allclose(spread_by_params[name].sum(0), value, rtol=1e-5)
+    wide = np.asarray(x, np.float64)
+    expected = {
+        "mean": 0.1 * wide.mean((0, 1, 2)),
+        "var": 0.9 + 0.1 * wide.var((0, 1, 2), ddof=1),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(stats[name], value, rtol=1e-5, atol=1e-7)
+        for device in spread_stats[name]:
+            np.testing.assert_allclose(device, value, rtol=1e-5, atol=1e-7)
 
 
 def test_a_constant_channel_stays_finite():

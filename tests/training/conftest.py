@@ -1,10 +1,13 @@
 """A network small enough to compile in a second, and batches for it."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from configs import digits
@@ -21,20 +24,20 @@ SIDE, DIM, TOTAL_STEPS = 8, 6, 40
 
 class TinyBackbone(nn.Module):
     axis_name: str | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, images, train=False):
-        x = Conv(16, 3, 2)(images)
+        x = Conv(16, 3, 2, dtype=self.dtype)(images)
         x = nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
-        return x.mean(axis=(1, 2))
+        return x.astype(jnp.float32).mean(axis=(1, 2))
 
 
-def make_network(predictor, axis_name):
-    learned = {"mlp": MLP(8, DIM, axis_name=axis_name), "linear": LinearMap(DIM)}
+def make_network(predictor, axis_name, dtype=None):
+    mlp = partial(MLP, dim=DIM, axis_name=axis_name, dtype=dtype)
+    learned = {"mlp": mlp(8), "linear": LinearMap(DIM)}
     return SiameseNetwork(
-        TinyBackbone(axis_name),
-        MLP(12, DIM, axis_name=axis_name),
-        learned.get(predictor),
+        TinyBackbone(axis_name, dtype), mlp(12), learned.get(predictor)
     )
 
 
@@ -46,14 +49,16 @@ def tiny_network():
 
 @pytest.fixture
 def tiny_run():
-    """`tiny_run(**method)` gives the config, first state and unmapped step of a run."""
+    """`tiny_run(**fields)` gives the config, first state and unmapped step of a run."""
 
-    def make(axis_name=None, **method):
+    def make(axis_name=None, optimizer="sgd", microbatches=1, precision=None, **method):
         config = ConfigDict(digits.get_config().to_dict())
         config.method.update(method)
-        network = make_network(config.method.predictor, axis_name)
+        config.microbatches = microbatches
+        network = make_network(config.method.predictor, axis_name, precision)
+        config.optimizer.update(name=optimizer, warmup_epochs=0.0)
         optimizer, learning_rate = make_optimizer(
-            ConfigDict(config.optimizer.to_dict() | {"warmup_epochs": 0}),
+            config.optimizer,
             steps_per_epoch=TOTAL_STEPS,
             epochs=1,
         )
@@ -84,8 +89,8 @@ def tiny_run():
 def spread_run(tiny_run):
     """The same, with its step mapped over all devices."""
 
-    def make(**method):
-        run = tiny_run(axis_name=parallel.AXIS, **method)
+    def make(**fields):
+        run = tiny_run(axis_name=parallel.AXIS, **fields)
         mapped = parallel.map_step(with_resident_images(run.step))
         run.step = lambda state, batch: mapped(state, batch, {})
         run.state = parallel.replicate(run.state)

@@ -51,3 +51,8 @@ def test_parts_with_unequal_shares_of_labels_agree_with_the_whole():
     ]
     expected = mean_loss(WEIGHTS, REPRESENTATION, labels)
     np.testing.assert_allclose(np.mean(parts, axis=0), expected, rtol=1e-6)
+
+
+def test_no_gradient_reaches_the_representation():
+    gradient = jax.grad(lambda x: mean_loss(WEIGHTS, x, LABELS)[0])(REPRESENTATION)
+    np.testing.assert_array_equal(gradient, 0)

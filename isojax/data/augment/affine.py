@@ -22,7 +22,7 @@ def affine(image: Array, matrix: Array, shift: Array) -> Array:
       The warped image, shape (h, w, c), zero where the source lies outside.
     """
     height, width = image.shape[:2]
-    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    centre = jnp.array([(height - 1) / 2, (width - 1) / 2], jnp.float32)
     grid = jnp.stack(jnp.mgrid[:height, :width]).astype(jnp.float32)
     offset = grid - centre[:, None, None]
     source = jnp.einsum("ij,jhw->ihw", matrix, offset) + (centre + shift)[:, None, None]
@@ -60,7 +60,7 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
             ratio=tuple(config.crop_ratio),
         )
         image = resized_crop(image, *box, size=size)
-    uniform = jax.random.uniform(warp_key, (4,), minval=-1.0, maxval=1.0)
+    uniform = jax.random.uniform(warp_key, (4,), jnp.float32, minval=-1.0, maxval=1.0)
     angle = jnp.deg2rad(config.rotation) * uniform[0]
     log_scale = config.log_scale * uniform[1]
     log_aspect = config.log_aspect * uniform[2]
@@ -68,8 +68,9 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
     rotation = jnp.array(
         [[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]]
     )
-    stretch = jnp.diag(jnp.exp(-log_scale + jnp.array([0.5, -0.5]) * log_aspect))
-    shift = jax.random.uniform(shift_key, (2,), minval=-1.0, maxval=1.0)
+    halves = jnp.array([0.5, -0.5], jnp.float32)
+    stretch = jnp.diag(jnp.exp(-log_scale + halves * log_aspect))
+    shift = jax.random.uniform(shift_key, (2,), jnp.float32, minval=-1.0, maxval=1.0)
     image = affine(
         image,
         rotation @ stretch @ jnp.array([[1.0, 0.0], [shear, 1.0]]),
@@ -82,4 +83,4 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
 
 def _factor(key: Array, deviation: float) -> Array:
     low = max(0.0, 1.0 - deviation)
-    return jax.random.uniform(key, minval=low, maxval=1.0 + deviation)
+    return jax.random.uniform(key, (), jnp.float32, minval=low, maxval=1.0 + deviation)

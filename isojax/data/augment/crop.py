@@ -113,7 +113,7 @@ def random_crop_box(
     Source: Szegedy et al. 2015, section 6; parameters as in torchvision's
     RandomResizedCrop.
     """
-    uniform = jax.random.uniform(key, (BOX_DRAWS,))
+    uniform = jax.random.uniform(key, (BOX_DRAWS,), jnp.float32)
     return crop_box(uniform, height, width, scale=scale, ratio=ratio)
 
 
@@ -130,7 +130,7 @@ def crop_box(
         uniform, [_ATTEMPTS, 2 * _ATTEMPTS], axis=-1
     )
     areas = height * width * _between(area_draws, *scale)
-    ratios = jnp.exp(_between(ratio_draws, *jnp.log(jnp.array(ratio))))
+    ratios = jnp.exp(_between(ratio_draws, *jnp.log(jnp.array(ratio, jnp.float32))))
     widths = jnp.round(jnp.sqrt(areas * ratios)).astype(jnp.int32)
     heights = jnp.round(jnp.sqrt(areas / ratios)).astype(jnp.int32)
     fits = (widths > 0) & (heights > 0) & (widths <= width) & (heights <= height)

@@ -123,7 +123,7 @@ def draw_parameters(keys: Array, *, size: int, config: ConfigDict) -> SimclrDraw
       The parameters of each view.
     """
     uniform = jax.vmap(
-        lambda key: jax.random.uniform(key, (BOX_DRAWS + _OTHER_DRAWS,))
+        lambda key: jax.random.uniform(key, (BOX_DRAWS + _OTHER_DRAWS,), jnp.float32)
     )(keys)
     box = crop_box(
         uniform[:, :BOX_DRAWS],
