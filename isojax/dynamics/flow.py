@@ -127,14 +127,14 @@ def _cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
 
 def _iso_cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
     q = cosine_moments(lam, v)
-    return jnp.sum((lam * v)[None, :] * _differences(lam) * q, axis=1)
+    return jnp.sum(lam[None, :] * _differences(lam) * q, axis=1)
 
 
 def _cosine_no_stop_gradient(
     lam: Array, v: Array, sigma1: float, sigma2: float
 ) -> Array:
     r = target_cosine_moments(lam, v)
-    collapse = jnp.sum(v[None, :] * _differences(lam) * r, axis=1)
+    collapse = jnp.sum(_differences(lam) * r, axis=1)
     return _cosine(lam, v, sigma1, sigma2) - collapse
 
 

@@ -33,7 +33,7 @@ def plain_moments(lam, v, nodes, *, swap=False):
     polynomial = np.where(swap, q[None, :] ** 2, r[:, None] ** 2)
     weights = 8 / np.pi * np.outer(w / a, w / b) * polynomial
     weights = weights * np.exp(-0.5 * np.log(d).sum(-1))
-    moments = np.einsum("abk,abm,ab->km", 1 / d, 1 / d, weights)
+    moments = np.einsum("abk,abm,ab->mk", v / d, 1 / d, weights)
     return moments * (1 + 2 * np.eye(len(lam)))
 
 
@@ -50,24 +50,103 @@ def test_quadrature_is_the_plain_one_with_160_nodes(spectrum, alpha):
     )
 
 
-def exact_two_modes(lam, v):
-    """E[z_1^2 z_2^2 / (|Dz|^3 |z|)] / (v_1 v_2) as an integral over the angle."""
-    angle = (np.arange(200_000) + 0.5) * np.pi / 200_000
-    unit = np.array([np.cos(angle), np.sin(angle)])
-    # The density of the direction of a Gaussian vector.
-    density = 1 / (2 * np.pi * np.sqrt(v.prod())) / (unit**2 / v[:, None]).sum(0)
+def growth_of_two_modes(lam, v):
+    """d log(lam) / dt / 2 of the iso-cosine loss, as an integral over the angle."""
+    # tan(angle) = e^x; the rule of equal steps converges geometrically.
+    x = np.arange(-80, 80, 0.02)
+    unit = np.array([np.exp(-np.logaddexp(0, 2 * y) / 2) for y in (x, -x)])
+    # The density of the direction of a Gaussian vector, and d(angle) / dx.
+    density = 0.02 / (2 * np.pi * np.sqrt(v.prod())) / (unit**2 / v[:, None]).sum(0)
     norm = np.sqrt(((lam[:, None] * unit) ** 2).sum(0))
-    integrand = unit[0] ** 2 * unit[1] ** 2 / norm**3 * density
-    return 2 * np.pi * integrand.mean() / v.prod()
+    q = 4 * np.sum(unit[0] ** 3 * unit[1] ** 3 / norm**3 * density)
+    return q * lam[::-1] * (lam[::-1] - lam) / v
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-@pytest.mark.parametrize("spectrum", ["two", "two far apart"])
-def test_quadrature_of_two_modes_is_the_integral_over_angles(spectrum, alpha):
-    lam = SPECTRA[spectrum]
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("ratio", [9.0, 1e3, 1e4, 1e5, 1e6])
+def test_the_flow_of_two_modes_is_the_integral_over_angles(ratio, alpha):
+    lam = np.array([1 / ratio, 1.0])
+    flow = eigenvalue_flow("iso_cosine", jnp.array(lam), alpha=alpha)
+    expected = 2 * alpha * lam * growth_of_two_modes(lam, lam ** (1 / alpha))
+    np.testing.assert_allclose(flow, expected, rtol=1e-7)
+
+
+def equal_steps_flow(lam, counts, alpha):
+    """Flow of distinct eigenvalues, each repeated, by equal steps of log t and log u.
+
+    Returns those of the cosine loss with and without stop-gradient.
+    """
+    step = 0.35
     v = lam ** (1 / alpha)
-    moments = cosine_moments(lam, v)
-    np.testing.assert_allclose(moments[0, 1], exact_two_modes(lam, v), rtol=1e-6)
+    a, b = lam**2 * v, v
+    edges = [
+        np.arange(np.log(1 / scale.sum()) - 40, np.log(1 / scale.min()) + 25, step)
+        for scale in (a, b)
+    ]
+    t = np.exp(edges[0])
+    growth = np.zeros((2, len(lam)))
+    for u in np.exp(edges[1]):
+        d = 1 + 2 * t[:, None] * a + 2 * u * b
+        rest = np.exp(-0.5 * np.log(d) @ counts) * step**2 * 2 / np.pi
+        pulls = (lam - lam[:, None]) * counts * v / d[:, None, :] / d[:, :, None]
+        growth[0] += np.einsum("t,tmk,k->m", rest * t**1.5 * u**0.5, pulls, lam) * lam
+        growth[1] += np.einsum("t,tmk->m", rest * t**0.5 * u**1.5, pulls)
+    return 2 * alpha * lam * np.array([growth[0], growth[0] - growth[1]])
+
+
+REPEATED = {
+    "two": ([1e-6, 1], [1, 1]),
+    "three": ([1e-6, 1e-3, 1], [1, 1, 1]),
+    "two weak ones": ([1e-6, 1], [2, 1]),
+    "ten": (np.logspace(-6, 0, 10), np.ones(10)),
+    "nine weak ones": ([1e-6, 1], [9, 1]),
+    "eight strong ones": ([1e-6, 1], [2, 8]),
+    "groups": ([1e-6, 2e-6, 1e-3, 1], [3, 2, 4, 1]),
+    "near": ([0.1, 1], [5, 5]),
+    "eleven": ([1e-6, 1], [2, 9]),
+    "64": (np.logspace(-6, 0, 16), np.full(16, 4)),
+    "64, most strong": ([1e-6, 1e-2, 1], [2, 2, 60]),
+    "256": ([1e-6, 1], [128, 128]),
+    "256 near": ([0.2, 0.5, 1], [100, 100, 56]),
+}
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("spectrum", REPEATED)
+def test_modes_six_decades_apart(spectrum, alpha):
+    lam, counts = (np.array(column, float) for column in REPEATED[spectrum])
+    expected = equal_steps_flow(lam, counts, alpha)
+    repeated = jnp.repeat(jnp.array(lam), counts.astype(int))
+    for name, row in zip(["cosine", "cosine_no_stop_gradient"], expected, strict=True):
+        flow = eigenvalue_flow(name, repeated, alpha=alpha)
+        expected_flow = np.repeat(row, counts.astype(int))
+        np.testing.assert_allclose(flow, expected_flow, rtol=1e-6)
+        narrow = eigenvalue_flow(name, jnp.float32(repeated), alpha=alpha)
+        np.testing.assert_allclose(narrow, expected_flow, rtol=1e-5)
+
+
+def test_the_nodes_of_a_batch_resolve_all_of_its_spectra():
+    batch = jnp.array([[0.5, 0.8, 1.0], [1e-6, 1e-3, 1.0]])
+    flow = jax.jit(jax.vmap(lambda lam: eigenvalue_flow("cosine", lam, alpha=0.5)))
+    for row, alone in zip(flow(batch), batch, strict=True):
+        expected = eigenvalue_flow("cosine", alone, alpha=0.5)
+        np.testing.assert_allclose(row, expected, rtol=1e-6)
+
+
+def test_the_gradient_between_modes_six_decades_apart():
+    def growth(log_lam):
+        lam = jnp.exp(log_lam)
+        return eigenvalue_flow("cosine", lam, alpha=0.5) / lam
+
+    log_lam = jnp.log(jnp.array([1e-6, 1e-3, 1.0]))
+    jacobian = jax.jacrev(growth)(log_lam)
+    step = 1e-3
+    for j, shift in enumerate(step * jnp.eye(3)):
+        difference = (growth(log_lam + shift) - growth(log_lam - shift)) / (2 * step)
+        scale = jnp.abs(growth(log_lam))
+        np.testing.assert_allclose(jacobian[:, j], difference, atol=1e-5 * scale.max())
+        relative = np.abs(jacobian[:, j] - difference) / scale
+        assert relative.max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["cosine", "iso_cosine", "cosine_no_stop_gradient"])
@@ -76,7 +155,7 @@ def test_a_vanishing_mode_leaves_the_others_as_they_are(name):
     without = eigenvalue_flow(name, jnp.array(others))
     for weak in (1e-9, 1e-17, 1e-40):
         flow = eigenvalue_flow(name, jnp.array([weak, *others]))
-        np.testing.assert_allclose(flow[1:], without, rtol=2e-6)
+        np.testing.assert_allclose(flow[1:], without, rtol=1e-7)
         assert np.isfinite(flow[0])
 
 
@@ -90,7 +169,7 @@ def test_quadrature_agrees_with_sampling(moments):
     weights = a ** powers[0] * b ** powers[1]
     sampled = z[:, :, None] ** 2 * z[:, None, :] ** 2 * weights[:, None, None]
     error = sampled.std(0) / np.sqrt(len(z))
-    expected = moments(lam, v) * np.outer(v, v)
+    expected = moments(lam, v) * v[:, None]
     assert np.all(np.abs(sampled.mean(0) - expected) < 5 * error)
 
 
