@@ -122,7 +122,7 @@ def test_modes_six_decades_apart(spectrum, alpha):
         expected_flow = np.repeat(row, counts.astype(int))
         np.testing.assert_allclose(flow, expected_flow, rtol=1e-6)
         narrow = eigenvalue_flow(name, jnp.float32(repeated), alpha=alpha)
-        np.testing.assert_allclose(narrow, expected_flow, rtol=1e-5)
+        np.testing.assert_allclose(narrow, expected_flow, rtol=1e-4)
 
 
 def test_the_nodes_of_a_batch_resolve_all_of_its_spectra():
@@ -155,7 +155,7 @@ def test_a_vanishing_mode_leaves_the_others_as_they_are(name):
     without = eigenvalue_flow(name, jnp.array(others))
     for weak in (1e-9, 1e-17, 1e-40):
         flow = eigenvalue_flow(name, jnp.array([weak, *others]))
-        np.testing.assert_allclose(flow[1:], without, rtol=1e-7)
+        np.testing.assert_allclose(flow[1:], without, rtol=1e-6)
         assert np.isfinite(flow[0])
 
 
