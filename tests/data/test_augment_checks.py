@@ -12,7 +12,14 @@ from isojax.errors import UsageError
         ("kind", "affine", "needs the fields rotation, log_scale"),
         ("crop_scale", (0.5,), "give the smallest and the largest, above 0"),
         ("crop_scale", (0.5, 1.5), "at most 1"),
+        ("crop_scale", (0.0, 1.0), "give the smallest and the largest, above 0"),
+        ("crop_scale", (0.9, 0.5), "give the smallest and the largest, above 0"),
         ("crop_ratio", (0.0, 1.0), "give the smallest and the largest, above 0"),
+        ("crop_ratio", (1.3, 0.7), "give the smallest and the largest, above 0"),
+        ("crop_ratio", (1.0,), "give the smallest and the largest, above 0"),
+        ("blur_sigma", (-0.1, 1.0), "give the smallest and the largest, 0 or more"),
+        ("hue", -0.1, "augment.hue=-0.1: set it to at least 0, at most 0.5"),
+        ("flip_probability", -0.1, "set it to at least 0, at most 1"),
         ("blur_sigma", (2.0, 1.0), "give the smallest and the largest, 0 or more"),
         ("hue", 0.6, "augment.hue=0.6: set it to at least 0, at most 0.5"),
         ("contrast", -0.1, "augment.contrast=-0.1: set it to 0 or more"),
@@ -26,6 +33,24 @@ def test_views_that_cannot_be_made_are_refused(field, value, message):
     with pytest.raises(UsageError) as raised:
         check_augmentation(config)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("crop_scale", (1.0, 1.0)),
+        ("crop_ratio", (1.0, 1.0)),
+        ("blur_sigma", (0.0, 0.0)),
+        ("hue", 0.5),
+        ("contrast", 0.0),
+        ("flip_probability", 0.0),
+        ("flip_probability", 1.0),
+    ],
+)
+def test_limits_are_allowed(field, value):
+    config = cifar10.get_config().unlock()
+    config.augment[field] = value
+    check_augmentation(config)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +69,9 @@ def test_an_affine_view_keeps_something_of_its_image(field, largest):
     check_augmentation(config)
     config.augment[field] = 1.01 * largest
     with pytest.raises(UsageError, match=f"config.augment.{field}=.*at most"):
+        check_augmentation(config)
+    config.augment[field] = -0.01
+    with pytest.raises(UsageError, match=f"config.augment.{field}=.*at least 0"):
         check_augmentation(config)
 
 

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from isojax.data import augment
+from isojax.data.augment.crop import crop_box
 from isojax.data.augment.simclr import blur_kernel_size, draw_parameters
 
 DRAWS = 100_000
@@ -122,11 +123,36 @@ def test_boxes_of_an_oblong_image_have_the_chosen_part_of_its_area(height, width
         assert start.min() == 0 and (start + extent).max() == length
 
 
-def test_a_crop_that_cannot_fit_is_the_largest_central_one():
+@pytest.mark.parametrize(
+    ("shape", "ratio", "expected"),
+    [
+        ((40, 20), (1.0, 1.0), (10, 0, 20, 20)),
+        ((20, 40), (1.0, 1.0), (0, 10, 20, 20)),
+        ((20, 50), (1.0, 1.5), (0, 10, 20, 30)),
+    ],
+)
+def test_a_crop_that_cannot_fit_is_the_largest_central_one(shape, ratio, expected):
     box = augment.random_crop_box(
-        jax.random.key(0), 40, 20, scale=(1.0, 1.0), ratio=(1.0, 1.0)
+        jax.random.key(0), *shape, scale=(1.0, 1.0), ratio=ratio
     )
-    assert tuple(map(int, box)) == (10, 0, 20, 20)
+    assert tuple(map(int, box)) == expected
+
+
+def test_the_first_of_ten_boxes_that_fits_is_taken():
+    areas, ratios = np.full(10, 0.999), np.full(10, 0.999)  # too wide
+    areas[9], ratios[9] = 0.0, 0.5  # half of the area, a square
+    uniform = jnp.asarray([*areas, *ratios, 0.0, 0.999], jnp.float32)
+    box = crop_box(uniform, 40, 40, scale=(0.5, 1.0), ratio=(0.5, 2.0))
+    assert tuple(map(int, box)) == (0, 12, 28, 28)
+
+
+def test_rows_and_columns_of_a_crop_are_placed_independently(draws):
+    height, width = draws.box[2:]
+    is_free = (height < 24) & (width < 24)
+    top, left, height, width = (side[is_free] for side in draws.box)
+    assert len(top) > 10_000
+    correlation = np.corrcoef(top / (32 - height), left / (32 - width))[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(len(top))
 
 
 def test_events_have_their_probabilities_and_are_independent(draws):
@@ -182,7 +208,9 @@ def reference_view(image, draws, i):
     return augment.solarize(view) if draws.is_solarized[i] else view
 
 
-@pytest.mark.parametrize("changes", [{}, {"hue": 0.0, "contrast": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hue": 0.0, "contrast": 0.0}, {"brightness": 0.0, "contrast": 0.0}]
+)
 def test_views_are_the_public_operations_in_turn(changes):
     config = settings(**changes)
     keys, originals = jax.random.split(jax.random.key(3), 32), images(32)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from configs import digits
 from isojax.data import augment
+from isojax.data.augment import views as views_module
 from isojax.errors import UsageError
 from isojax.training.step import make_views
 
@@ -60,6 +61,21 @@ def test_views_are_those_of_each_image_alone_normalised(config):
         one = view(KEYS[i], IMAGES[i] / np.float32(255))
         expected = augment.normalize(one, mean=MEAN, std=STD)
         np.testing.assert_allclose(views[i], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("n", [1, 7, 50, 54])
+def test_parts_of_a_batch_fit_in_a_cache_and_keep_their_order(n):
+    sizes = []
+
+    def make(keys, images):
+        sizes.append(images.size)
+        return images + keys[:, None, None, None]
+
+    keys = jnp.arange(float(n))
+    images = jnp.asarray(IMAGES[:n], jnp.float32)
+    made = views_module._in_chunks(make, keys, images)
+    np.testing.assert_array_equal(made, images + keys[:, None, None, None])
+    assert max(sizes) <= 2**17
 
 
 def test_views_do_not_depend_on_their_place():
