@@ -21,8 +21,8 @@ from benchmarks.timing import (
     spread,
     write_json,
 )
-from configs import cifar10, digits
 from isojax.compilation import choose_kernels
+from isojax.configs import cifar10, digits
 from isojax.reporting.machine import cpu_cores
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.rehearsal import Rehearsal

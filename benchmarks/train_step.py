@@ -28,8 +28,8 @@ from benchmarks.timing import (
     spread,
     write_json,
 )
-from configs import cifar10, digits, stl10
 from isojax.compilation import choose_kernels
+from isojax.configs import cifar10, digits, stl10
 from isojax.reporting.machine import cpu_cores
 from isojax.training.rehearsal import Rehearsal
 

@@ -1,29 +1,3 @@
-"""CIFAR-100: 50,000 training images of 32×32 pixels.
+"""The config `cifar100`; see isojax/configs/cifar100.py."""
 
-    python train.py --config=configs/cifar100.py[:PRESET] --workdir=runs/cifar100
-
-The recipe of Halvagal et al. 2023, appendix D, table 3; `configs/base.py` lists the
-presets, and in what `official`, the authors' code, differs. 1,000 epochs are meant for
-an accelerator. No accuracy has been measured with this configuration yet.
-"""
-
-from ml_collections import ConfigDict
-
-from configs import base
-
-
-def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
-    """ResNet-18 on CIFAR-100."""
-    config = base.get_config(preset)
-    config.data.name = "cifar100"
-    config.data.resolution = 32
-    config.data.pretrain_split = "train"
-    config.data.train_split = "train"
-    config.data.evaluation_split = "test"
-    config.data.mean = (0.5071, 0.4865, 0.4409)
-    config.data.std = (0.2673, 0.2564, 0.2762)
-
-    base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
-    if base.is_official(config):
-        config.model.padding = 2
-    return config.lock()
+from isojax.configs.cifar100 import get_config as get_config

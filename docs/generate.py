@@ -54,7 +54,9 @@ def meanings() -> dict[str, str]:
 
     found: dict[str, str] = {}
     for file in ("base.py", "digits.py"):
-        for name, comment in _set_fields((ROOT / "configs" / file).read_text()):
+        for name, comment in _set_fields(
+            (ROOT / "isojax" / "configs" / file).read_text()
+        ):
             found[name] = found.get(name) or comment
             if name == "method":  # its first fields are set by the preset
                 for field, choices in CHOICES.items():
@@ -104,7 +106,7 @@ def config_files() -> str:
 
 def presets() -> str:
     """A table of the presets."""
-    from configs import base
+    from isojax.configs import base
 
     fields = ("metric", "form", "predictor", "target")
     rows = [
@@ -170,7 +172,7 @@ def _flat(name: str) -> dict[str, Any]:
     """The fields of a config file by dotted name."""
     from isojax.training.workdir import flat_fields
 
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = importlib.import_module(f"isojax.configs.{name}").get_config()
     return {
         field: value
         for field, value in flat_fields(config).items()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from isojax.errors import UsageError
+from isojax.invocation import command
 
 CONFIG_FILE = "config.json"
 # Where a fork's file records the run that it was forked from.
@@ -56,7 +57,7 @@ def read_fields(workdir: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"there is no run in {workdir} (no {CONFIG_FILE}); train one with "
-            f"python train.py --workdir={workdir}"
+            f"{command('train', f'--workdir={workdir}')}"
         )
     try:
         fields = json.loads(path.read_text())

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from isojax.errors import UsageError
 
+_USAGE_EXIT_CODE = 2
 # Error handler for characters that the encoding of an output lacks.
 _LOOKALIKES = "isojax_lookalikes"
 _IN_ASCII = {"±": "+-", "–": "-", "×": "x", "…": "...", "µ": "u", "τ": "tau"}
@@ -102,6 +103,19 @@ def attempt(
         say(f"Warning: {failure} ({describe_error(error)}).", write=write)
         return False
     return True
+
+
+def report_error(error: BaseException) -> int:
+    """Prints an error to standard error: a user's mistake in one line.
+
+    Returns:
+      The exit code of the process: 2 for a user's mistake, 1 otherwise.
+    """
+    if isinstance(error, UsageError):
+        say(f"error: {error}", stream=sys.stderr)
+        return _USAGE_EXIT_CODE
+    traceback.print_exception(error)
+    return 1
 
 
 def describe_error(error: Exception) -> str:

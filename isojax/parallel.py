@@ -15,8 +15,8 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from isojax import cli
 from isojax.errors import UsageError
+from isojax.output import report_error
 
 AXIS = "devices"
 AUTO = "auto"
@@ -130,7 +130,7 @@ def _give_up(coordinator: str | None) -> None:
         "start all of them at once, with one --num_processes and with "
         f"--coordinator={coordinator or 'HOST:PORT'} where process 0 can be reached"
     )
-    os._exit(cli.report(error))
+    os._exit(report_error(error))
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def ending_alone() -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        code = cli.report(error)
+        code = report_error(error)
         if sys.stdout is not None:  # closed by the shell
             sys.stdout.flush()
         os._exit(code)
@@ -171,7 +171,7 @@ def _check_connection(
     if None in (coordinator, num_processes, process_id):
         raise UsageError(
             "--coordinator, --num_processes and --process_id belong together; give all "
-            "three, or start the processes with python -m isojax.launch"
+            "three, or start the processes with isojax launch"
         )
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from isojax.cli import parse_path
+from isojax.commands.command_line import parse_path
+from isojax.commands.help import format_help
 from isojax.errors import UsageError
-from isojax.flag_help import format_help
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,7 +144,7 @@ def test_help_shows_the_flags_in_groups_as_wide_as_the_terminal(script, monkeypa
     for part in SCRIPTS[script]:
         assert part in process.stdout
     assert max(map(len, process.stdout.splitlines())) <= 50
-    # Each flag has a group of its own; see isojax/flag_help.py.
+    # Each flag has a group of its own; see isojax/commands/help.py.
     assert "\nother:" not in process.stdout
     assert "\x1b" not in process.stdout
 
@@ -230,7 +230,7 @@ def test_a_path_of_a_user_that_does_not_exist_is_refused():
 
 def test_a_config_file_is_found_in_the_home_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    source = (ROOT / "configs" / "digits.py").read_text()
+    source = (ROOT / "isojax" / "configs" / "digits.py").read_text()
     (tmp_path / "own.py").write_text(source.replace("epochs = 50", "epochs = 0"))
     process = call("train.py", "--config=~/own.py:byol", f"--workdir={tmp_path}/run")
     assert process.stderr == "error: config.epochs=0: set it above 0\n"

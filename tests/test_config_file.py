@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from configs import digits
 from isojax.config_file import read_complete_fields, read_fields
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
 from isojax.interop.exporting import export_run

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import base, cifar10, cifar100, digits, stl10, tinyimagenet
+from isojax.configs import base, cifar10, cifar100, digits, stl10, tinyimagenet
 from isojax.errors import UsageError
 from isojax.models import build_network
 from isojax.reporting import read_options

@@ -19,7 +19,7 @@ from PIL import Image
 
 import isojax.training
 from docs import docstrings, generate
-from isojax import cli
+from isojax.commands import command_line
 from isojax.data import Split, load_dataset
 from isojax.training import assembly, loop
 from isojax.training.method import STANDARD_LOSSES
@@ -115,7 +115,7 @@ def test_the_table_has_every_field_with_its_meaning():
     paper, digits = generate._flat("cifar10"), generate._flat("digits")
     assert {row[0].strip("| `") for row in rows} == {*paper, *digits}
     for field, ours, theirs, meaning in rows:
-        assert meaning.strip("| "), f"{field} has no comment in configs/base.py"
+        assert meaning.strip("| "), f"{field} has no comment in isojax/configs/base.py"
         assert ours.strip() or theirs.strip()
     assert "| `batch_size` | `512` | `64` | over all devices |" in table
     assert (
@@ -193,7 +193,7 @@ def test_the_example_of_a_data_set_reads_its_images(examples, monkeypatch):
     spec = importlib.util.spec_from_file_location("example", "example.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "example", module)
-    monkeypatch.setattr(cli, "run", lambda main: main())
+    monkeypatch.setattr(command_line, "run", lambda main: main())
     spec.loader.exec_module(module)
     (dataset,) = found
     assert dataset.label_names == ("circle", "square")

@@ -14,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 from safetensors.numpy import load_file
 
-from configs import digits
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.interop import from_torchvision_state_dict
 from isojax.interop.exporting import export_run

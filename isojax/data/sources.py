@@ -15,6 +15,9 @@ from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
 from isojax.output import say
 
+# Needed to prepare a set of tensorflow-datasets, and not to read it afterwards.
+_PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
+
 
 class Split(NamedTuple):
     """Images (n, h, w, c) uint8 and their labels (n,) int32, -1 where there is none."""
@@ -239,7 +242,15 @@ def _read_cached(data: ConfigDict, split: str, folder: Path, data_dir: Path) -> 
         found = None
     if found is not None:
         return found
-    from isojax.data import prepared  # imports TensorFlow, which takes seconds
+    try:
+        from isojax.data import prepared  # imports TensorFlow, which takes seconds
+    except ModuleNotFoundError as error:
+        if error.name not in _PREPARING_PACKAGES:
+            raise
+        raise UsageError(
+            f"preparing config.data.name={data.name} for the first time needs the "
+            f"package {error.name}, which is not installed: pip install 'isojax[data]'"
+        ) from error
 
     prepared.fill_cache(
         folder, data.name, split, resolution=data.resolution, data_dir=data_dir

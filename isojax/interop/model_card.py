@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 import isojax
 from isojax.errors import UsageError
 from isojax.evaluation.protocol import RESULT_FILE, format_table
+from isojax.invocation import command
 from isojax.training import Trained
 from isojax.training.workdir import load_config
 
@@ -209,20 +210,20 @@ def _hints(config: ConfigDict, file_format: str) -> list[str]:
 def _accuracy(workdir: Path, step: int) -> list[str]:
     path = workdir / RESULT_FILE
     if not path.exists():
-        return ["Not measured; `python eval_linear.py` does it."]
+        return ["Not measured; `isojax evaluate` measures it."]
     try:
         result = json.loads(path.read_text())
         table, measured = format_table(result), result["step"]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
-            f"{path} cannot be read; run python eval_linear.py --workdir={workdir}"
+            f"{path} cannot be read; run {command('evaluate', f'--workdir={workdir}')}"
         ) from error
     if measured != step:
         return [
-            f"Not measured: `eval_linear.py` last measured step {measured:,}, not "
+            f"Not measured: `isojax evaluate` last measured step {measured:,}, not "
             f"these weights of step {step:,}."
         ]
-    return ["As `eval_linear.py` last measured it:", "", "```", table, "```"]
+    return ["As `isojax evaluate` last measured it:", "", "```", table, "```"]
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -1,9 +1,9 @@
 """Accuracies out of `linear_eval.json`, of which any may be missing."""
 
 import json
-import shlex
 from typing import Any
 
+from isojax.invocation import command
 from isojax.reporting.gathering import Run
 
 ENCODERS = {
@@ -17,7 +17,7 @@ _ALONE = {"finetune_accuracy": "fine-tuned", "online_accuracy": "online probe"}
 
 def evaluate_command(run: Run) -> str:
     """The command that evaluates a run."""
-    return f"python eval_linear.py --workdir={shlex.quote(str(run.folder))}"
+    return command("evaluate", f"--workdir={run.folder}")
 
 
 def accuracies(evaluation: dict[str, Any], prefix: str = "") -> dict[str, float]:

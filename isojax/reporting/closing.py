@@ -1,10 +1,10 @@
 """The last lines that a command prints: where its report is, and what to run next."""
 
 import os
-import shlex
 from pathlib import Path
 
 from isojax.config_file import read_complete_fields
+from isojax.invocation import command
 from isojax.output import attempt, say
 
 
@@ -48,15 +48,15 @@ def next_commands(workdir: str | os.PathLike) -> str:
       UsageError: if the folder holds no run.
     """
     config = read_complete_fields(workdir)
-    this = shlex.quote(f"--workdir={workdir}")
+    this = f"--workdir={workdir}"
     if config["data"]["name"] != "digits":  # another run would take hours
-        return f"Next: python -m isojax.export {this} --format=torchvision"
+        return f"Next: {command('export', this, '--format=torchvision')}"
     name = "isoloss" if config["preset"].startswith("byol") else "byol"
-    folder = str(Path(workdir).parent / name)
-    other = shlex.quote(f"--workdir={folder}")
-    return (
-        "Next, another method beside it:\n"
-        f"  python train.py --config=configs/digits.py:{name} {other}\n"
-        f"  python eval_linear.py {other}\n"
-        f"  python -m isojax.report {this} {shlex.quote(folder)}"
-    )
+    directory = str(Path(workdir).parent / name)
+    other = f"--workdir={directory}"
+    commands = [
+        command("train", f"--config=digits:{name}", other),
+        command("evaluate", other),
+        command("report", this, directory),
+    ]
+    return "\n  ".join(["Next, another method beside it:", *commands])

@@ -1,18 +1,14 @@
 """How a run's config differs from the one it began as."""
 
 import importlib
-import pkgutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-import isojax
+from isojax.configs import config_names
 from isojax.errors import UsageError
 from isojax.fields import field_values
 
-_CONFIGS = "configs"
 # Said elsewhere in a report, or of no consequence for the results.
 _LEFT_OUT = ("preset", "forked_from")
 
@@ -27,18 +23,18 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def defaults_of(config: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The config file and preset that a run began with, and their flat fields.
+    """The packaged config and preset that a run began with, and their flat fields.
 
-    It is the file in configs/ whose data set is the run's. None where there is none:
-    configs/ comes with the repository, not with the package.
+    It is the config for the run's data set; None if isojax has none.
     """
-    for name, module in _config_files():
+    for name in config_names():
+        module = importlib.import_module(f"isojax.configs.{name}")
         try:
             fields = module.get_config(config["preset"]).to_dict()
         except (UsageError, KeyError, AttributeError, TypeError):
             continue  # another data set's, without this preset
         if fields["data"]["name"] == config["data"]["name"]:
-            return f"{_CONFIGS}/{name}.py:{config['preset']}", flat(fields)
+            return f"{name}:{config['preset']}", flat(fields)
     return None
 
 
@@ -51,17 +47,3 @@ def changed_fields(
         for name in sorted({*there, *here})
         if there.get(name) != here.get(name)
     }
-
-
-def _config_files() -> Iterator[tuple[str, Any]]:
-    folder = Path(isojax.__file__).resolve().parents[1] / _CONFIGS
-    try:
-        found = importlib.import_module(_CONFIGS).__path__
-    except (ImportError, AttributeError):
-        return
-    # Some other project's folder of that name is none of ours.
-    if {Path(path).resolve() for path in found} != {folder}:
-        return
-    for found in pkgutil.iter_modules([str(folder)]):
-        if found.name != "base":
-            yield found.name, importlib.import_module(f"{_CONFIGS}.{found.name}")

@@ -289,9 +289,7 @@ class Checkpoints:
     def _nothing_to_restore(self, step: int | None, damaged: dict[int, str]) -> str:
         there = ", ".join(map(str, self.steps()))
         if not there:
-            return (
-                f"there is no checkpoint in {self._folder}; let train.py finish first"
-            )
+            return f"there is no checkpoint in {self._folder}; train the run further"
         if step is not None and step not in damaged:
             return (
                 f"there is no checkpoint of step {step} in {self._folder}; there are "

@@ -88,9 +88,7 @@ def checkpoint_steps(
     load_config(workdir)
     there = Checkpoints(workdir).steps()
     if not there:
-        raise UsageError(
-            f"there is no checkpoint in {workdir}; let train.py finish first"
-        )
+        raise UsageError(f"there is no checkpoint in {workdir}; train the run further")
     for step in wanted or ():
         if step not in there:
             raise UsageError(

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import shlex
 import sys
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from isojax import parallel
 from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
+from isojax.invocation import command
 from isojax.output import attempt, is_terminal, say
 from isojax.reporting import (
     History,
@@ -220,7 +220,7 @@ class _Run:
         _say(
             f"\nThe encoder is in {self.workdir}/checkpoints, the metrics in "
             f"{self.workdir}/metrics.jsonl,\nthe pictures in {self.workdir}/figures. "
-            f"Next: python eval_linear.py {shlex.quote(f'--workdir={self.workdir}')}"
+            f"Next: {command('evaluate', f'--workdir={self.workdir}')}"
         )
 
     def _train_epochs(self, bar: tqdm) -> bool:

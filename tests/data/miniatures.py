@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import base
+from isojax.configs import base
 from isojax.data import load_dataset
 
 ARCHIVES = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
+from isojax.configs import digits
 from isojax.data import augment
 
 IMAGE = jnp.asarray(np.random.default_rng(0).random((32, 32, 3)), jnp.float32)

@@ -1,6 +1,6 @@
 import pytest
 
-from configs import cifar10, digits
+from isojax.configs import cifar10, digits
 from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from configs import digits
+from isojax.configs import digits
 from isojax.data import augment
 from isojax.data.augment import views as views_module
 from isojax.errors import UsageError

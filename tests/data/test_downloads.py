@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core.download import checksums, downloader, extractor
 from tensorflow_datasets.image_classification import mnist as mnist_builders
 
-from configs import base
+from isojax.configs import base
 from isojax.data import archives, downloads, load_dataset
 from isojax.errors import UsageError
 from tests.data import miniatures

@@ -155,7 +155,7 @@ def test_a_cached_set_and_the_digits_need_no_tensorflow(data_dir):
     load("stl10", data_dir)
     program = f"""
 import sys
-from configs import base
+from isojax.configs import base
 from isojax.data import load_dataset
 from tests.data import miniatures
 load_dataset(base.get_config().data)

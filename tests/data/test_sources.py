@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base
+from isojax.configs import base
 from isojax.data import Split, hold_out, load_dataset, sources
 from isojax.data.cache import Images
 from isojax.errors import UsageError

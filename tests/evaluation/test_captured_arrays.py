@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import digits
+from isojax.configs import digits
 from isojax.data import Split
 from isojax.evaluation import extract_features, finetune, finetuning
 from isojax.evaluation.frozen import FeatureSets, measure_frozen

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import digits
+from isojax.configs import digits
 from isojax.data import Split, hold_out, training_batches
 from isojax.evaluation import finetuning
 

@@ -1,6 +1,6 @@
 import pytest
 
-from configs import base, digits
+from isojax.configs import base, digits
 from isojax.errors import UsageError
 from isojax.evaluation import images
 

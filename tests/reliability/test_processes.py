@@ -18,7 +18,7 @@ from isojax import parallel
 parallel.connect(flags["coordinator"], int(flags["num_processes"]), number)
 
 import jax, numpy as np
-from configs import digits
+from isojax.configs import digits
 from isojax.data import load_dataset
 from isojax.errors import UsageError
 from isojax.training.agreement import check_agreement

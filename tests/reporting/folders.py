@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from configs import digits
+from isojax.configs import digits
 from isojax.reporting import History
 
 DIM, CLASSES, TESTED = 6, 3, 12

@@ -1,6 +1,6 @@
 import pytest
 
-from configs import digits
+from isojax.configs import digits
 from isojax.reporting.collapse import explain_collapse, is_collapsed
 
 

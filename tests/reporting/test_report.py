@@ -21,7 +21,7 @@ from tests.reporting.folders import add_evaluation, add_views, make_run
 
 SECTIONS = {
     "accuracy": "0.900",
-    "recipe": "configs/digits.py:byol",
+    "recipe": "digits:byol",
     "learning": "<svg",
     "spectrum": "<svg",
     "views": "data:image/webp",
@@ -66,7 +66,7 @@ def test_a_whole_run_has_every_section(whole):
     for section, content in SECTIONS.items():
         assert content in page.sections[section], section
     assert "predictor is another" in page.sections["theory"]
-    assert "eval_linear.py" not in page.content
+    assert "isojax evaluate" not in page.content
     assert "1 of 4" in page.sections["confusion"]  # the misread image
 
 
@@ -84,8 +84,8 @@ def test_what_is_missing_is_told_with_the_command_that_adds_it(tmp_path):
     page = Page(write_report([folder]))
     for section in NEEDS_EVALUATION:
         assert "<svg" not in page.sections[section]
-        assert "python eval_linear.py --workdir=&#39;" in page.sections[section]
-    assert "train.py writes" in page.sections["views"]
+        assert "python -m isojax evaluate &#39;--workdir=" in page.sections[section]
+    assert "the training writes" in page.sections["views"]
 
 
 def test_odd_names_are_shown_as_they_are(tmp_path):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import digits
+from isojax.configs import digits
 from isojax.evaluation.protocol import RESULT_FILE
 from isojax.reporting import History
 from isojax.reporting.gathering import MACHINE_FILE

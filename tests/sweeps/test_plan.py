@@ -1,6 +1,6 @@
 import pytest
 
-from configs import cifar10, digits
+from isojax.configs import cifar10, digits
 from isojax.errors import UsageError
 from isojax.sweeps.plan import Run, check_fields, plan_runs
 

@@ -10,8 +10,8 @@ import pytest
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
-from configs import digits
 from isojax import parallel
+from isojax.configs import digits
 from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
 from isojax.models.convolution import Conv
 from isojax.training.feeding import with_resident_images

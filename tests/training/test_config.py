@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import cifar10, digits
+from isojax.configs import cifar10, digits
 from isojax.data import Dataset, Split, channel_statistics
 from isojax.errors import UsageError
 from isojax.fields import field_values

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import cifar10, digits
+from isojax.configs import cifar10, digits
 from isojax.fields import EFFECTS, why_without_effect
 from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
 from isojax import parallel
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.reporting import History
 from isojax.training.checkpoint import Checkpoints

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
 from isojax import parallel, schedules
+from isojax.configs import digits
 from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import Options, evaluate_run, images

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.training.method import (
     CHOICES,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import digits
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.training import pretrain
 

@@ -4,7 +4,7 @@ import os
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
+from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.training.config import check_config
 from isojax.training.workdir import (

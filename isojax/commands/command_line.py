@@ -1,4 +1,4 @@
-"""Command-line behaviour shared by the scripts: flags in, one clear line on a mistake.
+"""What the commands share: flags in, one clear line on a mistake, `--help`.
 
 Imports neither JAX nor TensorFlow, so that `--help` and a mistyped flag answer at once.
 """
@@ -7,14 +7,16 @@ import difflib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+import isojax.configs
+from isojax.commands.help import Groups, format_help
 from isojax.errors import UsageError
 from isojax.fields import (
     changing_fields,
@@ -23,10 +25,8 @@ from isojax.fields import (
     field_values,
     forget_normalization,
 )
-from isojax.flag_help import Groups, format_help
-from isojax.output import accept_all_characters, discard_output, say
+from isojax.output import accept_all_characters, discard_output, report_error
 
-_USAGE_EXIT_CODE = 2
 _INTERRUPTED_EXIT_CODE = 130
 _UNREAD_EXIT_CODE = 141  # a shell's for SIGPIPE
 _OVERRIDE = re.compile(r"--?(no)?config\.(?P<name>[^=]*)")
@@ -39,16 +39,17 @@ def define_config(default: str, description: str) -> flags.FlagHolder:
     """Defines the flag `--config`, whose fields `--config.FIELD=VALUE` sets.
 
     Args:
-      default: path of the config file that is used without the flag.
-      description: for `--help`.
+      default: name of the packaged config that is used without the flag.
+      description: text for `--help`.
 
     Returns:
       The flag; its `value` is the config once the flags are parsed.
     """
+    default = find_config(default)
 
     def define() -> flags.FlagHolder:
         # absl looks at the overrides as soon as the flag exists.
-        if default and not _config_argument(sys.argv):
+        if not _config_argument(sys.argv):
             _check_overrides(sys.argv, default)
         try:
             return config_flags.DEFINE_config_file("config", default, description)
@@ -97,6 +98,28 @@ class _PathParser(flags.ArgumentParser):
 
     def flag_type(self) -> str:
         return "path"
+
+
+def find_config(location: str) -> str:
+    """The path of a config file, with the preset after the colon if there is one.
+
+    Args:
+      location: a path, or the name of a packaged config, such as "digits:byol".
+
+    Raises:
+      UsageError: if there is no such file.
+    """
+    path, colon, preset = location.partition(":")
+    path = parse_path(path)
+    packaged = Path(isojax.configs.__path__[0], f"{path}.py")
+    if path == packaged.stem and packaged.is_file() and not os.path.isfile(path):
+        path = str(packaged)
+    if not os.path.isfile(path):
+        raise UsageError(
+            f"there is no config file {path}; isojax has the configs "
+            f"{', '.join(isojax.configs.config_names())}, as in --config=digits"
+        )
+    return f"{path}{colon}{preset}"
 
 
 def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
@@ -184,15 +207,9 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
     config = _config_argument(argv)
     if config is not None:
         try:
-            location = parse_path(config)
+            location = find_config(config)
         except UsageError as error:
             raise UsageError(f"--config={config}: {error}") from error
-        path = location.split(":")[0]
-        if not os.path.isfile(path):
-            raise UsageError(
-                f"there is no config file {path}; the ones that come with isojax are "
-                "in configs/"
-            )
         replaced = {config: location, f"--config={config}": f"--config={location}"}
         argv = [replaced.get(argument, argument) for argument in argv]
         _check_overrides(argv, location)
@@ -208,6 +225,7 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
 def run(
     main: Callable[..., None],
     *,
+    module: str = "__main__",
     groups: Groups | None = None,
     notes: Mapping[str, str] | None = None,
     takes_arguments: bool = False,
@@ -218,6 +236,7 @@ def run(
 
     Args:
       main: the program.
+      module: name of the module that defines its flags and describes it.
       groups: its flags, as `--help` shows them: for each title the flags, each with
         what follows its name, such as {"run": {"workdir": "=DIR"}}.
       notes: more paragraphs of `--help`, by title.
@@ -227,7 +246,7 @@ def run(
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
-            _or_exit(print, _help(groups or {}, notes or {}).rstrip())
+            _or_exit(print, _help(module, groups or {}, notes or {}).rstrip())
             sys.exit(0)
         parse = partial(parse_flags, takes_arguments=takes_arguments)
         return _or_exit(parse, argv)
@@ -240,12 +259,13 @@ def run(
     )
 
 
-def _help(groups: Groups, notes: Mapping[str, str]) -> str:
+def _help(module: str, groups: Groups, notes: Mapping[str, str]) -> str:
     return format_help(
         groups,
         values=flags.FLAGS,
-        script=sys.argv[0],
-        doc=sys.modules["__main__"].__doc__ or "",
+        module=module,
+        program=sys.argv[0],
+        doc=sys.modules[module].__doc__ or "",
         notes=notes,
     )
 
@@ -257,21 +277,12 @@ def _or_exit(function: Callable, *args):
             sys.stdout.flush()
         return result
     except UsageError as error:
-        sys.exit(report(error))
+        sys.exit(report_error(error))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         discard_output(sys.stdout)
         sys.exit(_UNREAD_EXIT_CODE)
-
-
-def report(error: BaseException) -> int:
-    """Shows an error, a user's mistake in one line; returns the process's exit code."""
-    if isinstance(error, UsageError):
-        say(f"error: {error}", stream=sys.stderr)
-        return _USAGE_EXIT_CODE
-    traceback.print_exception(error)
-    return 1
 
 
 def _config_argument(argv: Sequence[str]) -> str | None:

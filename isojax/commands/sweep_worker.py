@@ -1,6 +1,6 @@
 """One run of a sweep, in a process of its own: pretraining, then evaluation.
 
-    python -m isojax.sweeps.worker --config=FILE:PRESET --workdir=DIR [...]
+    python -m isojax.commands.sweep_worker --config=FILE:PRESET --workdir=DIR [...]
 
 A process a run gives all memory back at its end, and one that crashes takes no other
 with it. Compiling again costs little, as compiled programs are kept beside the runs.
@@ -12,12 +12,14 @@ import sys
 import threading
 from pathlib import Path
 
-from isojax import cli
+from isojax.commands import command_line
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
-_CONFIG = cli.define_config("", "Config file, and a preset after a colon.")
-_WORKDIR = cli.define_path("workdir", None, "Folder of the run.")
-_DATA_DIR = cli.define_path("data_dir", None, "Folder of the data sets.")
+_CONFIG = command_line.define_config(
+    "digits", "Config file, and a preset after a colon."
+)
+_WORKDIR = command_line.define_path("workdir", None, "Directory of the run.")
+_DATA_DIR = command_line.define_path("data_dir", None, "Directory of the data sets.")
 
 
 def main() -> None:
@@ -46,7 +48,12 @@ def _train_and_evaluate(stop: StopRequest) -> None:
     for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)
     keep_programs(workdir)
-    pretrain(cli.config_to_train(_CONFIG), workdir, data_dir=_DATA_DIR.value, stop=stop)
+    pretrain(
+        command_line.config_to_train(_CONFIG),
+        workdir,
+        data_dir=_DATA_DIR.value,
+        stop=stop,
+    )
     if stop.is_set:
         return
     stop.ends_at_once = True  # an evaluation has no state to save
@@ -67,4 +74,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -1,4 +1,4 @@
-"""`--help` of the scripts: their flags in groups, wrapped to the terminal's width."""
+"""`--help` of the commands: their flags in groups, wrapped to the terminal's width."""
 
 import argparse
 import os
@@ -16,19 +16,21 @@ def format_help(
     groups: Groups,
     *,
     values: flags.FlagValues,
-    script: str,
+    module: str,
+    program: str,
     doc: str,
     notes: Mapping[str, str],
 ) -> str:
-    """The text of a script's `--help`.
+    """The text of a command's `--help`.
 
     Args:
-      groups: flags by group, such as {"run": {"workdir": "=DIR"}}; those of the script
+      groups: flags by group, such as {"run": {"workdir": "=DIR"}}; those of the module
         that are in none follow as "other".
       values: where the flags are defined.
-      script: name of the module that defines them, as absl has it.
-      doc: the script's docstring, in which paragraphs that begin with "python " are its
-        usage.
+      module: name of the module that defines them.
+      program: what the user typed before the flags.
+      doc: the module's docstring, in which a paragraph that begins with "isojax " is
+        the usage.
       notes: paragraphs after the flags, by title.
 
     Returns:
@@ -36,14 +38,15 @@ def format_help(
     """
     parts = doc.split("\n\n")
     # By its words: a formatter may take the indentation away.
-    usage = [part for part in parts if part.lstrip().startswith("python ")]
+    usage = [part for part in parts if part.lstrip().startswith("isojax ")]
+    flags_typed = " ".join(usage).split()[2:]
     parser = argparse.ArgumentParser(
-        usage=_escape(_wrap_usage(" ".join(usage) or f"python {script}")),
+        usage=_escape(_wrap_usage(" ".join([program, *flags_typed]))),
         description=_escape(" ".join(part for part in parts if part not in usage)),
         formatter_class=_Formatter,
         add_help=False,
     )
-    own = {flag.name: flag for flag in values.get_key_flags_for_module(script)}
+    own = {flag.name: flag for flag in values.get_key_flags_for_module(module)}
     rest = own.keys() - {name for group in groups.values() for name in group}
     others = {"other": {name: "=VALUE" for name in sorted(rest)}} if rest else {}
     for title, members in {**groups, **others}.items():
@@ -92,8 +95,8 @@ def _text(flag: flags.Flag, shape: str) -> str:
     default = flag.default_as_str.strip("'") if flag.default_as_str else ""
     if flag.boolean or not default or shape.startswith("."):
         return _escape(flag.help)
-    if os.path.isabs(default):
-        default = os.path.relpath(default)
+    if os.path.isabs(default):  # a packaged config
+        default = os.path.basename(default).removesuffix(".py")
     return _escape(f"{flag.help} (default: {default})")
 
 

@@ -1,0 +1,5 @@
+"""`python -m isojax`, the same as the console command `isojax`."""
+
+from isojax.commands.main import main
+
+main()

@@ -1,0 +1,134 @@
+"""Trains and evaluates combinations of methods, targets and seeds, and makes tables.
+
+    isojax sweep --methods=byol,isoloss [--ema=true,false] [--seeds=5]
+                 [--config=NAME] [--config.FIELD=VALUE ...]
+                 [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
+
+Writes DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same command
+resumes a sweep; with more methods or seeds it extends it. Exit codes: 0 finished, 1 a
+run crashed, 75 stopped by a signal and saved, 2 a user's error.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from isojax.commands import command_line
+from isojax.invocation import command as command_text
+from isojax.output import say
+from isojax.sweeps.plan import (
+    Run,
+    check_effects,
+    check_fields,
+    plan_runs,
+    with_seed,
+)
+
+_CONFIG = command_line.define_config(
+    "digits",
+    "A config of isojax or the path of a file, without a preset.",
+)
+_METHODS = flags.DEFINE_list(
+    "methods", [], "Presets, such as byol,isoloss; docs/configs.md lists them."
+)
+_EMA = flags.DEFINE_list(
+    "ema",
+    ["true", "false"],
+    "true for a target that is a moving average, false for one that is the online "
+    "network itself, or both.",
+)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds; 5 means 0 to 4.")
+_WORKDIR = command_line.define_path(
+    "workdir", None, "Directory of the sweep. By default runs/DATA-sweep."
+)
+_DATA_DIR = command_line.define_path(
+    "data_dir",
+    None,
+    "Directory of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+)
+_RETRY = flags.DEFINE_bool("retry", False, "Resume the runs that crashed or diverged.")
+_TABLES_ONLY = flags.DEFINE_bool(
+    "tables_only", False, "Write the tables of the finished runs, and run nothing."
+)
+
+
+def main() -> None:
+    """Runs the sweep that the flags describe."""
+    directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
+    if _TABLES_ONLY.value:
+        from isojax.sweeps.run import rewrite_tables
+
+        say(rewrite_tables(directory))
+        return
+    location = config_flags.get_config_filename(flags.FLAGS["config"])
+    fields = config_flags.get_override_values(flags.FLAGS["config"])
+    check_fields(fields, config_argument=location)
+
+    def fields_of(preset: str) -> dict[str, Any]:
+        """The fields that act in a preset; the others would be recorded for nothing."""
+        effects = command_line.field_effects(f"{location}:{preset}", fields)
+        return {n: value for n, value in fields.items() if effects.get(n) is None}
+
+    def read_preset(preset: str) -> ConfigDict:
+        return command_line.read_config(f"{location}:{preset}", fields_of(preset))
+
+    def config_of(run: Run) -> ConfigDict:
+        return with_seed(read_preset(run.preset), run.seed)
+
+    def command(run: Run) -> list[str]:
+        return [
+            *(sys.executable, "-m", "isojax.commands.sweep_worker"),
+            f"--config={location}:{run.preset}",
+            f"--config.seed={run.seed}",
+            *(f"--config.{n}={value}" for n, value in fields_of(run.preset).items()),
+            f"--workdir={directory / run.name}",
+            *([f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []),
+        ]
+
+    plan = plan_runs(
+        read_preset, methods=_METHODS.value, targets=_EMA.value, seeds=_SEEDS.value
+    )
+    check_effects(
+        fields,
+        [
+            command_line.field_effects(f"{location}:{preset}", fields)
+            for preset in {run.preset: None for run in plan.configs}
+        ],
+    )
+
+    from isojax.sweeps.run import run_sweep  # after the flags: JAX takes a second
+
+    code = run_sweep(
+        directory,
+        plan,
+        config_of=config_of,
+        command=command,
+        again=command_text("sweep", *sys.argv[1:]),
+        retry=_RETRY.value,
+    )
+    sys.exit(code)
+
+
+def run() -> None:
+    """Runs the command line in `sys.argv`."""
+    command_line.run(
+        main,
+        module=__name__,
+        groups={
+            "what is trained": {
+                "methods": "=PRESET,...",
+                "ema": "=true,false",
+                "seeds": "=N",
+                "config": "=FILE",
+            },
+            "folders": {"workdir": "=DIR", "data_dir": "=DIR"},
+            "what is done": {"retry": "", "tables_only": ""},
+        },
+        notes={
+            "config fields": "--config.FIELD=VALUE sets one, for all runs. "
+            "docs/configs.md lists them.",
+        },
+    )
