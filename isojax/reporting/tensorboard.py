@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from isojax.cli import field_values
+from isojax.fields import field_values
 from isojax.reporting.spectrum import floored
 
 FOLDER = "tensorboard"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from configs import digits
+from isojax.configs import digits
 from isojax.reporting import write_accuracies
 from isojax.reporting.tensorboard import TensorBoardWriter
 from tests.reporting.events import read_curves, read_events

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import digits
+from isojax.configs import digits
 from isojax.data import Split, load_dataset
 from isojax.evaluation import Options, evaluate_run, images, protocol
 from isojax.reporting import accuracy, figures
