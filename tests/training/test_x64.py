@@ -8,7 +8,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import cifar10, digits
+from isojax.configs import cifar10, digits
 from isojax.data.augment import random_views
 from isojax.errors import UsageError
 from isojax.models import build_network
