@@ -20,6 +20,7 @@ from PIL import Image
 import isojax.training
 from docs import docstrings, generate
 from isojax.commands import command_line
+from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
 from isojax.training import assembly, loop
 from isojax.training.method import STANDARD_LOSSES
@@ -33,7 +34,7 @@ SITE = sorted(
 )
 PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "isojax/data/DIGITS.md", *SITE]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAMS = ("train.py", "eval_linear.py", *(f"isojax.{n}" for n in ("export", "sweep")))
+SCRIPTS = {"train.py": "train", "eval_linear.py": "evaluate"}
 
 all_pages = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
@@ -83,23 +84,38 @@ def test_what_code_imports_from_isojax_is_there(page):
 
 
 @cache
-def known_flags(program):
-    where = [program] if program.endswith(".py") else ["-m", program]
-    return set(re.findall(r"--(\w+)", generate.help_of(*where)))
+def known_flags(command):
+    return set(re.findall(r"--(\w+)", generate.help_of("-m", "isojax", command)))
+
+
+def command_and_arguments(line):
+    """The command of isojax that a line of a shell runs, and what follows it."""
+    words = shlex.split(line, comments=True)
+    for place, word in enumerate(words):
+        if word in SCRIPTS:
+            return SCRIPTS[word], words[place + 1 :]
+        if word in COMMANDS and words[place - 1 : place] == ["isojax"]:
+            return word, words[place + 1 :]
+    return None, []
+
+
+def test_commands_in_a_line_are_found():
+    assert command_and_arguments("srun isojax train --a=1") == ("train", ["--a=1"])
+    assert command_and_arguments("python eval_linear.py --b") == ("evaluate", ["--b"])
+    assert command_and_arguments("make isojax") == (None, [])
 
 
 @all_pages
 def test_commands_have_flags_and_fields_that_exist(page):
     fields = generate.meanings()
     for line in "".join(blocks(page, "")).splitlines():
-        words = shlex.split(line, comments=True)
-        program = next((word for word in words if word in PROGRAMS), None)
-        for word in words[words.index(program) :] if program else ():
+        command, arguments = command_and_arguments(line)
+        for word in arguments:
             name = word.removeprefix("--").split("=")[0]
             if name.startswith("config."):
                 assert name.removeprefix("config.") in fields, line
             elif word.startswith("--"):
-                assert name in known_flags(program), line
+                assert name in known_flags(command), line
 
 
 @pytest.mark.parametrize("page", SITE, ids=lambda page: page.stem)
