@@ -79,7 +79,12 @@ def tiny_run():
             ema=config.method.target == "ema",
         )
         return SimpleNamespace(
-            config=config, network=network, step=step, state=state, axis_name=axis_name
+            config=config,
+            network=network,
+            step=step,
+            state=state,
+            total_steps=TOTAL_STEPS,
+            axis_name=axis_name,
         )
 
     return make

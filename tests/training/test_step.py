@@ -1,9 +1,11 @@
 import re
+from functools import partial
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from isojax import losses, parallel, predictor
@@ -59,48 +61,123 @@ def test_the_step_is_traced_once(tiny_run, batch):
     assert state.step == 3
 
 
-def test_the_first_step_is_what_the_formulas_say(tiny_run, batch):
-    """Loss, correlation and predictor of the first step, computed apart."""
-    run = tiny_run(metric="cosine", form="iso", target="online", correlation_decay=0.9)
-    state = run.state
-    views = make_views(jax.random.fold_in(state.key, 0), batch, config=run.config)
-    z1, z2 = (
-        run.network.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )[0][1]
-        for images in views
+FORMULAS = [
+    {"target": "ema", "target_decay": 0.9, "correlation_decay": 0.8},
+    {
+        "metric": "euclidean",
+        "form": "standard",
+        "predictor": "mlp",
+        "target": "online",
+        "stop_gradient": False,
+        "loss_scale": 2.0,
+    },
+]
+
+
+@pytest.mark.parametrize("fields", FORMULAS, ids=["isoloss_ema", "mlp_noema"])
+def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
+    """New state and metrics of the fourth step, computed apart.
+
+    By then the target differs from the network, and every part of the state is moving.
+    """
+    run = tiny_run(**fields)
+    method, step, state = run.config.method, jax.jit(run.step), run.state
+    for _ in range(3):
+        state, _ = step(state, batch)
+    new_state, metrics = step(state, batch)
+
+    views = make_views(jax.random.fold_in(state.key, 3), batch, config=run.config)
+    (loss, (batch_stats, z1, z2)), gradient = jax.jit(
+        jax.value_and_grad(partial(reference_loss, run), has_aux=True)
+    )(state.params, state, views)
+    cosine = (1 + np.cos(np.pi * 3 / run.total_steps)) / 2
+    rate = 0.1 * cosine
+    velocity = optax.tree.get(state.opt_state, "trace")
+    params = jax.tree.map(
+        lambda p, v, g: p - rate * (0.9 * v + g + 4e-4 * p),
+        state.params,
+        velocity,
+        gradient,
     )
-    rows = np.concatenate([z1, z2]).astype(np.float64)
-    correlation = 0.1 * rows.T @ rows / len(rows)
-    new_state, metrics = jax.jit(run.step)(state, batch)
-    np.testing.assert_allclose(new_state.correlation, correlation, rtol=1e-4, atol=1e-6)
-
-    w = predictor.direct_predictor(jnp.asarray(correlation), normalize=True)
-    loss = sum(
-        losses.iso_cosine_loss(z, z @ w.matrix, z @ w.root, target).mean()
-        for z, target in ((z1, z2), (z2, z1))
+    has_target = method.target == "ema"
+    tau = 1 - (1 - method.target_decay) * cosine if has_target else 0.0
+    target_params = jax.tree.map(
+        lambda old, new: tau * old + (1 - tau) * new,
+        state.target_params,
+        {part: params[part] for part in state.target_params},
     )
-    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-4)
+    assert set(new_state.target_params) == (
+        {"backbone", "projector"} if has_target else set()
+    )
+    expected = {
+        "params": params,
+        "batch_stats": batch_stats,
+        "target_params": target_params,
+        "correlation": next_correlation(method, state, z1, z2),
+    }
+    chex.assert_trees_all_close(
+        {name: getattr(new_state, name) for name in expected},
+        expected,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert new_state.step == 4
+    directions = np.concatenate(
+        [z / jnp.linalg.norm(z, axis=1, keepdims=True) for z in (z1, z2)]
+    )
+    similarity = np.sum(directions[: len(z1)] * directions[len(z1) :], axis=1).mean()
+    for name, value in {
+        "loss": loss,
+        "view_similarity": similarity,
+        "std": directions.std(axis=0).mean(),
+        "gradient_norm": optax.tree.norm(gradient),
+        "learning_rate": rate,
+        "target_decay": tau,
+        "not_finite": 0,
+    }.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
 
 
-def test_the_target_moves_after_the_optimiser_by_tau_of_the_step(tiny_run, batch):
-    run = tiny_run(target="ema", target_decay=0.9)
-    state = run.state
-    new_state, metrics = jax.jit(run.step)(state, batch)
-    np.testing.assert_allclose(metrics["target_decay"], 0.9, rtol=1e-6)
-    assert set(new_state.target_params) == {"backbone", "projector"}
-    for part in new_state.target_params:
-        expected = jax.tree.map(
-            lambda old, new: 0.9 * old + 0.1 * new,
-            state.target_params[part],
-            new_state.params[part],
+def reference_loss(run, params, state, views):
+    method = run.config.method
+
+    def outputs(params, batch_stats, inputs, **options):
+        both = []
+        for x in inputs:
+            output, mutated = run.network.apply(
+                {"params": params, "batch_stats": batch_stats},
+                x,
+                train=True,
+                mutable=["batch_stats"],
+                **options,
+            )
+            batch_stats = mutated["batch_stats"]
+            both.append(output)
+        return both, batch_stats
+
+    ((_, z1), (_, z2)), batch_stats = outputs(params, state.batch_stats, views)
+    if method.predictor == "mlp":
+        (p1, p2), batch_stats = outputs(params, batch_stats, (z1, z2), method="predict")
+        distances = jnp.square(p1 - z2) + jnp.square(p2 - z1)
+        loss = 2.0 * 0.5 * distances.sum(axis=1).mean()
+    else:
+        ((_, t1), (_, t2)), _ = outputs(state.target_params, state.batch_stats, views)
+        # C first, so that this step's predictor sees this step's projections.
+        correlation = next_correlation(method, state, z1, z2)
+        w = predictor.direct_predictor(
+            jax.lax.stop_gradient(correlation), normalize=True
         )
-        chex.assert_trees_all_close(
-            new_state.target_params[part], expected, rtol=1e-5, atol=1e-7
+        loss = sum(
+            losses.iso_cosine_loss(z, z @ w.matrix, z @ w.root, target).mean()
+            for z, target in ((z1, t2), (z2, t1))
         )
+    return loss, (batch_stats, z1, z2)
+
+
+def next_correlation(method, state, z1, z2):
+    now = (z1.T @ z1 + z2.T @ z2) / (len(z1) + len(z2))
+    decay = method.correlation_decay
+    return decay * state.correlation + (1 - decay) * now
 
 
 def test_without_a_moving_average_nothing_is_kept_or_computed_for_the_target(
