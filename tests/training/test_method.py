@@ -1,17 +1,22 @@
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from isojax import losses
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.training.method import (
     CHOICES,
     STANDARD_LOSSES,
+    Prediction,
     check_method,
+    closed_form_predictions,
     closed_form_predictor,
+    view_loss,
 )
 
 
@@ -90,3 +95,42 @@ def test_every_number_of_directcopy_is_used(field, value, expected):
     correlation = jnp.diag(jnp.array([1.0, 2.0, 4.0]))
     matrix = closed_form_predictor(section, correlation).matrix
     np.testing.assert_allclose(jnp.diag(matrix), expected, atol=1e-5)
+
+
+P, R, TARGET, Z = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+LOSSES = {
+    ("euclidean", "standard"): lambda: losses.euclidean_loss(P, TARGET),
+    ("cosine", "standard"): lambda: losses.cosine_loss(P, TARGET),
+    ("euclidean", "iso"): lambda: losses.iso_euclidean_loss(Z, P, TARGET),
+    ("cosine", "iso"): lambda: losses.iso_cosine_loss(Z, P, R, TARGET),
+    ("euclidean", "iso_product"): lambda: losses.iso_euclidean_product_loss(
+        Z, P, TARGET
+    ),
+}
+
+
+@pytest.mark.parametrize(("metric", "form"), LOSSES)
+def test_each_metric_and_form_is_its_loss(metric, form):
+    found = view_loss(method(metric=metric, form=form), Z, Prediction(P, R), TARGET)
+    np.testing.assert_array_equal(found, LOSSES[metric, form]())
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_the_target_has_a_gradient_only_without_stop_gradient(metric, stop_gradient):
+    section = method(metric=metric, form="standard", stop_gradient=stop_gradient)
+    gradient = jax.grad(lambda t: view_loss(section, Z, Prediction(P, P), t).sum())
+    assert (jnp.abs(gradient(TARGET)).max() == 0) == stop_gradient
+
+
+def test_predictions_are_of_the_predictor_and_root_predictions_of_its_root():
+    correlation = Z.T @ Z / len(Z)
+    section = method(alpha=0.7, normalize=True, epsilon=0.1)
+    predictor = closed_form_predictor(section, correlation)
+    (first, second) = closed_form_predictions(section, correlation, [Z, P])
+    for z, (prediction, root_prediction) in ((Z, first), (P, second)):
+        np.testing.assert_allclose(prediction, z @ predictor.matrix, rtol=1e-5)
+        np.testing.assert_allclose(root_prediction, z @ predictor.root, rtol=1e-5)
+        np.testing.assert_allclose(
+            root_prediction @ predictor.root, prediction, rtol=1e-4, atol=1e-5
+        )

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from isojax.configs import digits
+from isojax.training.optimizer import make_optimizer
+
+
+def section(**changes):
+    return ConfigDict(digits.get_config().optimizer.to_dict() | changes)
+
+
+def test_the_rate_warms_up_over_a_fraction_of_epochs_and_decays_to_zero():
+    config = section(learning_rate=0.3, warmup_epochs=1.5, warmup_start=0.06)
+    _, learning_rate = make_optimizer(config, steps_per_epoch=4, epochs=5)
+    warmup = 0.06 + (0.3 - 0.06) * np.arange(6) / 6
+    decay = 0.3 * (1 + np.cos(np.pi * np.arange(15) / 14)) / 2
+    rates = [float(learning_rate(step)) for step in range(21)]
+    np.testing.assert_allclose(rates, [*warmup, *decay], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_adds_decay_to_the_gradient_before_plain_momentum(weight_decay):
+    config = section(
+        learning_rate=0.3, momentum=0.8, weight_decay=weight_decay, warmup_epochs=1.0
+    )
+    optimizer, learning_rate = make_optimizer(config, steps_per_epoch=2, epochs=3)
+    p, velocity = np.array([[1.0, -2.0], [0.5, 3.0]]), 0.0
+    params = {"kernel": jnp.asarray(p, jnp.float32), "bias": jnp.ones(2)}
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for step in range(4):
+        g = np.cos(step + p)
+        gradients = {"kernel": jnp.asarray(g, jnp.float32), "bias": jnp.zeros(2)}
+        updates, state = update(gradients, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        velocity = 0.8 * velocity + g + weight_decay * p
+        p = p - float(learning_rate(step)) * velocity
+        np.testing.assert_allclose(params["kernel"], p, rtol=1e-5)
+    # Biases are decayed too.
+    assert (params["bias"][0] < 1) == (weight_decay > 0)
