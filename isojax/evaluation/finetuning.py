@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from isojax.data import Split, hold_out, training_batches
 from isojax.data.augment import random_views
 from isojax.evaluation.features import extract_features
-from isojax.models import Linear
 from isojax.progress import SILENT, Advance, Progress
 from isojax.schedules import warmup_cosine
 
@@ -24,7 +23,6 @@ _FEWEST_STEPS = 150  # a few labelled images are seen in more epochs
 _BATCH_SIZE = 64
 _WARMUP = 0.1  # part of the steps
 _HELD_OUT = 0.2
-_HEAD_SEED = 1  # 0 is the seed of the images' order and augmentation
 _COLOURS = (
     "brightness",
     "contrast",
@@ -114,14 +112,12 @@ def _geometry(augment: ConfigDict) -> ConfigDict:
 
 
 def _with_head(apply: Apply, variables: dict, image: np.ndarray, classes: int) -> dict:
-    """Adds a classifier with PyTorch's default initialisation, the same at each call.
-
-    Its parameters are `kernel` (features, classes) and `bias` (classes,).
-    """
-    features = jax.eval_shape(apply, variables, image)
-    head = Linear(classes).init(
-        jax.random.key(_HEAD_SEED), jnp.zeros(features.shape, features.dtype)
-    )["params"]
+    """Adds a linear classifier that starts at zero, (features, classes) and bias."""
+    features = jax.eval_shape(apply, variables, image).shape[-1]
+    head = {
+        "kernel": jnp.zeros((features, classes), jnp.float32),
+        "bias": jnp.zeros((classes,), jnp.float32),
+    }
     return {**variables, "params": {"encoder": variables["params"], "head": head}}
 
 
@@ -129,7 +125,7 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     params = variables["params"]
     features = apply({**variables, "params": params["encoder"]}, images)
     head = params["head"]
-    return Linear(head["bias"].size).apply({"params": head}, features)
+    return features @ head["kernel"] + head["bias"][None]
 
 
 def _make_step(apply: Apply, augment: ConfigDict) -> Callable:

@@ -2,7 +2,6 @@
 
 from isojax.models.heads import MLP as MLP
 from isojax.models.heads import LinearMap as LinearMap
-from isojax.models.linear import Linear as Linear
 from isojax.models.normalization import BatchNorm as BatchNorm
 from isojax.models.resnet import ResNet18 as ResNet18
 from isojax.models.siamese import SiameseNetwork as SiameseNetwork

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from isojax.models.linear import Linear
 from isojax.models.normalization import BatchNorm
 
 
 class MLP(nn.Module):
     """Linear, BatchNorm, ReLU, linear: projector, and BYOL's and SimSiam's predictor.
 
-    Linear layers are initialised as in PyTorch (`Linear`).
+    Weights are initialised LeCun-normal (variance 1/fan-in) and biases to zero, as in
+    Flax. PyTorch draws both with variance 1/(3 fan-in); docs/methods.md compares them.
 
     Attributes:
       hidden_dim: width of the hidden layer.
@@ -30,16 +30,16 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, features) to (n, dim)."""
-        x = Linear(self.hidden_dim, dtype=self.dtype, name="hidden")(x)
+        x = nn.Dense(self.hidden_dim, dtype=self.dtype, name="hidden")(x)
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
-        x = Linear(self.dim, dtype=self.dtype, name="output")(x)
+        x = nn.Dense(self.dim, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class LinearMap(nn.Module):
     """Learned linear predictor z W, without bias, as the closed-form one has none.
 
-    W is initialised as in PyTorch (`Linear`).
+    W is initialised LeCun-normal (variance 1/dim).
 
     Attributes:
       dim: width of input and output.
@@ -51,4 +51,4 @@ class LinearMap(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, dim) to (n, dim); `train` has no effect."""
         del train
-        return Linear(self.dim, use_bias=False, name="map")(x)
+        return nn.Dense(self.dim, use_bias=False, name="map")(x)
