@@ -7,8 +7,8 @@ from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
 from isojax.interop.exporting import export_run
+from isojax.reporting.closing import next_commands
 from isojax.reporting.gathering import read_run
-from isojax.reporting.report import next_commands
 from isojax.training import load_encoder
 from isojax.training.workdir import load_config, load_forked_from, open_workdir
 

@@ -196,7 +196,9 @@ def test_the_card_tells_what_it_is_about(changed_run):
     assert "0.912" not in card.read_text()
     for foreign in ('{"accuracy": ', "[]", "null"):
         result.write_text(foreign)
-        with pytest.raises(UsageError, match="cannot be read; run python eval_lin"):
+        with pytest.raises(
+            UsageError, match="cannot be read; run python -m isojax evaluate"
+        ):
             export_run(folder, file_format="torchvision")
 
 

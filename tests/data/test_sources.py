@@ -181,7 +181,7 @@ def test_a_path_is_not_taken_for_a_name(name, tmp_path):
 
 
 def test_a_folder_s_name_is_a_path(tmp_path, monkeypatch):
-    (tmp_path / "photos").mkdir()
+    (tmp_path / "own_images").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="config.data.name=photos is a path"):
-        load_dataset(section(name="photos"), data_dir=tmp_path)
+    with pytest.raises(UsageError, match="config.data.name=own_images is a path"):
+        load_dataset(section(name="own_images"), data_dir=tmp_path)

@@ -17,7 +17,7 @@ from tests.data import miniatures
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
-        ("cifar10", "official"),
+        pytest.param("cifar10", "official", marks=pytest.mark.slow),
         # The same program as for CIFAR-10, but for the number of classes.
         pytest.param("cifar100", "isoloss", marks=pytest.mark.slow),
         ("stl10", "isoloss"),
