@@ -215,7 +215,7 @@ def test_a_folder_s_name_may_be_no_text(tmp_path):
 
 def test_the_next_command_brings_another_method(tmp_path):
     commands = next_commands(make_run(tmp_path / "demo", preset="isoloss"))
-    assert "digits.py:byol" in commands
+    assert "digits:byol" in commands
     assert f"--workdir={tmp_path}/demo {tmp_path}/byol" in commands
 
 
@@ -228,7 +228,7 @@ def test_the_next_command_can_be_copied_for_a_folder_with_a_space(tmp_path):
 def test_the_next_command_needs_no_report(tmp_path):
     folder = make_run(tmp_path / "demo", preset="isoloss")
     (folder / "metrics.jsonl").write_text("{")
-    assert "digits.py:byol" in next_commands(folder)
+    assert "digits:byol" in next_commands(folder)
 
 
 def test_the_command_takes_several_folders_and_needs_no_jax(tmp_path):
