@@ -2,9 +2,10 @@
 # # Representation dynamics: the toy figures of the paper
 #
 # A linear network `z = W x` with the closed-form predictor `(W W^T)^alpha` learns from
-# Gaussian inputs. Its singular vectors stay where they are, so that a few ordinary
-# differential equations for the predictor's eigenvalues say all about it. Here they are
-# solved and laid over trained networks.
+# Gaussian inputs. Its singular vectors do not change. Its learning dynamics are
+# therefore described completely by ordinary differential equations for the eigenvalues
+# of the predictor. This notebook solves these equations and compares them with trained
+# networks.
 
 # %%
 # %matplotlib inline
@@ -20,13 +21,13 @@ jax.config.update("jax_enable_x64", True)
 matplotlib.rcParams["figure.dpi"] = 66
 
 # %% tags=["parameters"]
-samples = 400  # fresh ones in each step; 5,000 for curves as smooth as the paper's
+samples = 400  # new samples per step; 5,000 gives curves as smooth as the paper's
 steps = 1_500
 two_neuron_steps = 2_000
 longest = {"euclidean": 1_000.0, "cosine": 50.0}
 
 # %% [markdown]
-# ## Theory over simulation in one cell
+# ## Theory and simulation in one cell
 
 # %%
 key = jax.random.key(0)
@@ -45,28 +46,30 @@ draw.draw_eigenvalue_curves(
 # %% [markdown]
 # ## Eight losses (Fig. 2)
 #
-# The Euclidean losses bring every eigenvalue to one, the iso loss all at one rate.
-# Without stop-gradient the modes collapse; without a predictor nothing is learnt. The
-# cosine losses make eigenvalues equal. The theory of the cosine losses leaves out the
-# small noise that the simulation puts on the second view.
+# Under the Euclidean losses every eigenvalue converges to one; under the iso loss all
+# do so at the same rate. Without stop-gradient the modes collapse, and without a
+# predictor the network does not learn. Under the cosine losses the eigenvalues become
+# equal. The simulation adds a small amount of noise to the second view. The theory
+# curves of the cosine losses neglect it.
 
 # %%
 curves = toys.eigenvalue_curves(key, steps=steps, samples=samples)
 draw.draw_eigenvalue_curves(curves)
 
 # %% [markdown]
-# The appendix argues that the cosine loss without stop-gradient diverges. The exact
-# gradient does not: it keeps the norm of the weights (the last column, beside the three
-# largest eigenvalues), and the modes vanish but for the largest. In the panel above,
-# noise on the second view lets several survive, which the theory without noise does not
-# know.
+# The appendix argues that the cosine loss without stop-gradient diverges. Under the
+# exact gradient it does not. The norm of the weights is conserved, and all modes except
+# the largest vanish. The table shows the three largest eigenvalues and, in the last
+# column, the sum of all, which is the squared norm. In the panel above, noise on the
+# second view lets several modes survive, which the theory without noise does not
+# predict.
 
 # %%
 collapsing = curves["cosine_no_stop_gradient"].theory[:: steps // 5]
 jnp.column_stack([collapsing[:, -3:], collapsing.sum(axis=1)])
 
 # %% [markdown]
-# ## The same with a ReLU (Fig. 5)
+# ## The same losses with a ReLU (Fig. 5)
 
 # %%
 relu_curves = toys.eigenvalue_curves(
@@ -75,10 +78,10 @@ relu_curves = toys.eigenvalue_curves(
 draw.draw_eigenvalue_curves(relu_curves)
 
 # %% [markdown]
-# ## Where two eigenvalues end (Fig. 4)
+# ## Fixed points of two eigenvalues (Fig. 4)
 #
-# Under the Euclidean loss both end at one wherever they start; under the cosine loss
-# they end equal, at half their conserved sum.
+# Under the Euclidean loss both eigenvalues converge to one from any initialisation.
+# Under the cosine loss they converge to the same value, half of their conserved sum.
 
 # %%
 draw.draw_initialization_curves(
@@ -90,8 +93,8 @@ draw.draw_initialization_curves(
 # %% [markdown]
 # ## Phase portraits
 #
-# Arrows: the population flow, darker where it is faster. Blue: its solutions. Orange:
-# two-neuron networks trained on the standard losses.
+# Arrows show the population flow; darker arrows are faster. Blue lines are solutions of
+# the flow. Orange lines are two-neuron networks trained with the standard losses.
 
 # %%
 names = ("euclidean", "iso_euclidean", "cosine", "iso_cosine")
@@ -107,8 +110,9 @@ draw.draw_eigenvalue_portraits(
 )
 
 # %% [markdown]
-# One sample's two components under a predictor held fixed. The cosine loss turns the
-# representation towards the mode with the smaller eigenvalue and keeps its length.
+# The next figure shows the two components of a single sample under a fixed predictor.
+# The cosine loss rotates the representation towards the mode with the smaller
+# eigenvalue and preserves its norm.
 
 # %%
 fixed = jnp.array([0.3, 1.2])
@@ -122,9 +126,10 @@ draw.draw_representation_portraits(
 )
 
 # %% [markdown]
-# ## What isotropic buys
+# ## The advantage of the isotropic loss
 #
-# The time that a weak mode needs beside a strong one, against its first eigenvalue.
+# The time that a weak mode needs to converge in the presence of a strong one, as a
+# function of its initial eigenvalue.
 
 # %%
 initial = jnp.geomspace(1e-3, 0.8, 13)

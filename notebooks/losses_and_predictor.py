@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Losses and predictor in ten minutes
 #
-# Everything here is a pure function of arrays: no network, no training loop. Two views
-# of a batch of images give projections `z1` and `z2`; a closed-form predictor is read
-# off their correlation; five losses compare prediction and target.
+# This notebook uses only pure functions of arrays: no network and no training loop. Two
+# views of a batch of images give projections `z1` and `z2`. A closed-form predictor is
+# computed from their correlation. The losses compare prediction and target.
 
 # %%
 # %matplotlib inline
@@ -20,10 +20,10 @@ jax.config.update("jax_enable_x64", True)
 # %% [markdown]
 # ## The predictor
 #
-# The correlation matrix `C` is a moving average of `E[z z^T]`. DirectPred takes its
-# eigenvectors and the square root of its eigenvalues. Here modes have standard
-# deviations from 1 down to 0.1, so the eigenvalues of `C` run from 1 to 0.01 and those
-# of the predictor from 1 to 0.1.
+# The correlation matrix `C` is a moving average of `E[z z^T]`. DirectPred uses its
+# eigenvectors and the square root of its eigenvalues. In this example the modes have
+# standard deviations from 1 to 0.1, so the eigenvalues of `C` range from 1 to 0.01 and
+# those of the predictor from 1 to 0.1.
 
 # %%
 dim, batch = 8, 20_000
@@ -38,7 +38,7 @@ predictor = direct_predictor(correlation, alpha=0.5)
 np.round(predictor.eigenvalues, 3)
 
 # %% [markdown]
-# The predictor is symmetric, and its root is what the iso-cosine loss needs beside it.
+# The predictor is symmetric. The iso-cosine loss also needs its matrix square root.
 
 # %%
 np.abs(predictor.root @ predictor.root - predictor.matrix).max()
@@ -46,7 +46,7 @@ np.abs(predictor.root @ predictor.root - predictor.matrix).max()
 # %% [markdown]
 # ## The losses
 #
-# Each takes vectors along the last axis and returns one number a sample.
+# Each loss takes vectors along the last axis and returns one value per sample.
 
 # %%
 prediction, root_prediction = z1 @ predictor.matrix, z1 @ predictor.root
@@ -61,9 +61,9 @@ values = {
 # %% [markdown]
 # ## What "isotropic" means
 #
-# The gradient of a standard loss on `z1` is `W_P` times the gradient of its iso loss.
-# So a mode whose eigenvalue is a tenth learns ten times more slowly under the standard
-# loss, and at the same rate under the iso loss.
+# The gradient of a standard loss with respect to `z1` is `W_P` times the gradient of
+# the corresponding iso loss. A mode with a tenth of the eigenvalue therefore learns ten
+# times more slowly under the standard loss, and at the same rate under the iso loss.
 
 
 # %%
@@ -81,7 +81,7 @@ gradient, iso_gradient = jax.grad(standard)(z1), jax.grad(iso)(z1)
 np.abs(gradient - iso_gradient @ predictor.matrix).max()
 
 # %% [markdown]
-# Mode by mode, in the predictor's eigenbasis:
+# The gradients of each mode, in the eigenbasis of the predictor:
 
 # %%
 size = jnp.abs(gradient @ predictor.eigenvectors).mean(0)
@@ -99,9 +99,9 @@ figure
 # %% [markdown]
 # ## Stop-gradient
 #
-# The target is held constant, and so is the predictor, although it was computed from
-# the projections: no gradient passes through `eigh`, which has none where eigenvalues
-# coincide.
+# The target is treated as a constant. So is the predictor, although it is computed from
+# the projections: no gradient passes through `eigh`, whose gradient does not exist
+# where eigenvalues coincide.
 
 
 # %%

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # The neural tangent kernel: when the theory holds, and when it does not
 #
-# The theory follows representations instead of weights. Lemma 2 joins the two: each
-# representation moves by the gradients on all others, weighted by the tangent kernel.
+# The theory describes representations instead of weights. Lemma 2 connects the two: the
+# velocity of each representation is a sum of the loss gradients of all samples,
+# weighted by the neural tangent kernel.
 
 # %%
 # %matplotlib inline
@@ -23,9 +24,9 @@ samples = 8
 # %% [markdown]
 # ## Lemma 2 in a real network
 #
-# A small gradient step of a network with one hidden layer, beside the velocity that the
-# kernel predicts. The relative error falls with the step: the law is exact in the
-# limit.
+# This section compares a small gradient step of a network with one hidden layer to the
+# velocity that the kernel predicts. The relative error decreases with the step size.
+# The lemma is exact in the limit.
 
 
 # %%
@@ -62,8 +63,8 @@ def error(step):
 # %% [markdown]
 # ## Samples decouple in high dimension (eq. 21)
 #
-# For a linear network the kernel is `x_i . x_j` times the identity. Gaussian inputs of
-# variance `1/N` become orthonormal as their dimension `N` grows, and each sample then
+# For a linear network the kernel is `x_i . x_j` times the identity. Gaussian inputs
+# with variance `1/N` become orthonormal as their dimension `N` grows. Each sample then
 # follows its own gradient, which is the velocity of Theorem 2.
 
 # %%
@@ -96,10 +97,11 @@ axis.legend(frameon=False)
 figure
 
 # %% [markdown]
-# ## Where it does not hold
+# ## When the samples do not decouple
 #
-# Inputs with a common mean are not orthogonal in any dimension: one direction of the
-# kernel couples all samples, and a sample's velocity is no longer its own gradient.
+# Inputs with a common non-zero mean are not orthogonal in any dimension. One direction
+# of the kernel couples all samples, and the velocity of a sample is no longer its own
+# gradient.
 
 
 # %%
@@ -115,7 +117,7 @@ def coupled_error(mean, n=1024):
 {mean: round(coupled_error(mean), 3) for mean in (0.0, 0.3, 1.0, 3.0)}
 
 # %% [markdown]
-# A hidden layer couples them too: the kernel of the network above is far from a
+# A hidden layer couples the samples too. The kernel of the network above is far from a
 # multiple of the identity.
 
 # %%

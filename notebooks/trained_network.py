@@ -1,9 +1,9 @@
 # %% [markdown]
-# # A trained network beside the theory
+# # A trained network compared with the theory
 #
-# Reads the spectrum that a run of `train.py` leaves behind and lays the population flow
-# of a linear network beside it. The flow knows only the first spectrum; one number, how
-# much of its time passes in an epoch, is fitted.
+# This notebook reads the spectrum recorded by a run of `train.py` and compares it with
+# the population flow of a linear network. The flow starts from the spectrum of epoch
+# `first_epoch`. Only one parameter is fitted: the flow time per epoch.
 
 # %%
 # %matplotlib inline
@@ -27,7 +27,7 @@ alpha = 0.5
 # %%
 path = Path(workdir) / "spectrum.npz"
 if not path.exists():
-    raise FileNotFoundError(f"no {path}: run `make demo` first, or set workdir")
+    raise FileNotFoundError(f"{path} is missing: run `make demo`, or set workdir")
 saved = np.load(path)
 is_late = saved["epoch"] >= first_epoch
 epochs = saved["epoch"][is_late]
@@ -36,9 +36,9 @@ spectrum = np.maximum(spectrum / spectrum.max(axis=1, keepdims=True), 1e-6)
 spectrum.shape
 
 # %% [markdown]
-# The predictor's eigenvalues are those of the correlation, divided by the largest, to
-# the power `alpha`. The cosine losses know no absolute size, so both sides are shown
-# relative to the largest mode.
+# The eigenvalues of the predictor are those of the correlation, divided by the largest
+# and raised to the power `alpha`. The cosine losses do not depend on the absolute
+# scale, so both spectra are shown relative to the largest mode.
 
 # %%
 start = jnp.asarray(spectrum[0] ** alpha)
@@ -74,7 +74,7 @@ figure.axes[0].set_ylabel("eigenvalue of C, relative")
 figure
 
 # %% [markdown]
-# What agrees is the order of events, the large modes pulling up the small ones. What
-# does not agree is what a linear network of Gaussian inputs leaves out: the tangent
-# kernel of a deep network moves, weight decay and momentum act, the views are far from
-# equal, and how many modes grow is decided by the data.
+# The order of events agrees: the large modes pull up the small ones. The differences
+# are due to effects that a linear network with Gaussian inputs does not have. The
+# tangent kernel of a deep network changes, weight decay and momentum have an effect,
+# the two views differ strongly, and the data determine how many modes grow.
