@@ -46,7 +46,7 @@ def call(script, *arguments):
         ),
         (["--config.batch_size=5000"], "more than the 4000 training images; set it to"),
         (["--config.epochs=0"], "config.epochs=0: set it above 0"),
-        (["--config.preset=byol"], "stands after the file; write --config=FILE:PRESET"),
+        (["--config.preset=byol"], "--config=NAME:PRESET"),
         (["--config.data.std=(0.0,)"], "config.data.std=(0.0,): give one value a chan"),
         (["--config.data.std=()"], "config.data.std=(): give one value a channel"),
         (["--config.augment.rotation=inf"], "rotation=inf: set it to a finite number"),
@@ -158,8 +158,9 @@ def test_help_shows_a_flag_that_no_group_names_too():
     text = format_help(
         {"run": {"workdir": "=DIR"}},
         values=values,
-        script="script",
-        doc="Does it.\n\n    python script\n\nMore.\n",
+        module="script",
+        program="python script.py",
+        doc="Does it.\n\n    isojax script [--seeds=N]\n\nMore.\n",
         notes={"presets": "one, two"},
     )
     run, other, presets = (
@@ -169,6 +170,7 @@ def test_help_shows_a_flag_that_no_group_names_too():
     assert run < other < presets
     assert "How many, 50% of them (default: 3)" in text
     assert "Does it. More." in text
+    assert text.startswith("usage: python script.py [--seeds=N]\n")
 
 
 def test_output_that_nobody_reads_ends_a_script_without_a_traceback():
