@@ -6,7 +6,7 @@ from isojax.config_file import read_complete_fields, read_fields
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
-from isojax.interop.exporting import export_run
+from isojax.interop.export_files import export_run
 from isojax.reporting.closing import next_commands
 from isojax.reporting.gathering import read_run
 from isojax.training import load_encoder

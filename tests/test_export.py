@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.interop import from_torchvision_state_dict
-from isojax.interop.exporting import export_run
+from isojax.interop.export_files import export_run
 from isojax.interop.model_card import model_card
 from isojax.models import build_network
 from isojax.training import Trained, load_encoder

@@ -55,7 +55,7 @@ def main() -> None:
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
-    from isojax.evaluation.protocol import format_table, result_file
+    from isojax.evaluation.evaluate import format_table, result_file
     from isojax.progress import Progress
     from isojax.reporting.closing import announce_next_commands, announce_report
 

@@ -30,7 +30,7 @@ def main() -> None:
     """Exports the run that the flags name."""
     # After the flags: JAX takes a second to import.
     from isojax import parallel
-    from isojax.interop.exporting import export_run
+    from isojax.interop.export_files import export_run
 
     parallel.check_platform()
     path, card = export_run(

@@ -20,7 +20,7 @@ from isojax.commands import command_line
 from isojax.invocation import command as command_text
 from isojax.output import say
 from isojax.sweeps.plan import (
-    Run,
+    SweepRun,
     check_effects,
     check_fields,
     plan_runs,
@@ -59,7 +59,7 @@ def main() -> None:
     """Runs the sweep that the flags describe."""
     directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
     if _TABLES_ONLY.value:
-        from isojax.sweeps.run import rewrite_tables
+        from isojax.sweeps.run_sweep import rewrite_tables
 
         say(rewrite_tables(directory))
         return
@@ -75,10 +75,10 @@ def main() -> None:
     def read_preset(preset: str) -> ConfigDict:
         return command_line.read_config(f"{location}:{preset}", fields_of(preset))
 
-    def config_of(run: Run) -> ConfigDict:
+    def config_of(run: SweepRun) -> ConfigDict:
         return with_seed(read_preset(run.preset), run.seed)
 
-    def command(run: Run) -> list[str]:
+    def command(run: SweepRun) -> list[str]:
         return [
             *(sys.executable, "-m", "isojax.commands.sweep_worker"),
             f"--config={location}:{run.preset}",
@@ -99,7 +99,7 @@ def main() -> None:
         ],
     )
 
-    from isojax.sweeps.run import run_sweep  # after the flags: JAX takes a second
+    from isojax.sweeps.run_sweep import run_sweep  # after the flags: JAX takes a second
 
     code = run_sweep(
         directory,

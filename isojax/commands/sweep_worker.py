@@ -37,7 +37,7 @@ def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
-    from isojax.evaluation.protocol import RESULT_FILE
+    from isojax.evaluation.evaluate import RESULT_FILE
     from isojax.training import pretrain
     from isojax.training.health import REPORT_FILE
 

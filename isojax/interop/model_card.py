@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import isojax
 from isojax.errors import UsageError
-from isojax.evaluation.protocol import RESULT_FILE, format_table
+from isojax.evaluation.evaluate import RESULT_FILE, format_table
 from isojax.invocation import command
 from isojax.training import Trained
 from isojax.training.workdir import load_config

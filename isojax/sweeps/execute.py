@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from isojax.errors import UsageError
 from isojax.output import say
 from isojax.stopping import STOPPED_EXIT_CODE
-from isojax.sweeps.folder import (
+from isojax.sweeps.plan import SweepRun
+from isojax.sweeps.rows import (
     COLLAPSED,
     CRASHED,
     DIVERGED,
@@ -21,10 +22,9 @@ from isojax.sweeps.folder import (
     part_done,
     read_row,
 )
-from isojax.sweeps.plan import Run
-from isojax.sweeps.progress import StatusLine, in_words, seconds_left
-from isojax.sweeps.records import output_path, read_record, write_record
+from isojax.sweeps.run_log import output_path, read_log_entry, write_log_entry
 from isojax.sweeps.signals import Signals
+from isojax.sweeps.status_line import StatusLine, in_words, seconds_left
 
 _POLL_SECONDS = 0.5
 _USAGE_EXIT_CODE = 2
@@ -32,8 +32,8 @@ _USAGE_EXIT_CODE = 2
 
 def execute(
     directory: Path,
-    configs: dict[Run, ConfigDict],
-    command: Callable[[Run], list[str]],
+    configs: dict[SweepRun, ConfigDict],
+    command: Callable[[SweepRun], list[str]],
     *,
     retry: bool,
     signals: Signals,
@@ -92,8 +92,8 @@ def execute(
             words = _last_words(directory, run, code)
             if code == _USAGE_EXIT_CODE:
                 raise UsageError(words.removeprefix("error: "))
-            record = read_record(directory, run)
-            write_record(directory, run, record | {"crashed": words})
+            record = read_log_entry(directory, run)
+            write_log_entry(directory, run, record | {"crashed": words})
             row = read_row(directory, run)
         say(f"  {_describe(row, directory, run)}")
         after_each()
@@ -102,7 +102,7 @@ def execute(
 
 def _attempt(
     directory: Path,
-    run: Run,
+    run: SweepRun,
     command: list[str],
     *,
     config: ConfigDict,
@@ -110,13 +110,13 @@ def _attempt(
     tell: Callable[..., str],
 ) -> int:
     """Starts a run and waits for its end; returns its exit code."""
-    record = read_record(directory, run)
+    record = read_log_entry(directory, run)
     record.pop("crashed", None)
     spent, start = record.get("seconds", 0.0), time.monotonic()
 
     def save_seconds() -> None:
         seconds = spent + time.monotonic() - start
-        write_record(directory, run, record | {"seconds": seconds})
+        write_log_entry(directory, run, record | {"seconds": seconds})
 
     save_seconds()
     before = last_part = part_done(directory, run, config)
@@ -151,7 +151,7 @@ def _attempt(
 
 def _tell(
     label: str,
-    run: Run,
+    run: SweepRun,
     elapsed: float,
     part_done: float,
     part_gained: float,
@@ -177,7 +177,7 @@ def _is_over(row: Row, retry: bool) -> bool:
     return row.status in (FINISHED, COLLAPSED)
 
 
-def _last_words(directory: Path, run: Run, code: int) -> str:
+def _last_words(directory: Path, run: SweepRun, code: int) -> str:
     if code < 0:
         return f"ended by signal {-code}"
     lines = output_path(directory, run).read_text(errors="replace").splitlines()
@@ -185,10 +185,10 @@ def _last_words(directory: Path, run: Run, code: int) -> str:
     return spoken[-1] if spoken else f"exit code {code}"
 
 
-def _describe(row: Row, directory: Path, run: Run) -> str:
+def _describe(row: Row, directory: Path, run: SweepRun) -> str:
     """The line that a run's end prints."""
     if row.status == CRASHED:
-        words = read_record(directory, run)["crashed"]
+        words = read_log_entry(directory, run)["crashed"]
         return f"crashed ({words}); its output is {output_path(directory, run)}"
     if row.linear is None:
         return f"{row.status}; its output is {output_path(directory, run)}"

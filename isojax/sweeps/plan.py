@@ -18,7 +18,7 @@ _OWN_FIELDS = {
 }
 
 
-class Run(NamedTuple):
+class SweepRun(NamedTuple):
     """One run of a sweep.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
       twins: presets that are left out, each with the one that has the same settings.
     """
 
-    configs: dict[Run, ConfigDict]
+    configs: dict[SweepRun, ConfigDict]
     twins: dict[str, str]
 
 
@@ -101,11 +101,11 @@ def plan_runs(
         raise UsageError(f"--seeds={seeds}: set it above 0")
     for method in methods:
         _check_method(method, read_config)
-    presets: dict[Run, ConfigDict] = {}
+    presets: dict[SweepRun, ConfigDict] = {}
     twins: dict[str, str] = {}
     for method in methods:
         for target in targets:
-            run = Run(method, _TARGETS[target], seed=0)
+            run = SweepRun(method, _TARGETS[target], seed=0)
             if run in presets:
                 continue  # named twice
             config = read_config(run.preset)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from isojax.sweeps.folder import COLLAPSED, FINISHED, UNFINISHED, Row
+from isojax.sweeps.rows import COLLAPSED, FINISHED, UNFINISHED, Row
 
 # Ahead by so many standard errors of the difference, of so many runs each. With three
 # runs this is about the 5 % level of a t-test; with fewer nothing can be said.

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isojax.files import write_atomically
-from isojax.sweeps.folder import UNFINISHED, Row, read_row, runs_in
-from isojax.sweeps.protocol import describe_protocol
-from isojax.sweeps.records import planned_names
+from isojax.sweeps.rows import UNFINISHED, Row, read_row, runs_in
+from isojax.sweeps.run_log import planned_names
 from isojax.sweeps.summary import (
     Group,
     describe_rules,
@@ -17,6 +16,7 @@ from isojax.sweeps.summary import (
     group_rows,
     mean_and_deviation,
 )
+from isojax.sweeps.table_notes import describe_protocol
 
 CSV_FILE, MARKDOWN_FILE, LATEX_FILE = "runs.csv", "table.md", "table.tex"
 _HEADER = ("method", "EMA", "linear", "20-NN", "participation ratio", "seconds", "runs")

@@ -4,7 +4,7 @@ import pytest
 from isojax.data import Split, hold_out
 from isojax.data.digits import load_digits
 from isojax.evaluation import fit_linear_readout, linear
-from isojax.evaluation.fractions import labelled_part
+from isojax.evaluation.label_fractions import labelled_part
 
 
 def blobs(n, *, seed, spread, scale=1.0):

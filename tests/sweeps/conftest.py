@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from isojax.configs import digits
-from isojax.evaluation.protocol import RESULT_FILE
+from isojax.evaluation.evaluate import RESULT_FILE
 from isojax.reporting import History
 from isojax.reporting.gathering import MACHINE_FILE
 from isojax.sweeps.plan import with_seed
-from isojax.sweeps.records import write_record
+from isojax.sweeps.run_log import write_log_entry
 from isojax.training.workdir import save_config
 
 
@@ -67,7 +67,7 @@ def fill(config_of):
         (folder / RESULT_FILE).write_text(json.dumps(result))
         machine = {"backend": "cpu", "device": "cpu", "devices": 1, "cpu_cores": 2}
         (folder / MACHINE_FILE).write_text(json.dumps(machine))
-        write_record(directory, run, {"seconds": 12.34})
+        write_log_entry(directory, run, {"seconds": 12.34})
         return folder
 
     return make

@@ -3,12 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from isojax.sweeps.plan import Run
+from isojax.sweeps.plan import SweepRun
 
 
 def test_a_table_is_printed_in_ascii(tmp_path, fill):
     for seed in range(2):
-        fill(tmp_path, Run("byol", True, seed), linear=0.9 - 0.1 * seed)
+        fill(tmp_path, SweepRun("byol", True, seed), linear=0.9 - 0.1 * seed)
     process = subprocess.run(
         [sys.executable, "-m", "isojax.sweep", "--tables_only"]
         + [f"--workdir={tmp_path}"],

@@ -2,7 +2,7 @@ import pytest
 
 from isojax.configs import cifar10, digits
 from isojax.errors import UsageError
-from isojax.sweeps.plan import Run, check_fields, plan_runs
+from isojax.sweeps.plan import SweepRun, check_fields, plan_runs
 
 
 def plan(methods, targets=("true", "false"), seeds=1, read_config=digits.get_config):
@@ -21,15 +21,15 @@ def test_every_combination_runs_a_seed_of_all_first():
         "directpred-ema-seed1",
         "directpred-noema-seed1",
     ]
-    assert [Run.from_name(run.name) for run in runs] == runs
+    assert [SweepRun.from_name(run.name) for run in runs] == runs
 
 
 def test_each_run_has_the_settings_of_its_preset_and_its_seed():
     configs = plan(["isoloss"], seeds=3).configs
-    config = configs[Run("isoloss", False, 2)]
+    config = configs[SweepRun("isoloss", False, 2)]
     assert (config.seed, config.preset) == (2, "isoloss_noema")
     assert config.optimizer.learning_rate == 0.05
-    assert configs[Run("isoloss", True, 0)].optimizer.learning_rate == 0.1
+    assert configs[SweepRun("isoloss", True, 0)].optimizer.learning_rate == 0.1
 
 
 def test_presets_with_the_same_settings_run_once():
@@ -46,7 +46,7 @@ def test_the_official_recipe_is_a_method_like_others():
 
 def test_other_folders_are_no_runs():
     for name in ("records", "byol", "byol-ema", "byol-ema-seedx", "x/byol-ema-seed0"):
-        assert Run.from_name(name) is None
+        assert SweepRun.from_name(name) is None
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from isojax.sweeps.folder import Row
-from isojax.sweeps.plan import Run
-from isojax.sweeps.records import remember_planned, write_record
+from isojax.sweeps.plan import SweepRun
+from isojax.sweeps.rows import Row
+from isojax.sweeps.run_log import remember_planned, write_log_entry
 from isojax.sweeps.summary import find_best, group_rows, mean_and_deviation
 from isojax.sweeps.table import (
     as_csv,
@@ -114,13 +114,13 @@ def test_the_csv_has_a_line_a_run():
 
 
 def test_tables_of_half_a_sweep(tmp_path, fill):
-    done, crashed = Run("isoloss", True, 0), Run("isoloss", False, 0)
-    begun, planned = Run("byol", True, 0), Run("byol", False, 0)
+    done, crashed = SweepRun("isoloss", True, 0), SweepRun("isoloss", False, 0)
+    begun, planned = SweepRun("byol", True, 0), SweepRun("byol", False, 0)
     remember_planned(tmp_path, [done, crashed])
     remember_planned(tmp_path, [begun, planned])
     fill(tmp_path, done)
     fill(tmp_path, begun, epochs=1, linear=None)
-    write_record(tmp_path, crashed, {"seconds": 3.0, "crashed": "boom"})
+    write_log_entry(tmp_path, crashed, {"seconds": 3.0, "crashed": "boom"})
     table = write_tables(tmp_path)
     assert (tmp_path / "table.md").read_text() == table
     assert "| IsoLoss, cosine | yes | 0.900 | 0.800 | 20.0 | 12 | 1 |" in table
@@ -141,7 +141,7 @@ def test_tables_of_half_a_sweep(tmp_path, fill):
 
 def test_what_differs_between_the_targets_is_told_for_both(tmp_path, fill):
     for ema in (True, False):
-        fill(tmp_path, Run("isoloss", ema, 0))
+        fill(tmp_path, SweepRun("isoloss", ema, 0))
     assert "learning rate 0.1 (EMA) or 0.05 (no EMA) after" in write_tables(tmp_path)
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from isojax.config_file import CONFIG_FILE
-from isojax.evaluation.protocol import RESULT_FILE
+from isojax.evaluation.evaluate import RESULT_FILE
 from isojax.reporting import History
 from isojax.reporting.collapse import is_collapsed
-from isojax.sweeps.plan import Run
-from isojax.sweeps.records import read_json, read_record, recorded_names
+from isojax.sweeps.plan import SweepRun
+from isojax.sweeps.run_log import logged_names, read_json, read_log_entry
 from isojax.training.health import REPORT_FILE
 from isojax.training.workdir import load_config
 
@@ -52,10 +52,10 @@ class Row(NamedTuple):
     folder: str = ""
 
 
-def read_row(directory: Path, run: Run) -> Row:
+def read_row(directory: Path, run: SweepRun) -> Row:
     """What is known of a run."""
     folder = directory / run.name
-    record = read_record(directory, run)
+    record = read_log_entry(directory, run)
     seconds = record.get("seconds")
     row = Row(
         run.method,
@@ -95,7 +95,7 @@ def read_row(directory: Path, run: Run) -> Row:
     return row
 
 
-def part_done(directory: Path, run: Run, config: ConfigDict) -> float:
+def part_done(directory: Path, run: SweepRun, config: ConfigDict) -> float:
     """Which part of a run's training is recorded, from 0 to 1."""
     try:
         lines = (directory / run.name / "metrics.jsonl").read_text().splitlines()
@@ -107,11 +107,11 @@ def part_done(directory: Path, run: Run, config: ConfigDict) -> float:
     return last["epoch"] / config.epochs
 
 
-def runs_in(directory: Path) -> list[Run]:
+def runs_in(directory: Path) -> list[SweepRun]:
     """The runs that have a folder or a record."""
     names = {path.parent.name for path in directory.glob(f"*/{CONFIG_FILE}")}
-    names |= recorded_names(directory)
-    return [run for name in sorted(names) if (run := Run.from_name(name))]
+    names |= logged_names(directory)
+    return [run for name in sorted(names) if (run := SweepRun.from_name(name))]
 
 
 def _result(folder: Path, last: dict[str, Any]) -> dict[str, Any]:

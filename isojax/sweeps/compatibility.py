@@ -7,15 +7,17 @@ from ml_collections import ConfigDict
 
 from isojax.config_file import CONFIG_FILE
 from isojax.errors import UsageError
-from isojax.sweeps.folder import runs_in
-from isojax.sweeps.plan import Run
+from isojax.sweeps.plan import SweepRun
+from isojax.sweeps.rows import runs_in
 from isojax.training.workdir import differing_fields, load_config
 
 # A preset may change the other fields; these are one in a sweep.
 _SHARED = ("data.", "model.", "augment.", "epochs", "steps")
 
 
-def check_same_sweep(directory: Path, config_of: Callable[[Run], ConfigDict]) -> None:
+def check_same_sweep(
+    directory: Path, config_of: Callable[[SweepRun], ConfigDict]
+) -> None:
     """Refuses a folder whose runs have other settings than this sweep gives them.
 
     Args:
@@ -40,7 +42,7 @@ def check_one_sweep(directory: Path) -> None:
     Raises:
       UsageError: naming the fields that differ.
     """
-    first: dict[str, tuple[Run, ConfigDict]] = {}
+    first: dict[str, tuple[SweepRun, ConfigDict]] = {}
     for run, config in _configs_in(directory):
         for group, fields in (("", _SHARED), (run.preset, "")):
             other, other_config = first.setdefault(group, (run, config))
@@ -57,7 +59,7 @@ def check_one_sweep(directory: Path) -> None:
                 )
 
 
-def _configs_in(directory: Path) -> list[tuple[Run, ConfigDict]]:
+def _configs_in(directory: Path) -> list[tuple[SweepRun, ConfigDict]]:
     return [
         (run, load_config(directory / run.name))
         for run in runs_in(directory)

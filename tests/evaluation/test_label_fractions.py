@@ -1,6 +1,6 @@
 import numpy as np
 
-from isojax.evaluation.fractions import labelled_part
+from isojax.evaluation.label_fractions import labelled_part
 
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [10, 50, 200]))
 

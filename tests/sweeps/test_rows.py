@@ -3,13 +3,13 @@ import json
 import pytest
 
 from isojax.errors import UsageError
-from isojax.evaluation.protocol import RESULT_FILE
-from isojax.sweeps.folder import part_done, read_row, runs_in
-from isojax.sweeps.plan import Run
-from isojax.sweeps.records import write_record
-from isojax.sweeps.sameness import check_one_sweep, check_same_sweep
+from isojax.evaluation.evaluate import RESULT_FILE
+from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
+from isojax.sweeps.plan import SweepRun
+from isojax.sweeps.rows import part_done, read_row, runs_in
+from isojax.sweeps.run_log import write_log_entry
 
-RUN = Run("isoloss", True, 0)
+RUN = SweepRun("isoloss", True, 0)
 
 
 def test_a_finished_run_tells_everything(tmp_path, fill):
@@ -39,7 +39,7 @@ def test_a_collapsed_run_keeps_its_accuracies(tmp_path, fill, spread):
 
 
 def test_a_run_that_stopped_at_its_collapse_is_over(tmp_path, fill):
-    run = Run("directpred", False, 0)
+    run = SweepRun("directpred", False, 0)
     stops = {"epochs": 9, "on_collapse": "stop"}
     fill(tmp_path, run, linear=None, ratio=1.0, fields=stops)
     assert read_row(tmp_path, run).status == "collapsed"
@@ -71,7 +71,7 @@ def test_failures(tmp_path, fill):
     row = read_row(tmp_path, RUN)
     assert (row.status, row.steps, row.std, row.linear) == ("diverged", 124, None, None)
     other = RUN._replace(seed=1)
-    write_record(tmp_path, other, {"seconds": 3.0, "crashed": "boom"})
+    write_log_entry(tmp_path, other, {"seconds": 3.0, "crashed": "boom"})
     assert read_row(tmp_path, other).status == "crashed"
     assert runs_in(tmp_path) == [RUN, other]
 
@@ -87,7 +87,7 @@ def test_part_done_counts_epochs_or_steps(tmp_path, fill, config_of):
 
 
 def test_another_sweep_in_the_folder_is_refused(tmp_path, fill, config_of):
-    fill(tmp_path, Run("byol", False, 3))
+    fill(tmp_path, SweepRun("byol", False, 3))
     fill(tmp_path, RUN)
     check_same_sweep(tmp_path, config_of)
     message = (
@@ -101,7 +101,11 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path, fill, config_of):
 @pytest.mark.parametrize(
     ("run", "fields", "named"),
     [
-        (Run("byol", True, 0), {"data.name": "cifar10"}, r"data.name \(there cifar10"),
+        (
+            SweepRun("byol", True, 0),
+            {"data.name": "cifar10"},
+            r"data.name \(there cifar10",
+        ),
         (RUN._replace(seed=1), {"optimizer.momentum": 0.5}, "optimizer.momentum"),
     ],
 )
@@ -109,8 +113,8 @@ def test_runs_that_do_not_belong_together_get_no_table(
     tmp_path, fill, run, fields, named
 ):
     fill(tmp_path, RUN)
-    fill(tmp_path, Run("isoloss", False, 0))  # has another learning rate
-    fill(tmp_path, Run("isoloss", False, 1))
+    fill(tmp_path, SweepRun("isoloss", False, 0))  # has another learning rate
+    fill(tmp_path, SweepRun("isoloss", False, 1))
     check_one_sweep(tmp_path)
     fill(tmp_path, run, fields=fields)
     with pytest.raises(UsageError, match=f"{named}.*; move one of them away"):

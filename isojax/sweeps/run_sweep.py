@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 from isojax.errors import UsageError
 from isojax.output import attempt, say
 from isojax.stopping import STOPPED_EXIT_CODE
+from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
-from isojax.sweeps.folder import CRASHED, read_row, runs_in
-from isojax.sweeps.plan import Plan, Run
-from isojax.sweeps.records import planned_names, remember_planned
-from isojax.sweeps.sameness import check_one_sweep, check_same_sweep
+from isojax.sweeps.plan import Plan, SweepRun
+from isojax.sweeps.rows import CRASHED, read_row, runs_in
+from isojax.sweeps.run_log import planned_names, remember_planned
 from isojax.sweeps.signals import Signals
 from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
 from isojax.training.config import check_config
@@ -24,8 +24,8 @@ def run_sweep(
     directory: Path,
     plan: Plan,
     *,
-    config_of: Callable[[Run], ConfigDict],
-    command: Callable[[Run], list[str]],
+    config_of: Callable[[SweepRun], ConfigDict],
+    command: Callable[[SweepRun], list[str]],
     again: str,
     retry: bool = False,
 ) -> int:

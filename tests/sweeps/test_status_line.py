@@ -1,6 +1,6 @@
 import pytest
 
-from isojax.sweeps.progress import in_words, seconds_left
+from isojax.sweeps.status_line import in_words, seconds_left
 
 
 def test_nothing_is_foretold_without_a_run_to_go_by():

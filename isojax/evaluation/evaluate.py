@@ -16,10 +16,10 @@ from isojax.data import Dataset, Split
 from isojax.errors import UsageError
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.finetuning import FineTuned, finetune
-from isojax.evaluation.fractions import labelled_part
 from isojax.evaluation.frozen import FeatureSets, measure_frozen
 from isojax.evaluation.images import load_images
 from isojax.evaluation.knn import TEMPERATURE
+from isojax.evaluation.label_fractions import labelled_part
 from isojax.evaluation.linear import LinearReadout
 from isojax.evaluation.options import ALL_STEPS, Options
 from isojax.evaluation.record import RECORD_FILE, save_record

@@ -7,7 +7,7 @@ import pytest
 
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run, protocol
-from isojax.evaluation.protocol import format_table, merge_results, result_file
+from isojax.evaluation.evaluate import format_table, merge_results, result_file
 
 RESULT = {
     "step": 1234,

@@ -11,9 +11,9 @@ import pytest
 
 from isojax.errors import UsageError
 from isojax.stopping import STOPPED_EXIT_CODE
-from isojax.sweeps.plan import Plan, Run
-from isojax.sweeps.records import output_path, read_record
-from isojax.sweeps.run import rewrite_tables, run_sweep
+from isojax.sweeps.plan import Plan, SweepRun
+from isojax.sweeps.run_log import output_path, read_log_entry
+from isojax.sweeps.run_sweep import rewrite_tables, run_sweep
 from isojax.training.lock import run_lock
 
 # Copies what a run would leave, and says that it was called.
@@ -42,7 +42,11 @@ if deed == "wait":
 shutil.copytree(template, folder, dirs_exist_ok=True)
 sys.exit(2 if deed == "diverge" else 0)
 """
-RUNS = [Run("byol", True, 0), Run("isoloss", True, 0), Run("isoloss", True, 1)]
+RUNS = [
+    SweepRun("byol", True, 0),
+    SweepRun("isoloss", True, 0),
+    SweepRun("isoloss", True, 1),
+]
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ def test_failed_runs_are_recorded_and_not_repeated_unless_asked(sweep, capsys):
 
 def test_a_killed_run_is_a_crash(sweep):
     assert sweep({RUNS[2]: "killed"})[0] == 1
-    assert read_record(sweep.directory, RUNS[2])["crashed"] == "ended by signal 9"
+    assert read_log_entry(sweep.directory, RUNS[2])["crashed"] == "ended by signal 9"
 
 
 def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
@@ -144,9 +148,9 @@ def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys, monkeypatch, number
     told = capsys.readouterr().out
     assert "The sweep is stopped. To resume: the same command" in told
     assert "Not complete: 2 runs are still to come." in told
-    seconds = read_record(sweep.directory, RUNS[1])["seconds"]
+    seconds = read_log_entry(sweep.directory, RUNS[1])["seconds"]
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
-    assert read_record(sweep.directory, RUNS[1])["seconds"] > seconds
+    assert read_log_entry(sweep.directory, RUNS[1])["seconds"] > seconds
 
 
 def test_a_second_interrupt_kills_the_run_and_ends_the_sweep(sweep):

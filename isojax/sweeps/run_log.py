@@ -10,24 +10,24 @@ from typing import Any
 
 from isojax.errors import UsageError
 from isojax.files import write_atomically
-from isojax.sweeps.plan import Run
+from isojax.sweeps.plan import SweepRun
 
 _FOLDER = "records"
 _PLANNED_FILE = "planned.json"
 
 
-def read_record(directory: Path, run: Run) -> dict[str, Any]:
+def read_log_entry(directory: Path, run: SweepRun) -> dict[str, Any]:
     """The record of a run: `seconds`, and `crashed` with the last words if it did."""
     path = _path(directory, run)
     return read_json(path) if path.exists() else {}
 
 
-def write_record(directory: Path, run: Run, record: dict[str, Any]) -> None:
+def write_log_entry(directory: Path, run: SweepRun, record: dict[str, Any]) -> None:
     """Replaces the record of a run."""
     _write_json(_path(directory, run), record)
 
 
-def remember_planned(directory: Path, runs: Iterable[Run]) -> None:
+def remember_planned(directory: Path, runs: Iterable[SweepRun]) -> None:
     """Adds runs to those that the sweep is to have."""
     names = {*planned_names(directory), *(run.name for run in runs)}
     _write_json(directory / _FOLDER / _PLANNED_FILE, sorted(names))
@@ -39,13 +39,13 @@ def planned_names(directory: Path) -> list[str]:
     return read_json(path) if path.exists() else []
 
 
-def recorded_names(directory: Path) -> set[str]:
+def logged_names(directory: Path) -> set[str]:
     """The names of the runs that have a record."""
     paths = (directory / _FOLDER).glob("*.json")
     return {path.stem for path in paths if path.name != _PLANNED_FILE}
 
 
-def output_path(directory: Path, run: Run) -> Path:
+def output_path(directory: Path, run: SweepRun) -> Path:
     """Where the output of a run is kept."""
     return _path(directory, run).with_suffix(".txt")
 
@@ -70,5 +70,5 @@ def _write_json(path: Path, content: Any) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _path(directory: Path, run: Run) -> Path:
+def _path(directory: Path, run: SweepRun) -> Path:
     return directory / _FOLDER / f"{run.name}.json"

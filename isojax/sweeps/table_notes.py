@@ -6,10 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from isojax.evaluation.protocol import RESULT_FILE
+from isojax.evaluation.evaluate import RESULT_FILE
 from isojax.reporting.gathering import MACHINE_FILE
-from isojax.sweeps.folder import Row
-from isojax.sweeps.records import read_json
+from isojax.sweeps.rows import Row
+from isojax.sweeps.run_log import read_json
 from isojax.sweeps.summary import mean_and_deviation
 from isojax.training.workdir import load_config
 
