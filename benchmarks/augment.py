@@ -1,17 +1,17 @@
-"""How many augmented views a second one processor core makes, as a Markdown table.
+"""Measures how many augmented views per second one processor core makes.
 
     export XLA_FLAGS=--xla_cpu_multi_thread_eigen=false
     taskset -c 0 python -m benchmarks.augment
 
-A view is the whole of SimCLR's pipeline: from uint8 images in memory to normalised
-float32 arrays. Views are made in batches by one jitted function. Per core means that
-the process may run on one core only, which `taskset` sees to; the flag keeps XLA from
-dividing a product among threads. The rate is one over the median time of a batch;
-beside it stand the rates at the slowest and the fastest repetition, and the views made
-per second of processor time, which other programs on the same machine disturb less.
+A view is the result of SimCLR's complete pipeline, from uint8 images in memory to
+normalised float32 arrays. One jitted function makes views in batches. `taskset`
+restricts the process to one core, and the flag keeps XLA from splitting a product among
+threads. The printed Markdown table has the rate at the median time of a batch, the
+rates of the slowest and the fastest repetition, and the views per second of processor
+time, which is less sensitive to other programs on the same machine.
 
-Where torchvision is installed, its transforms make the same views from the same images,
-one PIL image after the other in one thread, in turn with the repetitions of isojax.
+If torchvision is installed, its transforms make the same views from the same images,
+one PIL image after another in one thread, alternating with the repetitions of isojax.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ from isojax.data.augment import random_views
 
 BATCH = 256
 REPETITIONS = 15
-TORCHVISION_VIEWS = 64  # a repetition
+TORCHVISION_VIEWS = 64  # per repetition
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 HAS_TORCHVISION = importlib.util.find_spec("torchvision") is not None
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def simclr_config(strength: float, blur_probability: float) -> ConfigDict:
-    """The section `augment` of a run."""
+    """The section `augment` of a config, with SimCLR's views."""
     return ConfigDict(
         {
             "kind": "simclr",
@@ -87,12 +87,12 @@ def simclr_config(strength: float, blur_probability: float) -> ConfigDict:
 
 
 def random_images(n: int, size: int) -> np.ndarray:
-    """Images of random pixels, whose values do not matter to the time."""
+    """Random images; the pixel values do not affect the timing."""
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
 def isojax_maker(size: int, config: ConfigDict) -> Callable[[], jax.Array]:
-    """A function that makes a batch of views."""
+    """A function that makes a batch of views with isojax."""
     images = jax.device_put(random_images(BATCH, size))
     keys = jax.random.split(jax.random.key(0), BATCH)
     views = jax.jit(
@@ -105,7 +105,7 @@ def isojax_maker(size: int, config: ConfigDict) -> Callable[[], jax.Array]:
 
 
 def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], object]:
-    """The same by torchvision's transforms on PIL images."""
+    """A function that makes views with torchvision from PIL images."""
     import torch
     from PIL import Image
     from torchvision.transforms import v2

@@ -1,11 +1,11 @@
-"""What checkpoints cost, as two Markdown tables.
+"""Measures the cost of checkpoints and prints two Markdown tables.
 
     python -m benchmarks.checkpoints [--json=FILE]
 
-Epochs of the demo that begin by saving and end when the checkpoint is on disk, in turn
-with epochs that save nothing. And, of the demo's state and of ResNet-18's: how long
-training waits for a save, and how long writing takes, and reading with its
-verification.
+The first table compares epochs of the demo that begin with a save and end when the
+checkpoint is on disk with epochs that save nothing; the two kinds alternate. The second
+table shows, for the state of the demo and of ResNet-18, how long training waits for a
+save, how long writing takes, and how long reading with verification takes.
 """
 
 import statistics
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
-    """Prints what saving adds to an epoch; the seconds of all epochs."""
+    """Prints the time that saving adds to an epoch; returns the seconds of all."""
     workdir.mkdir()
     checkpoints = Checkpoints(workdir)
 
@@ -81,7 +81,7 @@ def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
 
 
 def time_saves(name: str, rehearsal: Rehearsal, workdir: Path) -> list[str]:
-    """A row of medians."""
+    """Measures saving and reading; returns a table row of medians."""
     seconds, size = [], 0
     for number in range(SAVES):
         folder = workdir / str(number)

@@ -1,14 +1,15 @@
-"""How fast XLA's convolutions are on this machine, as a Markdown table.
+"""Measures the speed of XLA's convolutions and prints a Markdown table.
 
     python -m benchmarks.convolution [--json=FILE]
     export XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_dot,reduce
     python -m benchmarks.convolution
 
-GFLOP/s of the 3×3 convolutions of ResNet-18 for 32 images of 32×32 pixels in float32:
-forward, gradient of the input, gradient of the weights. XLA's own choice of kernels, or
-with the flag the one that `isojax.compilation.choose_kernels` makes; and the same
-convolution as one product with all patches, which narrow maps get. Medians over
-repetitions.
+The table shows the GFLOP/s of the 3×3 convolutions of ResNet-18 for 32 images of 32×32
+pixels in float32: forward, gradient of the input, gradient of the weights. Without the
+flag, XLA chooses the kernels. With the flag, it uses the kernels that
+`isojax.compilation.choose_kernels` selects. The last column is the same convolution as
+one product with all patches, which isojax uses for narrow feature maps. All rates are
+medians over repetitions.
 """
 
 from functools import partial
@@ -25,7 +26,7 @@ from benchmarks.timing import (
 from isojax.models.convolution import convolve_directly, convolve_patches
 
 IMAGES, REPETITIONS = 32, 7
-# Channels in and out, side of the map before, stride.
+# Input channels, output channels, side of the input, stride.
 LAYERS = (
     (64, 64, 32, 1),
     (64, 128, 32, 2),
@@ -58,7 +59,7 @@ def main() -> None:
 def gigaflops(
     convolve: object, inputs: int, outputs: int, side: int, stride: int
 ) -> list[float]:
-    """Rates of the forward pass and of both gradients."""
+    """Rates of the forward pass and of both gradients, in GFLOP/s."""
     convolve = partial(convolve, stride=stride)
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (IMAGES, side, side, inputs))

@@ -1,11 +1,11 @@
-"""How long the toy networks' steps and the population flow take, as Markdown tables.
+"""Times steps of the toy networks and the population flow; prints Markdown tables.
 
     python -m benchmarks.dynamics
 
-Medians over repetitions on the default device, after compiling, but for first calls,
-which are timed once with it; the networks in float32, the flow in float64. Where
-PyTorch is installed, the networks' step with new samples and automatic differentiation
-in PyTorch stands beside.
+Times are medians over repetitions on the default device, without compilation. First
+calls are timed once and include compilation. The networks use float32, the flow
+float64. If PyTorch is installed, the same step of the networks, with new samples and
+automatic differentiation, is timed in PyTorch too.
 """
 
 import importlib.util
@@ -48,10 +48,10 @@ def main() -> None:
 
 
 def network_steps() -> str:
-    """Time of a training step for each loss and activation."""
-    columns = ["loss", "activation", "µs a step"]
+    """Table of the time of a training step for each loss and activation."""
+    columns = ["loss", "activation", "µs per step"]
     if HAS_TORCH:
-        columns += ["PyTorch, µs a step", "ratio"]
+        columns += ["PyTorch, µs per step", "ratio"]
     rows = []
     for activation in ("linear", "relu"):
         for name in NAMES:
@@ -66,7 +66,7 @@ def network_steps() -> str:
 
 
 def population_steps() -> str:
-    """Time of 100,000 exact steps."""
+    """Table of the time of 100,000 exact population steps."""
     steps = 100_000
     rows = []
     for name in NAMES[:4]:
@@ -76,7 +76,7 @@ def population_steps() -> str:
 
 
 def flow_solutions() -> str:
-    """Time to solve the flow of each loss from one initial condition and from many."""
+    """Table of the time to solve each flow from one and from many initial values."""
     initial_conditions = 1_000
     times = jnp.linspace(0.0, 150.0, 1_500)
     lam = jnp.asarray(
@@ -90,13 +90,13 @@ def flow_solutions() -> str:
         all_at_once = seconds_of(jax.jit(jax.vmap(solve)), lam)
         rows.append([name, f"{first:.2f}", f"{one * 1e3:.1f}", f"{all_at_once:.1f}"])
     many = f"{initial_conditions:,} by vmap, first call, s"
-    return markdown(["loss", "first call, s", "again, ms", many], rows)
+    return markdown(["loss", "first call, s", "later calls, ms", many], rows)
 
 
 def jax_step(
     name: str, activation: str, *, steps: int, samples: int | None = SAMPLES
 ) -> float:
-    """Median seconds a step of `simulate_network`."""
+    """Median seconds per step of `simulate_network`."""
     weights = initial_weights()
 
     def run() -> object:
@@ -115,7 +115,7 @@ def jax_step(
 
 
 def torch_step(name: str, activation: str, *, steps: int) -> float:
-    """Median seconds of the same step in PyTorch, with new samples each time."""
+    """Median seconds per step in PyTorch, with new samples in each step."""
     import torch
 
     weights = torch.tensor(initial_weights(), requires_grad=True)
@@ -159,13 +159,13 @@ def initial_weights() -> np.ndarray:
 
 
 def median_seconds(run: Callable[..., object], *args: object) -> float:
-    """Median time of a call, the first of which is not counted."""
+    """Median seconds of a call, without the first."""
     seconds_of(run, *args)
     return statistics.median(seconds_of(run, *args) for _ in range(REPETITIONS))
 
 
 def seconds_of(run: Callable[..., object], *args: object) -> float:
-    """Time of one call, until its arrays are there."""
+    """Seconds of one call, until its arrays are ready."""
     start = time.perf_counter()
     jax.block_until_ready(run(*args))
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Draws every figure of the toy experiments into docs/toys.
+"""Draws all figures of the toy experiments and writes them to docs/toys.
 
 python -m benchmarks.figures
 """
@@ -21,7 +21,7 @@ SAMPLE_STARTS = np.array([[0.3, 1.0], [-0.2, 0.6], [1.2, -1.0], [-1.0, -0.3]])
 
 
 def main() -> None:
-    """Draws all figures, and says how long each took."""
+    """Draws all figures and prints the time that each takes."""
     jax.config.update("jax_enable_x64", True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     for draw_figure in (
@@ -44,19 +44,19 @@ def eigenvalue_curves_linear() -> Figure:
 
 
 def eigenvalue_curves_relu() -> Figure:
-    """Fig. 5: the same with a ReLU on the embedding."""
+    """Fig. 5: the same losses with a ReLU on the embedding."""
     curves = toys.eigenvalue_curves(jax.random.key(0), activation="relu")
     return draw.draw_eigenvalue_curves(curves)
 
 
 def initialization_curves() -> Figure:
-    """Fig. 4: two neurons from three starts."""
+    """Fig. 4: two neurons from three initialisations."""
     curves = toys.initialization_curves(jax.random.key(1))
     return draw.draw_initialization_curves(curves)
 
 
 def eigenvalue_portraits() -> Figure:
-    """The plane of two eigenvalues, with trained two-neuron networks on it."""
+    """Phase portraits of two eigenvalues, with trained two-neuron networks."""
     portraits, simulations = {}, {}
     for name in FOUR_LOSSES:
         portraits[name] = toys.eigenvalue_portrait(name, jnp.asarray(STARTS), time=40.0)
@@ -67,7 +67,7 @@ def eigenvalue_portraits() -> Figure:
 
 
 def representation_portraits() -> Figure:
-    """The plane of one sample's two components, under a fixed predictor."""
+    """Phase portraits of one sample's two components under a fixed predictor."""
     eigenvalues = jnp.array([0.3, 1.2])
     portraits = {
         name: toys.representation_portrait(
@@ -79,7 +79,7 @@ def representation_portraits() -> Figure:
 
 
 def convergence_times() -> Figure:
-    """What isotropic buys: the time a weak mode needs."""
+    """Time that a weak mode needs to converge, for each loss."""
     initial = jnp.geomspace(1e-3, 0.8, 13)
     times = {name: toys.convergence_times(name, initial) for name in FOUR_LOSSES}
     return draw.draw_convergence_times(initial, times)

@@ -1,20 +1,22 @@
-"""How long linear readout and k-NN take and how accurate they are, as Markdown tables.
+"""Measures time and accuracy of the linear classifier and of k-NN.
 
     python -m benchmarks.linear_eval [--json=FILE] [--repetitions=1] [--images=50000]
         [--protocol=linear,knn]
 
-The features are drawn: classes are clusters in 512 dimensions, whose spectrum falls as
-a power law, mixed by a rotation and cut off at zero as by a ReLU, so close together
-that 60 to 90% of 10,000 test images can be told. A repetition is the whole of
-`fit_linear_readout`: the penalty chosen among five on a fifth, and the fit on all.
+Prints Markdown tables. The features are synthetic: classes are clusters in 512
+dimensions whose spectrum follows a power law, mixed by a rotation and clipped at zero
+as by a ReLU. The clusters overlap so much that 60 to 90% of 10,000 test images can be
+classified. A repetition is a complete call of `fit_linear_readout`: selecting one of
+five penalties on a fifth of the images, and training on all.
 
-Where scikit-learn is installed, its LogisticRegression does the same in turn with the
-repetitions of isojax: the same split, penalties and scaled features. It penalises
-the sum of the losses, so that C = 1 / (images · penalty), and it spares the bias too.
+If scikit-learn is installed, its LogisticRegression does the same, with the same split,
+penalties and scaled features, alternating with the repetitions of isojax. scikit-learn
+sums the losses over images, hence C = 1 / (images · penalty). It does not penalise the
+bias either.
 
-k-NN searches 512 features, as of ResNet-18, and 3,072, as many as a CIFAR image has
-pixel values, for the neighbours of 10,000 test images, compilation included. Processor
-seconds are of all cores together.
+k-NN finds the neighbours of 10,000 test images with 512 features, as in ResNet-18, and
+with 3,072, the number of pixel values of a CIFAR image. The times include compilation.
+Processor seconds are the sum over all cores.
 """
 
 import argparse
@@ -35,19 +37,19 @@ from isojax.evaluation.linear import PENALTIES
 FEATURES = 512
 PIXELS = 3_072
 TEST_IMAGES = 10_000
-# Number of classes, and how far their centres are apart.
+# Number of classes, and distance between their centres.
 TASKS = ((10, 0.1), (100, 0.17))
 HAS_SKLEARN = importlib.util.find_spec("sklearn") is not None
 Sets = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
     parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--protocol", default="linear,knn", help="of linear and knn")
+    parser.add_argument("--protocol", default="linear,knn", help="linear, knn, or both")
     arguments = parser.parse_args()
     results = {}
     if "linear" in arguments.protocol:
@@ -58,7 +60,7 @@ def main() -> None:
 
 
 def time_readout(arguments: argparse.Namespace) -> list[dict]:
-    """Prints the table of the linear readout and returns its numbers."""
+    """Prints the table of the linear classifier and returns its numbers."""
     columns = ["classes", "accuracy", "penalty", "seconds", "fastest to slowest"]
     if HAS_SKLEARN:
         columns += ["scikit-learn: accuracy", "penalty", "seconds", "ratio of seconds"]
@@ -108,7 +110,7 @@ def time_neighbours(arguments: argparse.Namespace) -> list[dict]:
 def drawn_features(
     images: int, classes: int, separation: float, *, features: int = FEATURES
 ) -> Sets:
-    """Training features (images, features) with labels, and those of the test."""
+    """Synthetic features (images, features) and labels, for training and test."""
     rng = np.random.default_rng(0)
     scales = np.arange(1, features + 1) ** -0.5
     rotation = np.linalg.qr(rng.normal(size=(features, features)))[0]
@@ -120,13 +122,13 @@ def drawn_features(
 
 
 def by_isojax(sets: Sets) -> tuple[float, float]:
-    """Accuracy and penalty of the library's readout."""
+    """Accuracy and penalty of isojax's linear classifier."""
     readout = fit_linear_readout(*sets)
     return readout.accuracy, readout.penalty
 
 
 def by_sklearn(sets: Sets) -> tuple[float, float]:
-    """The same by scikit-learn."""
+    """Accuracy and penalty of scikit-learn's LogisticRegression."""
     features, labels, test_features, test_labels = sets
     fitting, held = hold_out(Split(features, labels), 0.2)
     accuracies = [_sklearn_accuracy(*fitting, *held, p) for p in PENALTIES]
@@ -152,7 +154,7 @@ def _sklearn_accuracy(
 def alternate(
     fits: list[Callable[[Sets], tuple[float, float]]], sets: Sets, repetitions: int
 ) -> list[dict]:
-    """What each function gives and its seconds, called in turn."""
+    """Accuracy, penalty and seconds of each function, called alternately."""
     measured = [{"seconds": []} for _ in fits]
     for _ in range(repetitions):
         for fit, so_far in zip(fits, measured, strict=True):
@@ -163,13 +165,13 @@ def alternate(
 
 
 def cells(measured: dict) -> list[str]:
-    """Accuracy, penalty and median seconds as the table shows them."""
+    """Accuracy, penalty and median seconds as table cells."""
     seconds = statistics.median(measured["seconds"])
     return [f"{measured['accuracy']:.4f}", f"{measured['penalty']:g}", f"{seconds:.1f}"]
 
 
 def spread(seconds: list[float]) -> str:
-    """The fastest and the slowest repetition."""
+    """Seconds of the fastest and the slowest repetition, as a table cell."""
     return f"{min(seconds):.1f} to {max(seconds):.1f}"
 
 

@@ -1,11 +1,12 @@
-"""How long the closed-form predictor takes, as a Markdown table.
+"""Times the closed-form predictor and prints a Markdown table.
 
     python -m benchmarks.predictor [--json=FILE]
 
-One update of the correlation by the projections of two views of 128 images, the
-eigendecomposition, W_P and its root, and the predictions of both views, in float32.
-Medians over repetitions after compiling. Where PyTorch is installed it does the same in
-turn, and its result is compared with ours first.
+A repetition updates the correlation with the projections of two views of 128 images,
+computes the eigendecomposition, W_P and its root, and the predictions of both views, in
+float32. Times are medians over repetitions, without compilation. If PyTorch is
+installed, the same computation in PyTorch is timed alternately, after both results are
+compared.
 """
 
 import importlib.util
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def isojax_update(z: np.ndarray) -> Callable[[], jax.Array]:
-    """A function that gives the predictions for rows z (n, dim)."""
+    """A function that updates the predictor with z (n, dim) and applies it to z."""
 
     @jax.jit
     def predict(correlation: jax.Array, z: jax.Array) -> jax.Array:
@@ -69,7 +70,7 @@ def isojax_update(z: np.ndarray) -> Callable[[], jax.Array]:
 
 
 def torch_update(z: np.ndarray) -> Callable[[], np.ndarray]:
-    """The same in PyTorch."""
+    """A function that does the same in PyTorch."""
     import torch
 
     correlation, rows = torch.eye(z.shape[1]), torch.from_numpy(z)

@@ -1,10 +1,10 @@
-"""How long it takes until something happens, as a Markdown table.
+"""Times the start of the commands and prints a Markdown table.
 
     python -m benchmarks.startup [--json=FILE]
 
-Whole commands: `train.py --help`; and the demo's up to its first step, on the device:
-the first time, and again with the compiled programs that the first has kept. Medians
-over repetitions, with the fastest and the slowest.
+Times `train.py --help`, and `train.py` from its start to the first training step of the
+demo: first with an empty cache of compiled programs, then with the cache that the first
+start has filled. The table has the median, the fastest and the slowest repetition.
 """
 
 import subprocess
@@ -33,8 +33,8 @@ def main() -> None:
     timings: dict[str, list[Timing]] = {"train.py --help": []}
     for _ in range(REPETITIONS):
         timings["train.py --help"].append(help_shown())
-    first = timings.setdefault("first step, first start", [])
-    again = timings.setdefault("first step, later start", [])
+    first = timings.setdefault("first step, empty cache", [])
+    again = timings.setdefault("first step, warm cache", [])
     for _ in range(FIRST_STARTS):
         with tempfile.TemporaryDirectory() as folder:
             first.append(first_step(f"{folder}/first"))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def help_shown() -> Timing:
-    """Time that `train.py --help` takes."""
+    """Seconds that `train.py --help` takes."""
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "train.py", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL
@@ -58,7 +58,7 @@ def help_shown() -> Timing:
 
 
 def first_step(workdir: str) -> Timing:
-    """Time until machine.json is there, which is written during the first step."""
+    """Seconds until machine.json exists, which is written during the first step."""
     start = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "train.py", f"--workdir={workdir}"],
@@ -67,11 +67,11 @@ def first_step(workdir: str) -> Timing:
     ) as process:
         while not (Path(workdir) / "machine.json").exists():
             if process.poll() is not None:
-                raise SystemExit(f"train.py ended with {process.returncode}")
+                raise SystemExit(f"train.py exited with code {process.returncode}")
             time.sleep(0.01)
         seconds = time.perf_counter() - start
         process.kill()
-    return Timing(seconds, float("nan"))  # the child's processor time is not known
+    return Timing(seconds, float("nan"))  # the processor time of the child is unknown
 
 
 if __name__ == "__main__":

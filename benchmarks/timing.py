@@ -1,4 +1,4 @@
-"""Timing functions in turn, and tables of what came out."""
+"""Functions for timing benchmarks and printing tables."""
 
 import argparse
 import json
@@ -14,10 +14,11 @@ from isojax.output import accept_all_characters
 
 
 class Timing(NamedTuple):
-    """Seconds of one call, by the clock and of processor time.
+    """Wall-clock seconds and processor seconds of one call.
 
-    Other programs on the same machine disturb the second less. Divided by the number of
-    cores it is what the call would take on a quiet machine, if all cores were busy.
+    Processor time is less sensitive to other programs on the same machine. Divided by
+    the number of cores, it is the time of the call on an idle machine, if it keeps all
+    cores busy.
     """
 
     wall: float
@@ -27,14 +28,14 @@ class Timing(NamedTuple):
 def alternate(
     works: Sequence[Callable[[], Any]], repetitions: int
 ) -> list[list[Timing]]:
-    """Timings of each function, called in turn, the first calls not counted.
+    """Timings of functions that are called alternately, without their first calls.
 
     Args:
-      works: functions; arrays of JAX that they return are waited for.
-      repetitions: counted calls of each.
+      works: the functions. JAX arrays that they return are waited for.
+      repetitions: number of timed calls of each function.
 
     Returns:
-      For each function its timings.
+      One list of timings per function.
     """
     timings: list[list[Timing]] = [[] for _ in works]
     for repetition in range(1 + repetitions):
@@ -48,12 +49,12 @@ def alternate(
 
 
 def median(timings: Sequence[Timing]) -> Timing:
-    """The median of the clock's and of the processor's seconds."""
+    """The median wall-clock seconds and the median processor seconds."""
     return Timing(*(statistics.median(column) for column in zip(*timings, strict=True)))
 
 
 def spread(timings: Sequence[Timing], unit: float = 1.0) -> str:
-    """The fastest and the slowest by the clock, divided by `unit`."""
+    """The fastest and the slowest wall-clock time, in units of `unit` seconds."""
     walls = [timing.wall / unit for timing in timings]
     return f"{min(walls):.3g} to {max(walls):.3g}"
 
@@ -65,7 +66,7 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
-    """The command line of a benchmark: `--json=FILE`, where its numbers go too."""
+    """Parses the command line of a benchmark: `--json=FILE` writes its numbers."""
     accept_all_characters()
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
@@ -73,6 +74,6 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 
 def write_json(path: Path | None, results: Any) -> None:
-    """Writes results, where a path was given."""
+    """Writes the results as JSON if a path is given."""
     if path is not None:
         path.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The training step written plainly in PyTorch, from the weights of an isojax run."""
+"""A plain PyTorch version of the training step, with weights from isojax."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ class BasicBlock(nn.Module):
     """ResNet-18's block, with torchvision's names."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
-        """Makes the layers."""
+        """Creates the layers."""
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (n, c, h, w)."""
+        """Maps features (n, c, h, w) to the output of the block."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = functional.relu(self.bn1(self.conv1(x)))
         return functional.relu(self.bn2(self.conv2(x)) + shortcut)
@@ -40,7 +40,7 @@ class Network(nn.Module):
     """Backbone and projector."""
 
     def __init__(self, model: ConfigDict, channels: int):
-        """Makes the layers of a config's section `model`."""
+        """Creates the layers described by a config's section `model`."""
         super().__init__()
         width, kernel = model.width, model.kernel_size
         self.conv1 = nn.Conv2d(
@@ -75,15 +75,15 @@ class Network(nn.Module):
 def make_torch_step(
     config: ConfigDict, state: TrainState, views: list[np.ndarray]
 ) -> Callable[[], float]:
-    """A function that trains one step of IsoLoss on the same two views each time.
+    """Creates a function that performs one IsoLoss step on the same two views.
 
     Args:
-      config: of the run; bfloat16 precision means autocast.
-      state: of the run before its first step, whose weights are taken.
+      config: the config of the run; bfloat16 precision means autocast.
+      state: the state of the run before its first step; provides the weights.
       views: two arrays (n, h, w, c).
 
     Returns:
-      The function; it returns the loss before the step.
+      A function that performs one step and returns the loss before it.
     """
     online = Network(config.model, channels=views[0].shape[-1])
     _load(online, state)
@@ -179,4 +179,4 @@ def _load(network: Network, state: TrainState) -> None:
     if missing.unexpected_keys or any(
         "projector.1" not in name for name in missing.missing_keys
     ):
-        raise ValueError(f"weights do not fit: {missing}")
+        raise ValueError(f"the weights do not match the network: {missing}")

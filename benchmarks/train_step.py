@@ -1,14 +1,14 @@
-"""How long a training step takes, as a Markdown table.
+"""Times training steps and prints a Markdown table.
 
     python -m benchmarks.train_step [--json=FILE]
 
-IsoLoss with the cosine metric, on random images. Medians over repetitions after
-compiling; "CPU" is processor time over the number of cores, which other programs on the
-machine disturb less.
+The method is IsoLoss with the cosine metric, on random images. Times are medians over
+repetitions, without compilation. "CPU" is the processor time divided by the number of
+cores, which is less sensitive to other programs on the machine.
 
-Where PyTorch is installed, the same step written plainly in PyTorch, channels last,
-runs in turn with ours from the same weights, after both were seen to compute the same
-loss. Ours augments its images in the step; PyTorch's is given the views.
+If PyTorch is installed, a plain PyTorch version of the step (channels last) is timed
+alternately with isojax, from the same weights, after checking that both compute the
+same loss. The step of isojax includes the augmentation; PyTorch receives the views.
 """
 
 import importlib.util
@@ -34,7 +34,7 @@ from isojax.reporting.machine import cpu_cores
 from isojax.training.rehearsal import Rehearsal
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-# Of the two losses: rounding in float32, and in the bfloat16 of two programs.
+# Allowed difference of the two losses, by precision: they differ by rounding.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
 
 
@@ -42,11 +42,11 @@ class Work(NamedTuple):
     """A training step to time.
 
     Attributes:
-      name: in the table.
-      config: of the run.
-      side: of the images, pixels.
-      batch: images a step.
-      repetitions: timed steps.
+      name: name in the table.
+      config: config of the run.
+      side: side of the images, in pixels.
+      batch: number of images per step.
+      repetitions: number of timed steps.
     """
 
     name: str
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def works() -> list[Work]:
-    """All steps that are timed."""
+    """The training steps to time."""
     cifar, noema = cifar10.get_config(), cifar10.get_config("isoloss_noema")
     mixed = cifar10.get_config()
     with mixed.unlocked():
@@ -90,7 +90,7 @@ def works() -> list[Work]:
 
 
 def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
-    """Times one step; a row of the table and its numbers."""
+    """Times one step; returns a row of the table and its numbers."""
     step, state, views = make_step(work)
     steps: list[Callable[[], object]] = [step]
     if HAS_TORCH:
@@ -100,7 +100,7 @@ def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
         ours, theirs = step(), torch_step()
         tolerance = TOLERANCES[work.config.precision]
         if not np.isclose(ours, theirs, rtol=tolerance, atol=tolerance):
-            raise SystemExit(f"{work.name}: our loss is {ours}, PyTorch's is {theirs}")
+            raise SystemExit(f"{work.name}: loss {ours} in isojax, {theirs} in PyTorch")
         steps.append(torch_step)
     all_timings = alternate(steps, work.repetitions)
     cores = cpu_cores()
@@ -131,7 +131,7 @@ def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
 
 
 def make_step(work: Work) -> tuple[Callable[[], float], Any, list[np.ndarray]]:
-    """A step that goes on from its last state, the first state, and the first views."""
+    """A function that performs the next step, the first state, and the first views."""
     with work.config.unlocked():
         work.config.batch_size, work.config.data.resolution = work.batch, work.side
     rehearsal = Rehearsal(work.config)
