@@ -1,4 +1,4 @@
-# `make demo` and `make test` set themselves up on first use.
+# Targets that need Python create .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -8,15 +8,15 @@ BIN := .venv/bin
 .PHONY: help
 help:
 	@echo "make setup      create .venv from the requirements"
-	@echo "make demo       pretrain on the shipped digits, evaluate, draw (minutes)"
-	@echo "make test       run the tests"
-	@echo "make torture    the slow tests: kill runs, damage their files (half an hour)"
+	@echo "make demo       pretrain on the bundled digits and evaluate (minutes)"
+	@echo "make test       check style and run the tests"
+	@echo "make torture    run the slow tests: kill runs, damage their files (half an hour)"
 	@echo "make lint       check style"
 	@echo "make results    reproduce the README's table (half an hour; resumes)"
-	@echo "make bench      time everything, beside PyTorch (half an hour)"
+	@echo "make bench      run the benchmarks, with PyTorch for comparison (half an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
-	@echo "make notebooks  run the notebooks anew, from their texts"
-	@echo "make docs       build the documentation, docs/_build/html"
+	@echo "make notebooks  execute the notebooks from their .py sources"
+	@echo "make docs       build the documentation in docs/_build/html"
 	@echo "make clean      remove .venv and the built documentation"
 
 setup: .venv/installed
@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python eval_linear.py --workdir=runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal  # most of their time is single-threaded compilation
+	$(BIN)/python -m pytest -n 2 --dist worksteal  # most of the time is single-threaded compilation
 
 torture: setup
 	$(BIN)/python -m pytest -m slow

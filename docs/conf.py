@@ -1,6 +1,7 @@
-"""The documentation's site: Markdown pages, and an API reference from docstrings.
+"""Sphinx configuration of the documentation: Markdown pages and an API reference.
 
-Building and reading it needs no network: formulas become MathML, which browsers draw.
+Building and reading the site needs no network. Formulas become MathML, which browsers
+render.
 """
 
 import re
@@ -23,7 +24,7 @@ author = "The isojax authors"
 copyright = "the isojax authors, Apache-2.0"
 version = release = isojax.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-highlight_language = "text"  # of blocks without a language
+highlight_language = "text"  # for blocks without a language
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["dollarmath"]
@@ -47,7 +48,7 @@ html_math_renderer = "mathml"
 
 
 def setup(app) -> None:
-    """Connects what is special here to Sphinx."""
+    """Registers the hooks below with Sphinx."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(_inline, None), block_renderers=(_block, None)
     )
@@ -66,7 +67,7 @@ def _escape(app, what, name, member, options, lines: list[str]) -> None:
 
 
 def _shorten(app, what, name, member, options, signature, returned):
-    """Leaves out what Flax adds to every module."""
+    """Removes the arguments that Flax adds to every module."""
     if signature:
         signature = re.sub(
             r", parent: [^=]*= <[^>]*>, name: [^=]*= None", "", signature
@@ -75,7 +76,7 @@ def _shorten(app, what, name, member, options, signature, returned):
 
 
 def _skip(app, what, name, member, skip, options) -> bool | None:
-    """Fields of named tuples are in the docstring already."""
+    """Skips fields of named tuples, which the class docstring describes."""
     described = (getattr(member, "__doc__", None) or "").startswith("Alias for field")
     return True if described else None
 

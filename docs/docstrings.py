@@ -1,4 +1,4 @@
-"""Docstrings of this project, plain text in Google's sections, as reStructuredText."""
+"""Converts docstrings, plain text with Google sections, to reStructuredText."""
 
 import re
 
@@ -7,13 +7,13 @@ _MARKUP = re.compile(r"([\\|*]|(?<=\w)_(?!\w))")
 
 
 def as_rst(lines: list[str]) -> list[str]:
-    """Escapes what plain text means literally, before napoleon sees the sections.
+    """Escapes markup characters before napoleon parses the sections.
 
     Args:
-      lines: of a docstring, without its indentation.
+      lines: lines of a docstring, without indentation.
 
     Returns:
-      Lines in which code is marked up as such and indented paragraphs are literal.
+      The lines with code in double backticks and indented paragraphs as literal blocks.
     """
     result: list[str] = []
     in_section = in_literal = False
@@ -29,9 +29,9 @@ def as_rst(lines: list[str]) -> list[str]:
 
 
 def _escape(line: str) -> str:
-    """Backticks become those of code; other markup loses its meaning."""
+    """Doubles the backticks of code and escapes all other markup."""
     parts = line.split("`")
-    if len(parts) % 2 == 0:  # code that goes over a line's end
+    if len(parts) % 2 == 0:  # code that spans several lines
         return line
     for number, part in enumerate(parts):
         if number % 2:

@@ -1,7 +1,7 @@
-"""Parts of the pages that are made from the code whenever the site is built.
+"""Generates the parts of the pages that come from the code, when the site is built.
 
-A line `<!-- generated: NAME ARGUMENTS -->` of a page is replaced by what the function
-NAME here returns, as Markdown.
+A line `<!-- generated: NAME ARGUMENTS -->` in a page is replaced by the Markdown that
+the function NAME in this module returns.
 """
 
 import ast
@@ -21,18 +21,21 @@ ROOT = DOCS.parent
 MARK = re.compile(r"^<!-- generated: (\w+)(.*) -->$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
-_PAPER = "cifar10"  # has the values of base.py, and the paper's views
+_PAPER = "cifar10"  # the values of base.py, with the paper's augmentation
 _OTHERS = ("cifar100", "stl10", "tinyimagenet")
-# What a name in a config file's functions stands for.
+# Section of the config that a variable in a config file stands for.
 _ROOTS = {"config": "", "augment": "augment.", "method": "method."}
 
 
 def fill(page: str, text: str) -> str:
-    """The text of a page with its generated parts in place.
+    """Replaces the placeholders of a page by generated Markdown.
 
     Args:
-      page: its name below docs/, without the ending.
-      text: of the page.
+      page: path of the page relative to docs/, without the suffix.
+      text: text of the page.
+
+    Returns:
+      The text with its placeholders replaced.
     """
     makers = {
         "config_fields": config_fields,
@@ -46,9 +49,9 @@ def fill(page: str, text: str) -> str:
 
 
 def meanings() -> dict[str, str]:
-    """What each field and section of a config means, in the order of base.py.
+    """Meanings of the fields and sections of a config by name, in the order of base.py.
 
-    From the comments of the config files, and the choices that a method has.
+    They come from the comments in the config files and from the choices of a method.
     """
     from isojax.training.method import CHOICES
 
@@ -65,7 +68,7 @@ def meanings() -> dict[str, str]:
 
 
 def config_fields() -> str:
-    """A table of fields for every section of a config."""
+    """One table of fields for each section of a config."""
     paper, digits = _flat(_PAPER), _flat("digits")
     meaning = meanings()
     known = list(meaning)
@@ -88,7 +91,7 @@ def config_fields() -> str:
 
 
 def config_files() -> str:
-    """A table of what other config files have that the paper's CIFAR-10 has not."""
+    """A table of the fields in which other configs differ from cifar10."""
     configs = {name: _flat(name) for name in (_PAPER, *_OTHERS)}
     names = [
         name
@@ -118,7 +121,7 @@ def presets() -> str:
 
 
 def help_of(*command: str) -> str:
-    """What a command says to `--help`."""
+    """The output of a command's `--help`."""
     process = subprocess.run(
         [sys.executable, *command, "--help"],
         cwd=ROOT,
@@ -131,7 +134,7 @@ def help_of(*command: str) -> str:
 
 
 def api(module: str) -> str:
-    """What the docstrings of a module or package say."""
+    """The autodoc directive for a module or package."""
     options = "\n   :members:\n   :member-order: bysource"
     if hasattr(importlib.import_module(module), "__path__"):
         options += "\n   :imported-members:"
@@ -139,7 +142,7 @@ def api(module: str) -> str:
 
 
 def toctree(page: str, text: str) -> str:
-    """The pages that a page links to, in that order, as the site's menu."""
+    """The pages that a page links to, in order, as a table of contents."""
     folder = (DOCS / page).parent
     links = [link for link, _ in LINK.findall(text) if link.endswith(".md")]
     pages = [link.removesuffix(".md") for link in links if (folder / link).is_file()]
@@ -148,7 +151,7 @@ def toctree(page: str, text: str) -> str:
 
 
 def _set_fields(source: str) -> Iterator[tuple[str, str]]:
-    """Yields what a config file sets, each with the comment beside it or above."""
+    """Yields the fields that a config file sets, each with its comment."""
     lines = source.splitlines()
     beside = {
         token.start[0]: token.string.lstrip("# ")
