@@ -25,7 +25,7 @@ from isojax.compilation import choose_kernels
 from isojax.configs import cifar10, digits
 from isojax.reporting.machine import cpu_cores
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.rehearsal import Rehearsal
+from isojax.training.synthetic_step import SyntheticStep
 
 STEPS_PER_EPOCH, EPOCHS, SAVES = 62, 15, 5
 
@@ -34,8 +34,8 @@ def main() -> None:
     """Prints the tables."""
     arguments = parse_arguments(__doc__)
     choose_kernels()
-    demo = Rehearsal(digits.get_config())
-    resnet = Rehearsal(cifar10.get_config())
+    demo = SyntheticStep(digits.get_config())
+    resnet = SyntheticStep(cifar10.get_config())
     with tempfile.TemporaryDirectory(prefix="isojax-") as folder:
         epochs = time_epochs(demo, Path(folder) / "epochs")
         rows = [
@@ -47,17 +47,17 @@ def main() -> None:
     write_json(arguments.json, epochs)
 
 
-def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
+def time_epochs(synthetic: SyntheticStep, workdir: Path) -> dict[str, list[float]]:
     """Prints the time that saving adds to an epoch; returns the seconds of all."""
     workdir.mkdir()
     checkpoints = Checkpoints(workdir)
 
     def train() -> None:
         for _ in range(STEPS_PER_EPOCH):
-            float(rehearsal.step()["loss"])
+            float(synthetic.step()["loss"])
 
     def save_and_train() -> None:
-        checkpoints.save(rehearsal.state)
+        checkpoints.save(synthetic.state)
         train()
         checkpoints.wait()
 
@@ -80,7 +80,7 @@ def time_epochs(rehearsal: Rehearsal, workdir: Path) -> dict[str, list[float]]:
     }
 
 
-def time_saves(name: str, rehearsal: Rehearsal, workdir: Path) -> list[str]:
+def time_saves(name: str, synthetic: SyntheticStep, workdir: Path) -> list[str]:
     """Measures saving and reading; returns a table row of medians."""
     seconds, size = [], 0
     for number in range(SAVES):
@@ -88,10 +88,10 @@ def time_saves(name: str, rehearsal: Rehearsal, workdir: Path) -> list[str]:
         folder.mkdir(parents=True)
         start = time.perf_counter()
         with Checkpoints(folder) as checkpoints:
-            checkpoints.save(rehearsal.state)
+            checkpoints.save(synthetic.state)
             copied = time.perf_counter()
         written = time.perf_counter()
-        Checkpoints(folder).restore(rehearsal.state)
+        Checkpoints(folder).restore(synthetic.state)
         read = time.perf_counter()
         seconds.append((copied - start, written - start, read - written))
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -31,7 +31,7 @@ from benchmarks.timing import (
 from isojax.compilation import choose_kernels
 from isojax.configs import cifar10, digits, stl10
 from isojax.reporting.machine import cpu_cores
-from isojax.training.rehearsal import Rehearsal
+from isojax.training.synthetic_step import SyntheticStep
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 # Allowed difference of the two losses, by precision: they differ by rounding.
@@ -134,10 +134,10 @@ def make_step(work: Work) -> tuple[Callable[[], float], Any, list[np.ndarray]]:
     """A function that performs the next step, the first state, and the first views."""
     with work.config.unlocked():
         work.config.batch_size, work.config.data.resolution = work.batch, work.side
-    rehearsal = Rehearsal(work.config)
-    first = jax.device_get(rehearsal.state)
-    views = [np.asarray(view) for view in rehearsal.views()]
-    return lambda: float(rehearsal.step()["loss"]), first, views
+    synthetic = SyntheticStep(work.config)
+    first = jax.device_get(synthetic.state)
+    views = [np.asarray(view) for view in synthetic.views()]
+    return lambda: float(synthetic.step()["loss"]), first, views
 
 
 if __name__ == "__main__":

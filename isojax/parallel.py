@@ -307,13 +307,16 @@ def map_step(step: Callable) -> Callable:
 
     State, shared arrays and results are replicated, the batch is split along its first
     axis, and the state's memory is reused for the new state. The mapped step takes
-    `wish` too, of which `metrics["wish"]` tells whether any process has it: so all
-    learn of it in the same step. Its `lower(state, batch, shared)` is that of JAX.
+    `stop_requested` too, and `metrics["stop_requested"]` is whether any process passed
+    True, so that all processes stop after the same step. `lower(state, batch, shared)`
+    lowers the mapped step as `jax.jit` does.
     """
 
-    def agreeing_step(state: Any, batch: Any, shared: Any, wish: Array):
+    def agreeing_step(state: Any, batch: Any, shared: Any, stop_requested: Array):
         state, metrics = step(state, batch, shared)
-        return state, metrics | {"wish": jax.lax.pmean(wish, AXIS) > 0}
+        return state, metrics | {
+            "stop_requested": jax.lax.pmean(stop_requested, AXIS) > 0
+        }
 
     mapped = jax.pmap(
         agreeing_step,
@@ -322,17 +325,19 @@ def map_step(step: Callable) -> Callable:
         out_axes=None,
         donate_argnums=0,
     )
-    wishes: dict[bool, Array] = {}
+    requests: dict[bool, Array] = {}
 
-    def send_wish(wish: bool) -> Array:
-        if wish not in wishes:
-            wishes[wish] = _send(np.full(jax.local_device_count(), wish, np.float32))
-        return wishes[wish]
+    def send_request(stop_requested: bool) -> Array:
+        if stop_requested not in requests:
+            requests[stop_requested] = _send(
+                np.full(jax.local_device_count(), stop_requested, np.float32)
+            )
+        return requests[stop_requested]
 
     def run(
-        state: Any, batch: Any, shared: Any, *, wish: bool = False
+        state: Any, batch: Any, shared: Any, *, stop_requested: bool = False
     ) -> tuple[Any, dict[str, Array]]:
-        state, metrics = mapped(state, batch, shared, send_wish(wish))
+        state, metrics = mapped(state, batch, shared, send_request(stop_requested))
         if jax.default_backend() == "cpu" and device_count() > 1:
             # The devices of a CPU share its threads: steps dispatched ahead take those
             # that a collective of the step before waits for, and all stand still.
@@ -340,7 +345,7 @@ def map_step(step: Callable) -> Callable:
         return state, metrics
 
     run.lower = lambda state, batch, shared: mapped.lower(
-        state, batch, shared, send_wish(False)
+        state, batch, shared, send_request(False)
     )
     return run
 

@@ -10,7 +10,7 @@ import pytest  # noqa: E402
 
 # Several devices on any machine, for the tests of code that is spread over them.
 jax.config.update("jax_num_cpu_devices", 4)
-# A missing axis is a mistake more often than a wish to broadcast.
+# A missing axis is a mistake more often than intended broadcasting.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     choose_kernels()  # before JAX computes
     parallel.check_platform()
     keep_programs("runs/profile")  # the program is compiled to be read, and to be run
-    from isojax.training.profiling import describe_profile, profile_step
+    from isojax.training.step_cost import describe_profile, profile_step
 
     profile = profile_step(config, steps=_STEPS.value, trace=_TRACE.value)
     print(describe_profile(profile, config))

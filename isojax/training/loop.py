@@ -275,7 +275,7 @@ class _Run:
         batches = self.feed.epoch(epoch, first=first)
         for batch in itertools.islice(batches, self.last_step - self.steps_done):
             self.state, metrics = self.step(
-                self.state, batch, self.feed.resident, wish=self.stop.is_set
+                self.state, batch, self.feed.resident, stop_requested=self.stop.is_set
             )
             if not self.has_trained:
                 self.has_trained, self.stop.ends_at_once = True, False
@@ -334,11 +334,11 @@ class _Run:
         if self.steps_done % _STEPS_PER_REPORT == 0:
             bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
         bar.update(self.config.batch_size)
-        return bool(metrics["wish"])
+        return bool(metrics["stop_requested"])
 
     def _record(self, epoch: int, steps: list[dict], steps_per_second: float) -> None:
         """Adds a finished epoch to the history."""
-        names = steps[0].keys() - {"not_finite", "wish"}
+        names = steps[0].keys() - {"not_finite", "stop_requested"}
         row = {
             "step": self.steps_done,
             "epoch": epoch + 1,

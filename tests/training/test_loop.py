@@ -188,10 +188,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch)
     def map_and_stop(step):
         mapped = map_step(step)
 
-        def stopping(state, batch, resident, wish):
+        def stopping(state, batch, resident, stop_requested):
             if int(state.step) == 7:  # in the middle of the last epoch
                 raise KeyboardInterrupt
-            return mapped(state, batch, resident, wish=wish)
+            return mapped(state, batch, resident, stop_requested=stop_requested)
 
         return stopping
 

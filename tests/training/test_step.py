@@ -41,7 +41,7 @@ def test_one_device_and_four_devices_make_the_same_step(
             spread_state, parallel.split_batch(batch)
         )
     assert parallel.device_count() == 4
-    assert set(metrics) | {"wish"} == set(spread_metrics)
+    assert set(metrics) | {"stop_requested"} == set(spread_metrics)
     for name, value in metrics.items():
         np.testing.assert_allclose(spread_metrics[name], value, rtol=1e-3, err_msg=name)
     leaves = jax.tree.leaves_with_path(state.replace(key=None))

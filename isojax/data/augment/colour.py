@@ -7,7 +7,7 @@ channels take arrays (..., 3, m), whose last axis is long and contiguous.
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.comparison import clip, flip_sign, larger, smaller
+from isojax.data.augment.bitwise import clip, flip_sign, larger, smaller
 
 # ITU-R BT.601, rounded as torchvision rounds it.
 _LUMA = (0.2989, 0.587, 0.114)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.comparison import clip
+from isojax.data.augment.bitwise import clip
 from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
 from isojax.data.augment.stages import stage
 

@@ -9,7 +9,7 @@ import math
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.comparison import clip, larger
+from isojax.data.augment.bitwise import clip, larger
 from isojax.data.augment.stages import stage
 
 Taps = tuple[Array, Array]

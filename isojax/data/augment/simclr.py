@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
+from isojax.data.augment.bitwise import clip
 from isojax.data.augment.blur import blur_batch
 from isojax.data.augment.colour import (
     luma_of_channels,
     solarize,
     turn_hue_of_channels,
 )
-from isojax.data.augment.comparison import clip
 from isojax.data.augment.crop import BOX_DRAWS, crop_batch, crop_box
 from isojax.data.augment.stages import stage
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.errors import UsageError
-from isojax.training.rehearsal import Rehearsal
+from isojax.training.synthetic_step import SyntheticStep
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
 # Floating-point operations a second of one device, as its maker gives them for dense
@@ -67,18 +67,18 @@ def profile_step(
     """
     if steps < 1:
         raise UsageError(f"--steps={steps}: set it above 0")
-    rehearsal = Rehearsal(config)
-    lowered = rehearsal.lower()
+    synthetic = SyntheticStep(config)
+    lowered = synthetic.lower()
     start = time.perf_counter()
     compiled = lowered.compile()
     seconds_to_compile = time.perf_counter() - start
-    jax.block_until_ready(rehearsal.step())
+    jax.block_until_ready(synthetic.step())
     if trace is not None:
         jax.profiler.start_trace(str(trace))
     seconds = []
     for _ in range(steps):
         start = time.perf_counter()
-        jax.block_until_ready(rehearsal.step())
+        jax.block_until_ready(synthetic.step())
         seconds.append(time.perf_counter() - start)
     if trace is not None:
         jax.profiler.stop_trace()

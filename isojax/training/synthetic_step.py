@@ -18,7 +18,7 @@ _CLASSES = 10
 _STEPS_PER_EPOCH = 100  # of the schedules; a step costs the same in all of them
 
 
-class Rehearsal:
+class SyntheticStep:
     """A step with everything that it needs, but for a data set.
 
     Attributes:

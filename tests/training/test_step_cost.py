@@ -5,8 +5,8 @@ from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.errors import UsageError
-from isojax.training import profiling
-from isojax.training.profiling import describe_profile, profile_step
+from isojax.training import step_cost
+from isojax.training.step_cost import describe_profile, profile_step
 
 
 def small(**fields):
@@ -50,7 +50,7 @@ def test_utilisation_is_told_where_the_peak_is_known(profile, monkeypatch):
     assert "utilisation" not in describe_profile(profile, small())
     kind = jax.devices()[0].device_kind
     rate = profile.flops / profile.seconds
-    monkeypatch.setattr(profiling, "PEAKS", {kind: 4 * rate})
+    monkeypatch.setattr(step_cost, "PEAKS", {kind: 4 * rate})
     assert "utilisation  25.0% of" in describe_profile(profile, small())
     assert np.isfinite(rate)
 
