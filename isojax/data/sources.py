@@ -19,6 +19,11 @@ from isojax.output import say
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
 
 
+# Part of each class that a readout holds out of its training images to choose its own
+# settings: the penalty of the linear classifier, the learning rate of fine-tuning.
+HELD_OUT_FRACTION = 0.2
+
+
 class Split(NamedTuple):
     """Images (n, h, w, c) uint8 and their labels (n,) int32, -1 where there is none."""
 
