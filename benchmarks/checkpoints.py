@@ -62,7 +62,7 @@ def time_epochs(synthetic: SyntheticStep, workdir: Path) -> dict[str, list[float
         checkpoints.wait()
 
     timings = alternate([train, save_and_train], EPOCHS)
-    names, cores = ["nothing", "a checkpoint"], cpu_cores()
+    names, cores = ["without a checkpoint", "with a checkpoint"], cpu_cores()
     rows = [
         [
             name,
@@ -72,7 +72,7 @@ def time_epochs(synthetic: SyntheticStep, workdir: Path) -> dict[str, list[float
         ]
         for name, of_one in zip(names, timings, strict=True)
     ]
-    columns = ["an epoch of the demo saves", "seconds", "fastest to slowest", "CPU, s"]
+    columns = ["epoch of the demo", "seconds", "fastest to slowest", "CPU, s"]
     print(markdown(columns, rows))
     return {
         name: [timing.wall for timing in of_one]
