@@ -1,4 +1,4 @@
-"""How programs are compiled: with which of XLA's kernels, and where they are cached."""
+"""Settings of compilation: XLA's kernels on CPU, and the cache of compiled programs."""
 
 import atexit
 import os
@@ -16,13 +16,13 @@ _KERNELS = "--xla_cpu_experimental_ynn_fusion_type"
 def choose_kernels() -> None:
     """Makes XLA for CPU use Eigen's convolutions instead of YNNPACK's.
 
-    Their weight gradients are two to three times as fast, a training step of ResNet-18
-    one and a half times (`python -m benchmarks.train_step`); products and sums stay
-    YNNPACK's. Other backends ignore the flag. Call this before JAX first computes.
-    Where XLA_FLAGS names kernels already, nothing is changed.
+    Eigen computes their weight gradients two to three times as fast, and a training
+    step of ResNet-18 one and a half times (`python -m benchmarks.train_step`). YNNPACK
+    still computes products and sums. Other backends ignore the flag. Must be called
+    before JAX first computes. Nothing is changed if XLA_FLAGS already names kernels.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    # XLA ends the process at an unknown flag, so it is set only where it was tried.
+    # XLA ends the process at an unknown flag: set it only for versions that were tested.
     if _KERNELS not in flags and jax.__version_info__ < (0, 11):
         os.environ["XLA_FLAGS"] = f"{flags} {_KERNELS}=individual_dot,reduce".strip()
 
@@ -30,11 +30,11 @@ def choose_kernels() -> None:
 def keep_programs(workdir: str | os.PathLike) -> None:
     """Caches compiled programs beside a run's folder, unless JAX has a cache elsewhere.
 
-    Runs in folders side by side share the cache. Now and when the process exits, the
-    programs used longest ago are deleted until the rest take at most `MOST_BYTES`.
+    Runs in the same parent folder share the cache. Now and when the process exits, the
+    least recently used programs are deleted until the rest take at most `MOST_BYTES`.
     Errors of the cache, such as a full disk, are ignored: a program that cannot be read
-    or written is compiled again. JAX_COMPILATION_CACHE_DIR names another place, which
-    is not pruned; JAX_ENABLE_COMPILATION_CACHE=false turns the cache off.
+    or written is compiled again. JAX_COMPILATION_CACHE_DIR sets another folder, which
+    is not pruned; JAX_ENABLE_COMPILATION_CACHE=false disables the cache.
 
     Args:
       workdir: the run's folder.
@@ -45,19 +45,21 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     if jax.config.jax_compilation_cache_dir is None:
         folder = Path(workdir).absolute().parent / FOLDER
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # A start compiles dozens of small ones, three seconds in all.
+        # A run compiles dozens of small programs when it starts, three seconds in all.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        # JAX's own limit, jax_compilation_cache_max_size, needs another package.
+        # JAX's own limit, jax_compilation_cache_max_size, fails on a folder that was
+        # written without it or by a process that was killed: it expects a file with the
+        # time of use for each program, and stores nothing if one is missing.
         prune_programs(folder)
         atexit.register(prune_programs, folder)
 
 
 def prune_programs(folder: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Deletes the programs used longest ago until the rest fit.
+    """Deletes the least recently used programs until the rest fit.
 
     Args:
-      folder: of the compilation cache; it need not exist.
-      most_bytes: that the remaining programs take at most.
+      folder: the folder of the compilation cache; it need not exist.
+      most_bytes: the limit for the size of the remaining programs.
     """
     programs = []
     with suppress(OSError):

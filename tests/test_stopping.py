@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from isojax import stopping
-from isojax.stopping import STOPPED_EXIT_CODE, Repetition, stop_signals
+from isojax.stopping import STOPPED_EXIT_CODE, RepetitionRule, Request, stop_signals
 
 ROOT = Path(__file__).parent.parent
 INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
@@ -75,12 +75,13 @@ def start():
 def test_a_repeated_signal_is_urgent_only_from_a_person_or_late(
     monkeypatch, signals, urgent
 ):
-    repetition = Repetition()
+    rule = RepetitionRule()
     found = []
     for seconds, number in signals:
         monkeypatch.setattr(stopping.time, "monotonic", lambda now=seconds: now)
-        found.append(repetition.is_urgent(number))
-    assert found == urgent
+        found.append(rule.classify(number))
+    later = [Request.URGENT if is_urgent else Request.REPEATED for is_urgent in urgent]
+    assert found == [Request.FIRST, *later[1:]]
 
 
 @pytest.mark.parametrize("number", [TERM, INT, HUP, USR1])

@@ -7,7 +7,6 @@ those of the script, such as 75 for a run that a signal stopped and that is save
 """
 
 import argparse
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 from typing import IO
 
 from isojax.output import say
-from isojax.stopping import STOPPED_EXIT_CODE, Repetition, stop_signals
+from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5  # for the others to report their own error after one has failed
@@ -69,35 +68,47 @@ def launch(command: list[str], *, processes: int) -> int:
         tempfile.TemporaryFile("w+", errors="replace") for _ in range(processes - 1)
     ]
     started: list[subprocess.Popen] = []
-    signals = _pass_on_signals(started)  # before there is a process to leave behind
-    for number, output in enumerate(outputs):
-        if signals:
-            break
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                *command,
-                f"--coordinator={coordinator}",
-                f"--num_processes={processes}",
-                f"--process_id={number}",
-            ],
-            stdout=output,
-            stderr=None if output is None else subprocess.STDOUT,
-            process_group=0,  # or the terminal's Ctrl-C would reach it a second time
-        )
-        started.append(process)
-    try:
-        failed = _wait(started)
-        if failed is None:
-            codes = {process.returncode for process in started}
-            return STOPPED_EXIT_CODE if STOPPED_EXIT_CODE in codes else 0
-        code = started[failed].returncode
-        _await(started, _TERMINATE_SECONDS if signals else _GRACE_SECONDS)
-        # Process 0 has printed an error that all processes share.
-        if failed > 0 and not signals and started[0].poll() != code:
-            _show(failed, outputs[failed])
-    finally:
-        _end(started)
+    with SignalForwarder() as signals:
+        try:
+            for number, output in enumerate(outputs):
+                if signals.is_stopping:
+                    break
+                process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        *command,
+                        f"--coordinator={coordinator}",
+                        f"--num_processes={processes}",
+                        f"--process_id={number}",
+                    ],
+                    stdout=output,
+                    stderr=None if output is None else subprocess.STDOUT,
+                    # The terminal's Ctrl-C would reach it a second time.
+                    process_group=0,
+                )
+                started.append(process)
+                signals.add(process)
+            return _wait_for_all(started, outputs, signals)
+        finally:
+            _end(started)
+
+
+def _wait_for_all(
+    started: list[subprocess.Popen],
+    outputs: list[IO[str] | None],
+    signals: SignalForwarder,
+) -> int:
+    """Waits until the processes have ended or one has failed; returns the exit code."""
+    failed = _wait_for_failure(started)
+    if failed is None:
+        codes = {process.returncode for process in started}
+        return STOPPED_EXIT_CODE if STOPPED_EXIT_CODE in codes else 0
+    code = started[failed].returncode
+    _await(started, _TERMINATE_SECONDS if signals.is_stopping else _GRACE_SECONDS)
+    output = outputs[failed]
+    # Process 0 has printed an error that all processes share.
+    if output is not None and not signals.is_stopping and started[0].poll() != code:
+        _show(failed, output)
     return code if code > 0 else 128 - code
 
 
@@ -107,27 +118,8 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _pass_on_signals(started: list[subprocess.Popen]) -> list[int]:
-    """Passes signals to the processes; returns the list of those received."""
-    received: list[int] = []
-    repetition = Repetition()
-
-    def pass_on(number, _):
-        received.append(number)
-        is_urgent = repetition.is_urgent(number)
-        if not is_urgent and len(received) > 1:
-            return
-        sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-        for process in started:
-            process.send_signal(signal.SIGKILL if is_urgent else sent)
-
-    for number in stop_signals():
-        signal.signal(number, pass_on)
-    return received
-
-
-def _wait(started: list[subprocess.Popen]) -> int | None:
-    """Waits until all have finished or stopped, or one has failed; returns which."""
+def _wait_for_failure(started: list[subprocess.Popen]) -> int | None:
+    """Waits until all have ended or one has failed; returns the one that failed."""
     while True:
         codes = [process.poll() for process in started]
         for number, code in enumerate(codes):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import say
-from isojax.stopping import STOPPED_EXIT_CODE
+from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import (
     COLLAPSED,
@@ -23,7 +23,6 @@ from isojax.sweeps.rows import (
     read_row,
 )
 from isojax.sweeps.run_log import output_path, read_log_entry, write_log_entry
-from isojax.sweeps.signals import Signals
 from isojax.sweeps.status_line import StatusLine, in_words, seconds_left
 
 _POLL_SECONDS = 0.5
@@ -36,8 +35,8 @@ def execute(
     command: Callable[[SweepRun], list[str]],
     *,
     retry: bool,
-    signals: Signals,
-    after_each: Callable[[], None],
+    signals: SignalForwarder,
+    after_each: Callable[[], object],
 ) -> bool:
     """Runs what is not over yet.
 
@@ -50,7 +49,7 @@ def execute(
       configs: of each run, in the order in which they run.
       command: gives the command that trains and evaluates a run.
       retry: whether runs that crashed or diverged are tried again.
-      signals: once one is `received`, the current run saves and the sweep ends.
+      signals: after one, the current run saves and the sweep ends.
       after_each: called after each run.
 
     Returns:
@@ -66,7 +65,7 @@ def execute(
         f"to {directory}."
     )
     for position, run in enumerate(waiting):
-        if signals.received:
+        if signals.is_stopping:
             return False
         rows = [read_row(directory, other) for other in configs]
         tell = partial(
@@ -87,7 +86,7 @@ def execute(
         row = read_row(directory, run)
         if row.status == UNFINISHED:
             # Stopped from here, or by a signal to the run alone.
-            if signals.received or code == STOPPED_EXIT_CODE:
+            if signals.is_stopping or code == STOPPED_EXIT_CODE:
                 return False
             words = _last_words(directory, run, code)
             if code == _USAGE_EXIT_CODE:
@@ -106,7 +105,7 @@ def _attempt(
     command: list[str],
     *,
     config: ConfigDict,
-    signals: Signals,
+    signals: SignalForwarder,
     tell: Callable[..., str],
 ) -> int:
     """Starts a run and waits for its end; returns its exit code."""
@@ -129,13 +128,13 @@ def _attempt(
             stderr=subprocess.STDOUT,
             process_group=0,  # or the terminal's Ctrl-C would reach it twice
         )
-    signals.reach(process)
+    signals.add(process)
     while process.poll() is None:
         elapsed, part = time.monotonic() - start, part_done(directory, run, config)
         if part != last_part:  # so that little is lost where the sweep is killed
             last_part = part
             save_seconds()
-        if signals.received:
+        if signals.is_stopping:
             if not is_stopping:
                 line.end()
                 is_stopping = True
@@ -143,6 +142,7 @@ def _attempt(
         else:
             line.show(tell(elapsed, part, part - before))
         time.sleep(_POLL_SECONDS)
+    assert process.stdin is not None  # a pipe was asked for
     process.stdin.close()
     line.end()
     save_seconds()

@@ -7,13 +7,12 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import attempt, say
-from isojax.stopping import STOPPED_EXIT_CODE
+from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
 from isojax.sweeps.plan import Plan, SweepRun
 from isojax.sweeps.rows import CRASHED, read_row, runs_in
 from isojax.sweeps.run_log import planned_names, remember_planned
-from isojax.sweeps.signals import Signals
 from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
 from isojax.training.config import check_config
 from isojax.training.lock import LOCK_FILE, run_lock
@@ -53,7 +52,7 @@ def run_sweep(
         _check_folder(directory)
         check_same_sweep(directory, config_of)
         directory.mkdir(parents=True, exist_ok=True)
-        with run_lock(directory), Signals() as signals:
+        with run_lock(directory), SignalForwarder() as signals:
             for preset, twin in plan.twins.items():
                 say(f"{preset} has the settings of {twin} and is not run beside it.")
             remember_planned(directory, plan.configs)

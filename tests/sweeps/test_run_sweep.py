@@ -129,10 +129,22 @@ def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
 
 
+@pytest.fixture
+def signal_handlers():
+    """Restores the handlers: after a stop, repeated signals stay ignored."""
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys, monkeypatch, number):
+def test_a_signal_stops_the_run_and_the_sweep(
+    sweep, capsys, monkeypatch, signal_handlers, number
+):
     monkeypatch.setattr(
-        "isojax.sweeps.signals.stop_signals", lambda: [signal.SIGTERM, number]
+        "isojax.stopping.stop_signals", lambda: [signal.SIGTERM, number]
     )
 
     def send():
@@ -153,7 +165,7 @@ def test_a_signal_stops_the_run_and_the_sweep(sweep, capsys, monkeypatch, number
     assert read_log_entry(sweep.directory, RUNS[1])["seconds"] > seconds
 
 
-def test_a_second_interrupt_kills_the_run_and_ends_the_sweep(sweep):
+def test_a_second_interrupt_kills_the_run_and_ends_the_sweep(sweep, signal_handlers):
     def send():
         while not sweep.called.with_suffix(".ready").exists():
             time.sleep(0.05)
