@@ -22,7 +22,7 @@ def choose_kernels() -> None:
     before JAX first computes. Nothing is changed if XLA_FLAGS already names kernels.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    # XLA ends the process at an unknown flag: set it only for versions that were tested.
+    # XLA exits at an unknown flag: set it only for versions that are known to have it.
     if _KERNELS not in flags and jax.__version_info__ < (0, 11):
         os.environ["XLA_FLAGS"] = f"{flags} {_KERNELS}=individual_dot,reduce".strip()
 
