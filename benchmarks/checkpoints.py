@@ -23,7 +23,7 @@ from benchmarks.timing import (
 )
 from isojax.compilation import choose_kernels
 from isojax.configs import cifar10, digits
-from isojax.reporting.machine import cpu_cores
+from isojax.runs.machine import cpu_cores
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.synthetic_step import SyntheticStep
 

@@ -30,7 +30,7 @@ from benchmarks.timing import (
 )
 from isojax.compilation import choose_kernels
 from isojax.configs import cifar10, digits, stl10
-from isojax.reporting.machine import cpu_cores
+from isojax.runs.machine import cpu_cores
 from isojax.training.synthetic_step import SyntheticStep
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -173,7 +173,7 @@ def _set_fields(source: str) -> Iterator[tuple[str, str]]:
 
 def _flat(name: str) -> dict[str, Any]:
     """The fields of a config file by dotted name."""
-    from isojax.training.workdir import flat_fields
+    from isojax.runs.config_file import flat_fields
 
     config = importlib.import_module(f"isojax.configs.{name}").get_config()
     return {

@@ -5,9 +5,9 @@ import pytest
 from isojax.configs import base, cifar10, cifar100, digits, stl10, tinyimagenet
 from isojax.errors import UsageError
 from isojax.models import build_network
-from isojax.reporting import read_options
+from isojax.runs.config_file import flat_fields
 from isojax.training.config import check_config
-from isojax.training.workdir import flat_fields
+from isojax.training.metric_writers import read_options
 
 PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")

@@ -20,11 +20,11 @@ from isojax.interop import from_torchvision_state_dict
 from isojax.interop.export_files import export_run
 from isojax.interop.model_card import model_card
 from isojax.models import build_network
+from isojax.runs.config_file import save_config
 from isojax.training import Trained, load_encoder
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.optimizer import make_optimizer
 from isojax.training.state import init_state
-from isojax.training.workdir import save_config
 
 ROOT = Path(__file__).parent.parent
 EVALUATION = {

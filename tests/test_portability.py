@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from isojax.reporting import machine
+from isojax.runs import machine
 from isojax.training import step_folder
 
 ROOT = Path(__file__).parent.parent

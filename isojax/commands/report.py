@@ -23,7 +23,7 @@ _OUTPUT = command_line.define_path(
 
 def main(more_folders: list[str]) -> None:
     """Writes the report of the runs that the flags name."""
-    from isojax.reporting.report import write_report
+    from isojax.reporting.html_report import write_report
 
     folders = [_WORKDIR.value, *map(command_line.parse_path, more_folders)]
     path = write_report(folders, _OUTPUT.value)

@@ -23,7 +23,7 @@ from isojax.data.disk import (
     require_space,
     require_writable,
 )
-from isojax.errors import UsageError
+from isojax.errors import UsageError, first_line
 
 _ANSWER_SECONDS = 3.0
 # The extracted archives, the records made of them, and the decoded images, each of
@@ -93,12 +93,12 @@ def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
     except _DOWNLOAD_ERRORS as error:
         rest = [url for url in archives.urls if url not in archives.placed]
         raise UsageError(
-            f"the download of {builder.name} failed ({_first_line(error)}); try again, "
+            f"the download of {builder.name} failed ({first_line(error)}); try again, "
             f"or {archives.instructions(rest)}"
         ) from error
     except download_manager.NonMatchingChecksumError as error:
         raise UsageError(
-            f"{_first_line(error).rstrip(':')}; run the same command again"
+            f"{first_line(error).rstrip(':')}; run the same command again"
         ) from error
     except AssertionError as error:
         if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
@@ -174,7 +174,3 @@ def _unfinished(downloads: Path) -> set[Path]:
     """Folders that tensorflow-datasets fills and then renames."""
     patterns = ("**/*.tmp.*", "extracted/*/incomplete.*")
     return {path for pattern in patterns for path in downloads.glob(pattern)}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

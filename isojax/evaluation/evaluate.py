@@ -27,8 +27,8 @@ from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
 from isojax.output import attempt, say
 from isojax.progress import SILENT, Progress
-from isojax.reporting import write_accuracies
-from isojax.reporting.accuracies import ENCODERS
+from isojax.reporting.accuracy_tables import ENCODERS
+from isojax.runs.config_file import load_config
 from isojax.training import random_encoder
 from isojax.training.encoder import (
     Encoder,
@@ -36,8 +36,8 @@ from isojax.training.encoder import (
     load_encoder_and_step,
     load_probe,
 )
+from isojax.training.metric_writers import write_accuracies
 from isojax.training.probe import probe_logits
-from isojax.training.workdir import load_config
 
 RESULT_FILE = "linear_eval.json"
 _LOCK_FILE = ".evaluation.lock"
@@ -146,7 +146,7 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
 
 
 def _draw_curve(path: Path, result: dict[str, Any]) -> None:
-    from isojax.reporting.accuracy import save_accuracy  # with Matplotlib
+    from isojax.reporting.accuracy_curve import save_accuracy  # with Matplotlib
 
     path.parent.mkdir(exist_ok=True)
     save_accuracy(path, result)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from isojax.reporting.accuracies import ENCODERS
+from isojax.reporting.accuracy_tables import ENCODERS
 
 
 def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:

@@ -10,8 +10,8 @@ import isojax
 from isojax.errors import UsageError
 from isojax.evaluation.evaluate import RESULT_FILE, format_table
 from isojax.invocation import command
+from isojax.runs.config_file import load_config
 from isojax.training import Trained
-from isojax.training.workdir import load_config
 
 _TORCHVISION_WIDTH = 64
 _TORCHVISION_FIRST = (3, 7, 2)  # channels of the images, kernel, stride

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from ml_collections import ConfigDict
 
-from isojax.reporting.accuracies import evaluate_command
-from isojax.reporting.collapse import explain_collapse, is_collapsed
-from isojax.reporting.gathering import Run
+from isojax.reporting.accuracy_tables import evaluate_command
+from isojax.runs.collapse import explain_collapse, is_collapsed
+from isojax.runs.stored_run import Run
 
 
 def alerts_of(run: Run) -> list[str]:

@@ -12,11 +12,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from isojax.reporting.svg import HALO, MUTED, SERIES, drawing
 from isojax.reporting.theory import Theory
+from isojax.runs.history import floor_eigenvalues
 
 _MOST_POINTS = 250  # of a line; more are not seen and make the page large
 _MOST_LINES = 64
 _SHOWN_MODES = 6  # beside the theory
-_FLOOR = 1e-9  # of the largest eigenvalue; rounding leaves negative ones
 # From weak to strong modes, on light and dark.
 _MODES = LinearSegmentedColormap.from_list("modes", ["#7d6bd0", "#2a9d8f", "#e08a1e"])
 _DASHES = ("-", "--", ":", "-.")
@@ -67,7 +67,7 @@ def curves(
 def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
     """Eigenvalues (epochs, modes) over the epochs, one line each."""
     modes = _spread(spectrum.shape[1], _MOST_LINES)
-    values = _positive(spectrum)[:, modes]
+    values = floor_eigenvalues(spectrum)[:, modes]
 
     def draw(axis: Axes) -> None:
         colours = _MODES(np.linspace(0, 1, len(modes)))
@@ -88,7 +88,7 @@ def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
 def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
     """Eigenvalues (epochs, modes) as an image, the largest below."""
     rows = _spread(len(epochs), 2 * _MOST_POINTS)
-    values = _positive(spectrum)[rows][:, ::-1].T
+    values = floor_eigenvalues(spectrum)[rows][:, ::-1].T
 
     def draw(axis: Axes) -> None:
         image = axis.imshow(
@@ -143,7 +143,7 @@ def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
 
     def draw(axis: Axes) -> None:
         for eigenvalues, series in spectra:
-            values = _positive(eigenvalues)[::-1]
+            values = floor_eigenvalues(eigenvalues)[::-1]
             points = _spread(len(values), _MOST_POINTS)
             _plot(axis, Line(points + 1, (values / values[0])[points], series))
         axis.set_ylim(bottom=1e-6)
@@ -185,10 +185,6 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     """Smallest and largest colour; nearly empty modes are all shown alike."""
     largest = values.max()
     return max(values.min(), 1e-5 * largest) * 0.999, largest
-
-
-def _positive(spectrum: np.ndarray) -> np.ndarray:
-    return np.maximum(spectrum, _FLOOR * max(float(spectrum.max()), 1e-30))
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from isojax.output import quiet_tensorflow
-from isojax.reporting.gathering import Arrays
-from isojax.reporting.remembering import remembered
+from isojax.reporting.array_cache import remembered
 from isojax.reporting.svg import HALO, drawing
+from isojax.runs.stored_run import Arrays
 
 _UMAP_FILE = "umap.npz"
 _MOST_NAMED = 20  # classes whose names still fit into a drawing

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from isojax.config_file import read_complete_fields
 from isojax.invocation import command
 from isojax.output import attempt, say
+from isojax.runs.config_file import read_complete_fields
 
 
 def announce_report(workdir: str | os.PathLike) -> None:
@@ -19,7 +19,7 @@ def announce_report(workdir: str | os.PathLike) -> None:
     """
 
     def write() -> None:
-        from isojax.reporting.report import write_report  # with Matplotlib
+        from isojax.reporting.html_report import write_report  # with Matplotlib
 
         say(f"The report is in {write_report([workdir])}; open it in a browser.")
 

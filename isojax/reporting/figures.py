@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from isojax.reporting.colours import BLUE, GREEN, ORANGE
-from isojax.reporting.history import History
 from isojax.reporting.pictures import as_shown
-from isojax.reporting.spectrum import floored
+from isojax.runs.history import History, floor_eigenvalues
 
-_DPI = 120
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+DPI = 120
 
 
 def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> None:
@@ -40,7 +40,7 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     figure.suptitle("What the network is asked to see as the same", fontsize=10)
     figure.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.94)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
     pixels = np.round(255 * np.clip(np.stack(views), 0, 1)).astype(np.uint8)
     np.savez_compressed(path.with_suffix(".npz"), images=images, views=pixels)
 
@@ -75,7 +75,7 @@ def _save(path: Path, draw, *args) -> None:
         MaxNLocator(integer=True, steps=(1, 2, 5, 10), min_n_ticks=1)
     )
     axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
@@ -110,7 +110,7 @@ def _draw_tracked(axis: Axes, history: History) -> None:
 
 def _draw_modes(axis: Axes, epoch: np.ndarray, values: np.ndarray) -> None:
     colours = colormaps["viridis"](np.linspace(0, 0.95, values.shape[1]))
-    for line, colour in zip(floored(values).T, colours, strict=True):
+    for line, colour in zip(floor_eigenvalues(values).T, colours, strict=True):
         axis.plot(epoch, line, color=colour, linewidth=0.9)
     axis.set_yscale("log")
     axis.set_ylabel("eigenvalue of the correlation")

@@ -7,7 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from isojax.reporting import charts
-from isojax.reporting.accuracies import (
+from isojax.reporting.accuracy_tables import (
     accuracies,
     accuracy_baselines,
     accuracy_table,
@@ -17,10 +17,10 @@ from isojax.reporting.accuracies import (
 from isojax.reporting.alerts import alerts_of
 from isojax.reporting.charts import Line
 from isojax.reporting.differences import changed_fields, defaults_of, flat
-from isojax.reporting.gathering import Run
 from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, why_not
+from isojax.runs.stored_run import Run
 
 
 class Chart(NamedTuple):

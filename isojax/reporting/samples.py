@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from isojax.reporting import classes
-from isojax.reporting.gathering import Arrays, Run
 from isojax.reporting.pictures import data_address
 from isojax.reporting.svg import with_name
+from isojax.runs.stored_run import Arrays, Run
 
 _MOST_PAIRS = 8
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isojax.reporting.gathering import Arrays, Run
-from isojax.reporting.remembering import remembered
+from isojax.reporting.array_cache import remembered
+from isojax.runs.history import floor_eigenvalues
+from isojax.runs.stored_run import Arrays, Run
 
 _FILE = "theory.npz"
 _METRICS = ("euclidean", "cosine")
@@ -108,15 +109,10 @@ def _measure(run: Run, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
     count = min(_MOST_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
     spectrum = run.spectrum[rows].astype(np.float64)
-    spectrum = _floored(spectrum)
+    spectrum = floor_eigenvalues(spectrum, fraction=_FLOOR, axis=1)
     if is_relative:
         spectrum = spectrum / spectrum.max(axis=1, keepdims=True)
     return epochs[rows], spectrum
-
-
-def _floored(spectrum: np.ndarray) -> np.ndarray:
-    """Raises what says nothing, measured or solved, to a part of each row's largest."""
-    return np.maximum(spectrum, _FLOOR * spectrum.max(axis=1, keepdims=True))
 
 
 def _flow_name(method: dict[str, Any]) -> str:
@@ -151,7 +147,7 @@ def _fit(
             solve_eigenvalues(flow, start, jnp.asarray(times), alpha=alpha)
         )
     solution = np.vstack([measured[:1], solution ** (1 / alpha)])
-    logarithm = np.log(_floored(solution))
+    logarithm = np.log(floor_eigenvalues(solution, fraction=_FLOOR, axis=1))
     if is_relative:
         logarithm -= logarithm.max(axis=1, keepdims=True)
     times = np.append(0.0, times)

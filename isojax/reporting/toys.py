@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isojax.dynamics.toys import Curves, Portrait
-from isojax.reporting.colours import BLUE, ORANGE
+from isojax.reporting.figures import BLUE, ORANGE
 
 _GREY = "0.45"
 _SIMULATION = {"color": ORANGE, "linewidth": 3.0}

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from isojax.config_file import CONFIG_FILE
 from isojax.errors import UsageError
+from isojax.runs.config_file import CONFIG_FILE, differing_fields, load_config
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import runs_in
-from isojax.training.workdir import differing_fields, load_config
 
 # A preset may change the other fields; these are one in a sweep.
 _SHARED = ("data.", "model.", "augment.", "epochs", "steps")

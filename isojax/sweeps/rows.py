@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from isojax.config_file import CONFIG_FILE
 from isojax.evaluation.evaluate import RESULT_FILE
-from isojax.reporting import History
-from isojax.reporting.collapse import is_collapsed
+from isojax.runs.collapse import is_collapsed
+from isojax.runs.config_file import CONFIG_FILE, load_config
+from isojax.runs.history import History
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.run_log import logged_names, read_json, read_log_entry
 from isojax.training.health import REPORT_FILE
-from isojax.training.workdir import load_config
 
 FINISHED, COLLAPSED = "finished", "collapsed"
 DIVERGED, CRASHED = "diverged", "crashed"

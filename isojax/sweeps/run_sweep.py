@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import attempt, say
+from isojax.runs.folder import cannot_be_written
+from isojax.runs.lock import LOCK_FILE, run_lock
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
@@ -15,8 +17,6 @@ from isojax.sweeps.rows import CRASHED, read_row, runs_in
 from isojax.sweeps.run_log import planned_names, remember_planned
 from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
 from isojax.training.config import check_config
-from isojax.training.lock import LOCK_FILE, run_lock
-from isojax.training.workdir import cannot_be_written
 
 
 def run_sweep(

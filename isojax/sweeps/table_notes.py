@@ -7,11 +7,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax.evaluation.evaluate import RESULT_FILE
-from isojax.reporting.gathering import MACHINE_FILE
+from isojax.runs.config_file import load_config
+from isojax.runs.stored_run import MACHINE_FILE
 from isojax.sweeps.rows import Row
 from isojax.sweeps.run_log import read_json
 from isojax.sweeps.summary import mean_and_deviation
-from isojax.training.workdir import load_config
 
 
 def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:

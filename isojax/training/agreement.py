@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from isojax import parallel
 from isojax.data import Dataset, Split
 from isojax.errors import UsageError
-from isojax.training.workdir import flat_fields
+from isojax.runs.config_file import flat_fields
 
 _SAMPLED_IMAGES = 1000
 

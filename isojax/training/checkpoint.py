@@ -12,14 +12,13 @@ import jax
 import numpy as np
 
 from isojax import parallel
-from isojax.errors import UsageError
+from isojax.errors import UsageError, first_line
 from isojax.output import say
 from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
 from isojax.training.step_folder import (
     UNFINISHED,
     Damaged,
-    first_line,
     read_step,
     reserve_space,
     write_step,

@@ -11,10 +11,10 @@ from isojax.data import check_validation_fraction
 from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
 from isojax.fields import field_values
-from isojax.reporting import read_options
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
 from isojax.training.method import check_method
+from isojax.training.metric_writers import read_options
 from isojax.training.optimizer import OPTIMIZERS
 
 PRECISIONS = ("float32", "bfloat16")

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 from isojax.data import augment
 from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
+from isojax.runs.config_file import load_config
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.method import CLOSED_FORM, closed_form_predictor
 from isojax.training.state import TARGET_PARTS, init_variables, random_key
-from isojax.training.workdir import load_config
 
 Encoder = tuple[Callable[[dict, Array], Array], dict]
 

@@ -11,22 +11,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from isojax import parallel
-from isojax.config_file import CONFIG_FILE
 from isojax.errors import UsageError
 from isojax.output import say
-from isojax.reporting import History
-from isojax.reporting.history import FILES as HISTORY_FILES
+from isojax.runs.config_file import (
+    CONFIG_FILE,
+    load_config,
+    load_forked_from,
+    save_config,
+)
+from isojax.runs.folder import cannot_be_written
+from isojax.runs.history import FILES as HISTORY_FILES
+from isojax.runs.history import History
 from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.leaves import host_arrays
 from isojax.training.state import TARGET_PARTS, TrainState
 from isojax.training.step_folder import write_step
-from isojax.training.workdir import (
-    cannot_be_written,
-    load_config,
-    load_forked_from,
-    save_config,
-)
 
 
 def fork_run(

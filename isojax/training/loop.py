@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -18,15 +19,10 @@ from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
 from isojax.invocation import command
 from isojax.output import attempt, is_terminal, say
-from isojax.reporting import (
-    History,
-    Writers,
-    check_packages,
-    open_writers,
-    read_options,
-)
-from isojax.reporting.collapse import explain_collapse, is_collapsed
-from isojax.reporting.machine import save_machine
+from isojax.runs.collapse import explain_collapse, is_collapsed
+from isojax.runs.folder import open_run_folder
+from isojax.runs.history import History
+from isojax.runs.machine import save_machine
 from isojax.stopping import StopRequest
 from isojax.training.agreement import check_agreement
 from isojax.training.assembly import (
@@ -42,6 +38,12 @@ from isojax.training.config import check_config
 from isojax.training.feeding import Feed, with_resident_images
 from isojax.training.fork import fork_run
 from isojax.training.health import check_finite
+from isojax.training.metric_writers import (
+    MetricWriters,
+    check_packages,
+    open_writers,
+    read_options,
+)
 from isojax.training.monitor import (
     alignment_metrics,
     describe,
@@ -51,7 +53,6 @@ from isojax.training.monitor import (
 )
 from isojax.training.sample_views import draw_views
 from isojax.training.step import make_train_step
-from isojax.training.workdir import open_workdir
 
 _STEPS_PER_REPORT = 10
 # Dispatched beyond the one that the host waits for: the device never waits for it.
@@ -99,7 +100,11 @@ def pretrain(
             steps_per_epoch=steps_per_epoch(config, dataset),
             last_step=last_step(config, dataset),
         )
-    with open_workdir(workdir, config) as workdir:
+    workdir = Path(workdir)
+    with ExitStack() as held:
+        parallel.in_first_process(
+            lambda: held.enter_context(open_run_folder(workdir, config))
+        )
         run = _Run(config, dataset, workdir, stop or StopRequest())
         if run.is_finished:
             run.draw_figures()
@@ -183,7 +188,7 @@ class _Run:
     def _epochs_done(self) -> int:
         return self.steps_done // self.steps_per_epoch
 
-    def open_writers(self) -> Writers:
+    def open_writers(self) -> MetricWriters:
         """What metrics go to beside the folder's own files; the first process's."""
         if parallel.is_first_process():
             self.writers = open_writers(
@@ -194,7 +199,7 @@ class _Run:
                 past=zip(self.history.rows, self.history.eigenvalues, strict=True),
             )
         else:
-            self.writers = Writers({})
+            self.writers = MetricWriters({})
         return self.writers
 
     def train(self) -> None:

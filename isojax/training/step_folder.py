@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from isojax import parallel
-from isojax.errors import UsageError
+from isojax.errors import UsageError, first_line
 from isojax.training.leaves import Arrays, Leaf, checksum
 
 UNFINISHED = ".unfinished"
@@ -129,13 +129,6 @@ def reserve_space(path: Path, size: int) -> None:
         elif shutil.disk_usage(path.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     path.unlink()
-
-
-def first_line(error: Exception) -> str:
-    """An error's message in a line, short enough to show inside another."""
-    message = getattr(error, "strerror", None) or str(error)
-    lines = message.strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _read_record(path: Path) -> tuple[dict[str, int], dict[str, Leaf]]:

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from isojax.data import load_dataset
+from isojax.runs.config_file import load_config
 from isojax.training.assembly import first_state
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.workdir import load_config
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

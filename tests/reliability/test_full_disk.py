@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from isojax.errors import UsageError
-from isojax.reporting import History
+from isojax.runs.history import History
 from isojax.training import step_folder
 from isojax.training.checkpoint import Checkpoints
 

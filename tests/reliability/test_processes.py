@@ -25,7 +25,7 @@ from isojax.training.agreement import check_agreement
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.probe import init_probe
 from isojax.training.state import TrainState
-from isojax.training.workdir import open_workdir
+from isojax.runs.folder import open_run_folder
 
 def refusal(action):
     try:
@@ -42,7 +42,7 @@ def state(step):
                       (), np.eye(3, dtype=np.float32), init_probe(3, 2), key)
 
 def opened():
-    with open_workdir(folder / "run", config):
+    with open_run_folder(folder / "run", config):
         return "mine"
 
 said = {"texts": parallel.gather("a" * (number + 1)),

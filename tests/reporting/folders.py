@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from isojax.configs import digits
-from isojax.reporting import History
+from isojax.runs.history import History
 
 DIM, CLASSES, TESTED = 6, 3, 12
 

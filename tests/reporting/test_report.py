@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from isojax.errors import UsageError
-from isojax.reporting import report
+from isojax.reporting import html_report
 from isojax.reporting.closing import (
     announce_next_commands,
     announce_report,
     next_commands,
 )
-from isojax.reporting.report import write_report
+from isojax.reporting.html_report import write_report
 from tests.reporting.folders import add_evaluation, add_views, make_run
 
 SECTIONS = {
@@ -197,7 +197,7 @@ def test_a_folder_without_results_is_told(tmp_path, capsys):
 
 
 def test_a_report_that_cannot_be_made_ends_no_command(whole, capsys, monkeypatch):
-    monkeypatch.setattr(report, "run_page", lambda run: 1 / 0)
+    monkeypatch.setattr(html_report, "run_page", lambda run: 1 / 0)
     announce_report(whole)
     (whole / "config.json").write_text('{"data": 1}')
     announce_next_commands(whole)

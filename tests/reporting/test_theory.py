@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from isojax.dynamics import solve_eigenvalues
-from isojax.reporting import History, theory
-from isojax.reporting.gathering import read_run
+from isojax.reporting import theory
+from isojax.runs.history import History
+from isojax.runs.stored_run import read_run
 from tests.reporting.folders import make_run
 
 EUCLIDEAN = {"method__normalize": False, "preset": "isoloss_euclidean"}

@@ -5,11 +5,11 @@ import pytest
 
 from isojax.configs import digits
 from isojax.evaluation.evaluate import RESULT_FILE
-from isojax.reporting import History
-from isojax.reporting.gathering import MACHINE_FILE
+from isojax.runs.config_file import save_config
+from isojax.runs.history import History
+from isojax.runs.stored_run import MACHINE_FILE
 from isojax.sweeps.plan import with_seed
 from isojax.sweeps.run_log import write_log_entry
-from isojax.training.workdir import save_config
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from isojax.errors import UsageError
+from isojax.runs.lock import run_lock
 from isojax.stopping import STOPPED_EXIT_CODE
 from isojax.sweeps.plan import Plan, SweepRun
 from isojax.sweeps.run_log import output_path, read_log_entry
 from isojax.sweeps.run_sweep import rewrite_tables, run_sweep
-from isojax.training.lock import run_lock
 
 # Copies what a run would leave, and says that it was called.
 STAND_IN = """

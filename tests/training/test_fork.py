@@ -8,10 +8,11 @@ from ml_collections import ConfigDict
 from isojax import parallel
 from isojax.configs import digits
 from isojax.errors import UsageError
-from isojax.reporting import History
+from isojax.runs.config_file import load_config, load_forked_from
+from isojax.runs.folder import open_run_folder
+from isojax.runs.history import History
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.fork import fork_run
-from isojax.training.workdir import load_config, load_forked_from, open_workdir
 
 STEPS = 5  # of an epoch
 
@@ -28,7 +29,7 @@ def source(request, tmp_path, make_state):
     """A run of two epochs, the second with a checkpoint, and a third without."""
     folder = tmp_path / "source"
     target = request.param == "ema"
-    with open_workdir(folder, make_config(target=request.param)):
+    with open_run_folder(folder, make_config(target=request.param)):
         history = History(folder)
         for epoch in (1, 2, 3):
             history.append({"epoch": epoch, "step": epoch * STEPS}, np.zeros(8))
@@ -57,7 +58,7 @@ def test_everything_carries_over_and_the_fork_goes_on(
     config, workdir = make_config(target=target, alpha=1.0), tmp_path / "new" / "run"
     config.epochs = 9
     like = fork(source, workdir, config, make_state)
-    with open_workdir(workdir, config):  # as the same command does
+    with open_run_folder(workdir, config):  # as the same command does
         state = Checkpoints(workdir).restore(like)
     expected = make_state(2 * STEPS, target=target == "ema")
     if target == "ema" and load_config(source).method.target == "online":
@@ -124,7 +125,7 @@ def test_a_fork_that_makes_no_sense_is_refused_and_leaves_nothing(
 
 def test_the_folder_of_another_run_is_refused(source, tmp_path, make_state):
     config, workdir = make_config(), tmp_path / "run"
-    with open_workdir(workdir, config):
+    with open_run_folder(workdir, config):
         pass
     told = refusal(source, workdir, config, make_state)
     assert f"holds a run that is no fork of {source}" in told
@@ -143,7 +144,7 @@ def test_shapes_suffice(source, tmp_path, make_state):
 def test_a_run_cut_in_its_first_epoch_may_be_forked(tmp_path, make_state):
     config, source = make_config(), tmp_path / "cut"
     config.steps = 3
-    with open_workdir(source, config):
+    with open_run_folder(source, config):
         History(source).append({"epoch": 1, "step": 3}, np.zeros(8))
         with Checkpoints(source) as checkpoints:
             checkpoints.save(make_state(3))

@@ -17,7 +17,8 @@ from isojax.configs import digits
 from isojax.data import Split, channel_statistics, load_dataset
 from isojax.errors import UsageError
 from isojax.evaluation import Options, evaluate_run, images
-from isojax.reporting.tensorboard import TensorBoardWriter
+from isojax.runs.config_file import load_config, save_config
+from isojax.runs.folder import open_run_folder
 from isojax.stopping import StopRequest
 from isojax.training import (
     assembly,
@@ -27,8 +28,8 @@ from isojax.training import (
     pretrain,
     random_encoder,
 )
-from isojax.training.workdir import load_config, open_workdir, save_config
-from tests.reporting.events import read_curves
+from isojax.training.metric_writers.tensorboard import TensorBoardWriter
+from tests.training.metric_writers.events import read_curves
 
 EPOCHS = 3
 
@@ -284,7 +285,7 @@ def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(crossed, tmp_path):
 
 
 def test_a_run_that_cannot_save_is_refused_before_it_trains(tmp_path, monkeypatch):
-    with open_workdir(tmp_path / "run", small_config()) as workdir:
+    with open_run_folder(tmp_path / "run", small_config()) as workdir:
         (workdir / "checkpoints").touch()
     monkeypatch.setattr(loop._Run, "_train_epochs", pytest.fail)
     with pytest.raises(UsageError, match="no checkpoint can be written to"):

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from isojax.configs import digits
 from isojax.data import Split, load_dataset
 from isojax.evaluation import Options, evaluate_run, images, protocol
-from isojax.reporting import accuracy, figures
+from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
-from isojax.reporting.tensorboard import TensorBoardWriter
 from isojax.training import assembly, encoder, loop, pretrain
+from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
         monkeypatch,
         (np, "savez_compressed"),
         (protocol, "write_accuracies"),
-        (accuracy, "save_accuracy"),
+        (accuracy_curve, "save_accuracy"),
     )
     (workdir / "evaluation.npz").touch()  # of an older evaluation
     result = evaluate_run(workdir, options=Options(steps="all"))

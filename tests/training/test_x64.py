@@ -12,11 +12,11 @@ from isojax.configs import cifar10, digits
 from isojax.data.augment import random_views
 from isojax.errors import UsageError
 from isojax.models import build_network
+from isojax.runs.config_file import save_config
 from isojax.training import load_encoder
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.encoder import random_encoder
 from isojax.training.state import init_state
-from isojax.training.workdir import save_config
 
 
 def types(tree):

@@ -10,9 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import isojax
 from isojax.errors import UsageError
 from isojax.files import write_atomically
-from isojax.reporting.comparison import comparison_page
-from isojax.reporting.gathering import read_run
+from isojax.reporting.comparison_page import comparison_page
 from isojax.reporting.run_page import run_page
+from isojax.runs.stored_run import read_run
 
 REPORT_FILE = "report.html"
 

@@ -6,9 +6,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from isojax.configs import digits
-from isojax.reporting import write_accuracies
-from isojax.reporting.tensorboard import TensorBoardWriter
-from tests.reporting.events import read_curves, read_events
+from isojax.training.metric_writers import write_accuracies
+from isojax.training.metric_writers.tensorboard import TensorBoardWriter
+from tests.training.metric_writers.events import read_curves, read_events
 
 pytest.importorskip("tensorboardX")
 
@@ -74,8 +74,9 @@ def test_curves_go_on_without_a_zigzag(tmp_path, make_writer, resumed_from):
 
 def test_tensorflow_is_not_imported(tmp_path):
     program = (
-        "import sys, pathlib; from isojax.reporting import tensorboard as t; "
-        f"t.TensorBoardWriter(pathlib.Path({str(tmp_path)!r}), steps_done=0); "
+        "import sys, pathlib; "
+        "from isojax.training.metric_writers.tensorboard import TensorBoardWriter; "
+        f"TensorBoardWriter(pathlib.Path({str(tmp_path)!r}), steps_done=0); "
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

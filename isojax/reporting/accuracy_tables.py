@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from isojax.invocation import command
-from isojax.reporting.gathering import Run
+from isojax.runs.stored_run import Run
 
 ENCODERS = {
     "": "pretrained encoder",

@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from isojax.reporting import weights_and_biases
-from isojax.reporting.weights_and_biases import WandbWriter
+from isojax.training.metric_writers import weights_and_biases
+from isojax.training.metric_writers.weights_and_biases import WandbWriter
 
 EIGENVALUES = np.array([0.0, 1.0, 100.0])
 

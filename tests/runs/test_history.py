@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isojax.errors import UsageError
-from isojax.reporting import History
+from isojax.runs.history import History
 from isojax.reporting.figures import save_figures
 
 

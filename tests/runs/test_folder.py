@@ -7,12 +7,8 @@ from ml_collections import ConfigDict
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.training.config import check_config
-from isojax.training.workdir import (
-    CONFIG_FILE,
-    differing_fields,
-    load_config,
-    open_workdir,
-)
+from isojax.runs.config_file import differing_fields, load_config
+from isojax.runs.folder import CONFIG_FILE, open_run_folder
 
 
 @pytest.fixture
@@ -21,7 +17,7 @@ def config():
 
 
 def open_once(workdir, config):
-    with open_workdir(workdir, config) as opened:
+    with open_run_folder(workdir, config) as opened:
         return opened
 
 
@@ -32,7 +28,7 @@ def test_the_config_is_recorded_and_read_again(tmp_path, config):
 
 
 def test_a_folder_in_use_is_refused(tmp_path, config):
-    with open_workdir(tmp_path, config):
+    with open_run_folder(tmp_path, config):
         with pytest.raises(UsageError, match=f"in use by process {os.getpid()}"):
             open_once(tmp_path, config)
     open_once(tmp_path, config)

@@ -12,6 +12,7 @@ from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE, write_atomically
 from isojax.output import attempt
 
+_FLOOR = 1e-9  # fraction of the largest eigenvalue
 FILES = ("metrics.jsonl", "spectrum.npz")
 
 
@@ -96,7 +97,7 @@ class History:
             self._modes = self._kept_modes[self.rows[-1]["epoch"]]
         elif correlation is not None:
             _, eigenvectors = np.linalg.eigh(correlation)
-            from isojax.modes import order_of_values  # with chex comes JAX
+            from isojax.runs.mode_tracking import order_of_values  # with chex comes JAX
 
             self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
 
@@ -172,7 +173,7 @@ class History:
             return np.full_like(eigenvalues, np.nan)
         order = np.arange(len(eigenvalues))
         if self._modes is not None:
-            from isojax.modes import match_modes  # with chex comes JAX
+            from isojax.runs.mode_tracking import match_modes  # with chex comes JAX
 
             order = match_modes(self._modes, eigenvectors)
         self._modes = _in_order(eigenvectors, order)
@@ -234,3 +235,20 @@ def _epoch_of(line: str) -> float:
 def _in_order(eigenvectors: np.ndarray, order: np.ndarray) -> np.ndarray:
     """In the precision of `spectrum.npz`, so that a restart changes nothing."""
     return eigenvectors[:, order].astype(np.float32)
+
+
+def floor_eigenvalues(
+    eigenvalues: np.ndarray, *, fraction: float = _FLOOR, axis: int | None = None
+) -> np.ndarray:
+    """Raises eigenvalues that rounding left near or below zero to a positive floor.
+
+    Args:
+      eigenvalues: any shape; NaN stays.
+      fraction: the floor, as a fraction of the largest eigenvalue.
+      axis: axis along which the largest is found; by default among all.
+
+    Returns:
+      The eigenvalues, none of them below the floor; for a logarithmic axis.
+    """
+    largest = np.nanmax(eigenvalues, axis=axis, keepdims=True)
+    return np.maximum(eigenvalues, fraction * np.maximum(largest, 1e-30))

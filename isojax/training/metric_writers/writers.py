@@ -12,10 +12,10 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.output import attempt, describe_error
-from isojax.reporting.accuracies import accuracies
-from isojax.reporting.options import LoggingOptions, read_options
-from isojax.reporting.tensorboard import TensorBoardWriter
-from isojax.reporting.weights_and_biases import WandbWriter
+from isojax.reporting.accuracy_tables import accuracies
+from isojax.training.metric_writers.options import LoggingOptions, read_options
+from isojax.training.metric_writers.tensorboard import TensorBoardWriter
+from isojax.training.metric_writers.weights_and_biases import WandbWriter
 
 
 class Writer(Protocol):
@@ -36,7 +36,7 @@ class Writer(Protocol):
         """The end of the run, which may have failed."""
 
 
-class Writers:
+class MetricWriters:
     """Several writers, none of which can end a run.
 
     One that fails logs one line and receives nothing more. `metrics.jsonl` has all
@@ -153,7 +153,7 @@ def open_writers(
     *,
     steps_done: int,
     past: Iterable[tuple[Mapping[str, float], np.ndarray]] = (),
-) -> Writers:
+) -> MetricWriters:
     """Opens the writers that the options name, for a new or a resumed run.
 
     Args:
@@ -176,7 +176,7 @@ def open_writers(
         makers["Weights & Biases"] = lambda: WandbWriter(
             workdir, config, mode=options.wandb, past=past
         )
-    return Writers(makers)
+    return MetricWriters(makers)
 
 
 def write_accuracies(

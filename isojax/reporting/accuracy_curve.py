@@ -5,9 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from isojax.reporting.colours import BLUE, GREEN, ORANGE
-
-_DPI = 120
+from isojax.reporting.figures import BLUE, DPI, GREEN, ORANGE
 
 
 def save_accuracy(path: Path, result: dict[str, Any]) -> None:
@@ -44,4 +42,4 @@ def save_accuracy(path: Path, result: dict[str, Any]) -> None:
     axis.set_title("What can be read out over training")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, framealpha=1.0, edgecolor="none")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)

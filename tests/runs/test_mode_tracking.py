@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from isojax.modes import match_modes, order_of_values
+from isojax.runs.mode_tracking import match_modes, order_of_values
 
 
 def rotation(angle):

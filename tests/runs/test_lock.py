@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from isojax.errors import UsageError
-from isojax.training.lock import LOCK_FILE, run_lock
+from isojax.runs.lock import LOCK_FILE, run_lock
 
 HOLD = """
 import sys, pathlib
-from isojax.training.lock import run_lock
+from isojax.runs.lock import run_lock
 with run_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -66,7 +66,7 @@ def test_a_lock_with_strange_content_is_still_a_lock(tmp_path, content):
 FORK = """
 import os, sys, time
 from pathlib import Path
-from isojax.training.lock import run_lock
+from isojax.runs.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     if os.fork() == 0:
         time.sleep(60)

@@ -5,7 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from isojax.errors import UsageError
+from isojax.fields import field_values, why_without_effect
+from isojax.files import write_atomically
 from isojax.invocation import command
 
 CONFIG_FILE = "config.json"
@@ -19,6 +23,16 @@ _DIRECTCOPY = {
     "epsilon": 0.25,
     "normalize": True,
 }
+# These change nothing that is computed, so that a run may go on with others.
+_MAY_DIFFER = (
+    "checkpoint_every_epochs",
+    "checkpoint.",
+    "logging.",
+    "on_collapse",
+    "data.feed",
+)
+# None until training computes them from its images.
+_COMPUTED = ("data.mean", "data.std")
 # Read from a run by evaluation, export, report or sweep; every version wrote them.
 _REQUIRED = {
     "": ("preset", "seed", "epochs", "steps", "batch_size"),
@@ -89,6 +103,84 @@ def read_complete_fields(workdir: str | os.PathLike) -> dict[str, Any]:
                 path = Path(workdir) / CONFIG_FILE
                 raise _unreadable(path, f"it lacks the field {field}")
     return fields
+
+
+def save_config(
+    workdir: Path, config: ConfigDict, forked_from: dict[str, Any] | None = None
+) -> None:
+    """Writes `config.json`, with what the run was forked from, if it was.
+
+    Args:
+      workdir: the run's folder.
+      config: of the run.
+      forked_from: by default what the folder's `config.json` says already.
+    """
+    forked_from = forked_from or load_forked_from(workdir)
+    fields = config.to_dict() | ({FORKED_FROM: forked_from} if forked_from else {})
+    write_atomically(workdir / CONFIG_FILE, _as_json(fields).encode())
+
+
+def load_forked_from(workdir: str | os.PathLike) -> dict[str, Any]:
+    """What a run was forked from: `workdir` and `step`, or nothing."""
+    if not (Path(workdir) / CONFIG_FILE).exists():
+        return {}
+    return read_fields(workdir).get(FORKED_FROM, {})
+
+
+def load_config(workdir: str | os.PathLike) -> ConfigDict:
+    """The config of the run in a folder.
+
+    Raises:
+      UsageError: if there is no run in the folder, or its config cannot be read or is
+        incomplete.
+    """
+    return _without_origin(read_complete_fields(workdir))
+
+
+def load_stored(workdir: str | os.PathLike) -> ConfigDict:
+    """The config of the run in a folder, in which older runs lack fields.
+
+    Raises:
+      UsageError: if there is no run in the folder, or its config cannot be read.
+    """
+    return _without_origin(read_fields(workdir))
+
+
+def _without_origin(fields: dict[str, Any]) -> ConfigDict:
+    fields.pop(FORKED_FROM, None)
+    return ConfigDict(fields)
+
+
+def _as_json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
+
+
+def flat_fields(config: ConfigDict) -> dict[str, Any]:
+    """The values of a config's fields by dotted name, as JSON gives them back."""
+    return field_values(ConfigDict(json.loads(_as_json(config.to_dict()))))
+
+
+def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
+    """The fields of two configs that differ, each with both values.
+
+    Only those that change what is computed: no field that has no effect in the current
+    config, which older versions recorded. A normalisation of None, to be computed from
+    the images, agrees with every other.
+
+    Args:
+      there: the stored config; fields may be missing.
+      here: the current config.
+    """
+    acting = {name for name in flat_fields(here) if not why_without_effect(here, name)}
+    there, here = flat_fields(there), flat_fields(here)
+    return [
+        f"{name} (there {there.get(name)}, here {here.get(name)})"
+        for name in sorted({*there, *here})
+        if there.get(name) != here.get(name)
+        and (name in acting or name not in here)
+        and not name.startswith(_MAY_DIFFER)
+        and not (name in _COMPUTED and here.get(name) is None)
+    ]
 
 
 def _upgrade(fields: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from isojax.errors import UsageError
 from isojax.reporting import charts
-from isojax.reporting.accuracies import (
+from isojax.reporting.accuracy_tables import (
     ENCODERS,
     accuracies,
     accuracy_baselines,
@@ -13,9 +13,9 @@ from isojax.reporting.accuracies import (
 )
 from isojax.reporting.alerts import alerts_of
 from isojax.reporting.differences import flat
-from isojax.reporting.gathering import Run
 from isojax.reporting.run_page import Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
+from isojax.runs.stored_run import Run
 
 _NOT_COMPARED = ("data.feed", "checkpoint")
 _METRICS = {

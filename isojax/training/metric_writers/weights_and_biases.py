@@ -11,7 +11,7 @@ import numpy as np
 
 from isojax.files import write_atomically
 from isojax.output import say
-from isojax.reporting.spectrum import floored
+from isojax.runs.history import floor_eigenvalues
 
 RUN_FILE = "wandb.json"
 _PROJECT = "isojax"
@@ -108,7 +108,7 @@ class WandbWriter:
 
     def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
         """Logs an epoch's metrics and a histogram of its eigenvalues."""
-        histogram = self._wandb.Histogram(np.log10(floored(eigenvalues)))
+        histogram = self._wandb.Histogram(np.log10(floor_eigenvalues(eigenvalues)))
         values = {**row, "spectrum/log10_eigenvalues": histogram}
         if self._held and self._held[0] == row["step"]:
             values = self._held[1] | values

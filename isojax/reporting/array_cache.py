@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from isojax.files import write_atomically
-from isojax.reporting.gathering import Arrays, read_arrays
+from isojax.runs.stored_run import Arrays, read_arrays
 
 
 def remembered(path: Path, inputs: Arrays, compute: Callable[[], Arrays]) -> Arrays:

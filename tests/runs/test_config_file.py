@@ -2,15 +2,16 @@ import json
 
 import pytest
 
-from isojax.config_file import read_complete_fields, read_fields
+from isojax.runs.config_file import read_complete_fields, read_fields
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
 from isojax.interop.export_files import export_run
 from isojax.reporting.closing import next_commands
-from isojax.reporting.gathering import read_run
+from isojax.runs.stored_run import read_run
 from isojax.training import load_encoder
-from isojax.training.workdir import load_config, load_forked_from, open_workdir
+from isojax.runs.config_file import load_config, load_forked_from
+from isojax.runs.folder import open_run_folder
 
 
 def write(folder, content):
@@ -28,7 +29,7 @@ FOREIGN = ["[1]", "[]", "{}", "3", "null", '"text"', '{"epochs": ', "", "[" * 10
 READERS = {
     "load_config": load_config,
     "load_forked_from": load_forked_from,
-    "open_workdir": lambda folder: open_workdir(
+    "open_run_folder": lambda folder: open_run_folder(
         folder, digits.get_config()
     ).__enter__(),
     "load_encoder": load_encoder,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from isojax.config_file import read_complete_fields
+from isojax.runs.config_file import read_complete_fields
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
-from isojax.reporting.history import History
+from isojax.runs.history import History
 
 MACHINE_FILE = "machine.json"
 _CHECKPOINTS = "checkpoints"

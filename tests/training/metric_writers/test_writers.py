@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 
 from isojax.errors import UsageError
-from isojax.reporting import Writers, check_packages, open_writers, read_options
-from isojax.reporting.options import LoggingOptions
+from isojax.training.metric_writers import (
+    MetricWriters,
+    check_packages,
+    open_writers,
+    read_options,
+)
+from isojax.training.metric_writers.options import LoggingOptions
 
 EIGENVALUES = np.array([0.5, 1.0])
 
@@ -47,7 +52,7 @@ def test_every_writer_gets_everything_and_is_closed(tmp_path):
     (tmp_path / "b.png").touch()
     (tmp_path / "a.png").touch()
     recorders = [Recorder("one"), Recorder("two")]
-    with Writers({r.name: lambda r=r: r for r in recorders}) as writers:
+    with MetricWriters({r.name: lambda r=r: r for r in recorders}) as writers:
         drive(writers, tmp_path)
     for recorder in recorders:
         assert recorder.calls == [
@@ -63,7 +68,7 @@ def test_every_writer_gets_everything_and_is_closed(tmp_path):
 @pytest.mark.parametrize("method", ["steps", "epoch", "figures", "close"])
 def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, method):
     good, bad = Recorder("good"), Recorder("bad", fails_in=method)
-    with Writers({"bad": lambda: bad, "good": lambda: good}) as writers:
+    with MetricWriters({"bad": lambda: bad, "good": lambda: good}) as writers:
         drive(writers, tmp_path)
     assert len(good.calls) == 6
     calls = [call[0] for call in bad.calls]
@@ -71,7 +76,9 @@ def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, m
     assert calls[calls.index(method) :] == [*dict.fromkeys([method, "close"])]
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("Warning: bad ")
-    assert "(OSError: [Errno 28] No space left on device, reporting/test_wr" in line
+    assert (
+        "(OSError: [Errno 28] No space left on device, metric_writers/test_wr" in line
+    )
 
 
 def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
@@ -79,17 +86,17 @@ def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
         raise RuntimeError("no\nsuch server")
 
     good = Recorder("good")
-    with Writers({"bad": fail, "good": lambda: good}) as writers:
+    with MetricWriters({"bad": fail, "good": lambda: good}) as writers:
         drive(writers, tmp_path)
     assert len(good.calls) == 6
     (line,) = capsys.readouterr().out.splitlines()
     assert "Warning: bad receives no more metrics" in line
-    assert "(RuntimeError: no, reporting/test_writers.py:" in line
+    assert "(RuntimeError: no, metric_writers/test_writers.py:" in line
 
 
 def test_a_run_that_fails_is_closed_as_failed():
     recorder = Recorder("one")
-    with pytest.raises(UsageError), Writers({"one": lambda: recorder}):
+    with pytest.raises(UsageError), MetricWriters({"one": lambda: recorder}):
         raise UsageError("diverged")
     assert recorder.calls == [("close", True)]
 

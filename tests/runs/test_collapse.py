@@ -1,7 +1,7 @@
 import pytest
 
 from isojax.configs import digits
-from isojax.reporting.collapse import explain_collapse, is_collapsed
+from isojax.runs.collapse import explain_collapse, is_collapsed
 
 
 @pytest.mark.parametrize(

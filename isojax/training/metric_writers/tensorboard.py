@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from isojax.fields import field_values
-from isojax.reporting.spectrum import floored
+from isojax.runs.history import floor_eigenvalues
 
 FOLDER = "tensorboard"
 _BINS = 30
@@ -86,7 +86,7 @@ class TensorBoardWriter:
 
         scalars = {name: value for name, value in row.items() if name != "step"}
         self._write_scalars(row["step"], scalars)
-        histogram = make_histogram(np.log10(floored(eigenvalues)), bins=_BINS)
+        histogram = make_histogram(np.log10(floor_eigenvalues(eigenvalues)), bins=_BINS)
         self._write_value(
             row["step"], tag="spectrum/log10_eigenvalues", histo=histogram
         )

@@ -8,9 +8,8 @@ from pathlib import Path
 import jax
 
 import isojax
-from isojax import parallel
 from isojax.files import write_atomically
-from isojax.reporting.gathering import MACHINE_FILE
+from isojax.runs.stored_run import MACHINE_FILE
 
 
 def save_machine(workdir: Path) -> None:
@@ -25,7 +24,7 @@ def save_machine(workdir: Path) -> None:
     machine = {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
-        "devices": parallel.device_count(),
+        "devices": jax.device_count(),
         "cpu_cores": cpu_cores(),
         "isojax": isojax.__version__,
         "jax": jax.__version__,
