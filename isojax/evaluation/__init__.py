@@ -1,6 +1,5 @@
 """What a frozen encoder's representations are good for."""
 
-from isojax.evaluation.evaluate import evaluate as evaluate
 from isojax.evaluation.evaluate import evaluate_run as evaluate_run
 from isojax.evaluation.features import extract_features as extract_features
 from isojax.evaluation.finetuning import finetune as finetune

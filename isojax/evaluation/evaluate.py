@@ -100,7 +100,7 @@ def evaluate_run(
             f"--workdir={workdir} cannot be written, so that no result could be kept; "
             "copy the run elsewhere, or change the folder's permissions"
         )
-    found = evaluate(workdir, data_dir=data_dir, options=options, progress=progress)
+    found = measure_run(workdir, data_dir=data_dir, options=options, progress=progress)
     try:
         with hold_lock(Path(workdir) / _LOCK_FILE):
             return _write(Path(workdir), found, options)
@@ -187,7 +187,7 @@ def merge_results(previous: dict[str, Any], found: dict[str, Any]) -> dict[str, 
     return merged
 
 
-def evaluate(
+def measure_run(
     workdir: str | os.PathLike,
     *,
     data_dir: str | os.PathLike | None = None,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from isojax.errors import UsageError
-from isojax.evaluation import evaluate_run, protocol
+from isojax.evaluation import evaluate, evaluate_run
 from isojax.evaluation.evaluate import format_table, merge_results, result_file
 
 RESULT = {
@@ -70,8 +70,8 @@ def test_evaluations_at_the_same_time_keep_each_others_results(tmp_path, monkeyp
         SimpleNamespace(result=RESULT | {name: 0.5}, readout=None)
         for name in ("online_accuracy", "finetune_accuracy")
     ]
-    read, second = protocol._previous, []
-    monkeypatch.setattr(protocol, "evaluate", lambda *_, **__: found.pop(0))
+    read, second = evaluate._previous, []
+    monkeypatch.setattr(evaluate, "measure_run", lambda *_, **__: found.pop(0))
 
     def read_while_another_finishes(path, result):
         previous = read(path, result)
@@ -81,7 +81,7 @@ def test_evaluations_at_the_same_time_keep_each_others_results(tmp_path, monkeyp
             second[0].join(timeout=0.5)  # it waits for the lock
         return previous
 
-    monkeypatch.setattr(protocol, "_previous", read_while_another_finishes)
+    monkeypatch.setattr(evaluate, "_previous", read_while_another_finishes)
     evaluate_run(tmp_path)
     second[0].join()
     kept = json.loads((tmp_path / "linear_eval.json").read_text())
@@ -107,8 +107,8 @@ def test_a_result_that_cannot_be_written_is_printed(tmp_path, monkeypatch, capsy
         raise OSError(errno.ENOSPC, "No space left on device")
 
     found = SimpleNamespace(result=RESULT, readout=None)
-    monkeypatch.setattr(protocol, "evaluate", lambda *_, **__: found)
-    monkeypatch.setattr(protocol, "write_atomically", fill_up)
+    monkeypatch.setattr(evaluate, "measure_run", lambda *_, **__: found)
+    monkeypatch.setattr(evaluate, "write_atomically", fill_up)
     with pytest.raises(UsageError, match="No space left on device.*, so that the resu"):
         evaluate_run(tmp_path)
     assert "0.912" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.data import Split, load_dataset
-from isojax.evaluation import Options, evaluate_run, images, protocol
+from isojax.evaluation import Options, evaluate, evaluate_run, images
 from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
 from isojax.training import assembly, encoder, loop, pretrain
@@ -98,7 +98,7 @@ def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
     break_all(
         monkeypatch,
         (np, "savez_compressed"),
-        (protocol, "write_accuracies"),
+        (evaluate, "write_accuracies"),
         (accuracy_curve, "save_accuracy"),
     )
     (workdir / "evaluation.npz").touch()  # of an older evaluation
