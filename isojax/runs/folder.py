@@ -1,18 +1,19 @@
 """A run's folder: its config, and the refusal to mix two runs in one."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from isojax.runs.config_file import CONFIG_FILE, differing_fields, load_stored, save_config
 from isojax.errors import UsageError, first_line
-from isojax.fields import field_values, why_without_effect
-from isojax.files import write_atomically
+from isojax.runs.config_file import (
+    CONFIG_FILE,
+    differing_fields,
+    load_stored,
+    save_config,
+)
 from isojax.runs.lock import LOCK_FILE, run_lock
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from isojax.runs.config_file import read_complete_fields
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
+from isojax.runs.config_file import read_complete_fields
 from isojax.runs.history import History
 
 MACHINE_FILE = "machine.json"

@@ -2,16 +2,20 @@ import json
 
 import pytest
 
-from isojax.runs.config_file import read_complete_fields, read_fields
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
 from isojax.interop.export_files import export_run
 from isojax.reporting.closing import next_commands
+from isojax.runs.config_file import (
+    load_config,
+    load_forked_from,
+    read_complete_fields,
+    read_fields,
+)
+from isojax.runs.folder import open_run_folder
 from isojax.runs.stored_run import read_run
 from isojax.training import load_encoder
-from isojax.runs.config_file import load_config, load_forked_from
-from isojax.runs.folder import open_run_folder
 
 
 def write(folder, content):

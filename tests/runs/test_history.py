@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from isojax.errors import UsageError
-from isojax.runs.history import History
 from isojax.reporting.figures import save_figures
+from isojax.runs.history import History
 
 
 def fill(workdir, epochs):
