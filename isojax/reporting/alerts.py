@@ -6,6 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from isojax.reporting.accuracy_tables import evaluate_command
+from isojax.runs import layout
 from isojax.runs.collapse import explain_collapse, is_collapsed
 from isojax.runs.stored_run import Run
 
@@ -37,7 +38,7 @@ def _divergence(run: Run) -> list[str]:
 def _collapse(run: Run) -> list[str]:
     dim = run.spectrum.shape[1]
     rows = run.history.rows
-    needed = {"train/std", "train/participation_ratio"}
+    needed = {layout.STD, layout.PARTICIPATION_RATIO}
     collapsed = np.array(
         [needed <= row.keys() and is_collapsed(row, dim) for row in rows]
     )

@@ -15,13 +15,14 @@ from isojax.reporting.alerts import alerts_of
 from isojax.reporting.differences import flat
 from isojax.reporting.run_page import Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
+from isojax.runs import layout
 from isojax.runs.stored_run import Run
 
 _NOT_COMPARED = ("data.feed", "checkpoint")
 _METRICS = {
-    "participation ratio": ("train/participation_ratio", 1),
-    "effective rank": ("eval/effective_rank", 1),
-    "images/s": ("train/images_per_second", 0),
+    "participation ratio": (layout.PARTICIPATION_RATIO, 1),
+    "effective rank": (layout.EFFECTIVE_RANK, 1),
+    "images/s": (layout.IMAGES_PER_SECOND, 0),
 }
 
 
@@ -135,28 +136,28 @@ def _charts(runs: Sequence[Run]) -> list[Chart]:
     baselines = next((found for run in runs if (found := accuracy_baselines(run))), {})
     panels = [
         (
-            "eval/online_accuracy",
+            layout.ONLINE_ACCURACY,
             "Online accuracy",
             "of a linear probe",
             False,
             baselines,
         ),
         (
-            "train/participation_ratio",
+            layout.PARTICIPATION_RATIO,
             "Participation ratio",
             "how many modes the projections use",
             True,
             {},
         ),
-        ("eval/effective_rank", "Effective rank", "of the features", False, {}),
+        (layout.EFFECTIVE_RANK, "Effective rank", "of the features", False, {}),
         (
-            "train/loss",
+            layout.LOSS,
             "Loss",
             "each method has its own",
             False,
             {},
         ),
-        ("train/std", "Spread of projections", "normalised to length 1", False, {}),
+        (layout.STD, "Spread of projections", "normalised to length 1", False, {}),
     ]
     found = [
         Chart(title, svg, note)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from isojax.reporting.pictures import as_shown
+from isojax.runs import layout
 from isojax.runs.history import History, floor_eigenvalues
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish.
@@ -80,10 +81,10 @@ def _save(path: Path, draw, *args) -> None:
 
 def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     epoch = history.column("epoch")
-    axis.plot(epoch, history.column("train/loss"), color=BLUE)
+    axis.plot(epoch, history.column(layout.LOSS), color=BLUE)
     axis.set_ylabel("loss, both view orders", color=BLUE)
     accuracy = axis.twinx()
-    accuracy.plot(epoch, history.column("eval/online_accuracy"), color=ORANGE)
+    accuracy.plot(epoch, history.column(layout.ONLINE_ACCURACY), color=ORANGE)
     accuracy.set_ylabel(
         f"online accuracy on the {evaluation_name} images", color=ORANGE
     )
@@ -121,7 +122,7 @@ def _draw_participation_ratio(axis: Axes, history: History) -> None:
     modes = len(history.eigenvalues[0])
     axis.plot(
         epoch,
-        history.column("train/participation_ratio"),
+        history.column(layout.PARTICIPATION_RATIO),
         color=GREEN,
         label="measured",
     )

@@ -20,6 +20,7 @@ from isojax.reporting.differences import changed_fields, defaults_of, flat
 from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, why_not
+from isojax.runs import layout
 from isojax.runs.stored_run import Run
 
 
@@ -77,13 +78,13 @@ def _numbers(run: Run) -> list[dict[str, str]]:
         f"{name} accuracy": f"{value:.1%}"
         for name, value in list(accuracies(run.evaluation).items())[:2]
     }
-    if not numbers and "eval/online_accuracy" in run.last:
-        value = run.last["eval/online_accuracy"]
+    if not numbers and layout.ONLINE_ACCURACY in run.last:
+        value = run.last[layout.ONLINE_ACCURACY]
         numbers["accuracy of the online probe"] = f"{value:.1%}"
     for name, words in {
-        "train/participation_ratio": f"participation ratio, of {run.spectrum.shape[1]}",
-        "eval/effective_rank": "effective rank of the features",
-        "train/images_per_second": "images a second",
+        layout.PARTICIPATION_RATIO: f"participation ratio, of {run.spectrum.shape[1]}",
+        layout.EFFECTIVE_RANK: "effective rank of the features",
+        layout.IMAGES_PER_SECOND: "images a second",
     }.items():
         if isinstance(run.last.get(name), float):
             digits = 0 if name.endswith("second") else 1
@@ -147,27 +148,27 @@ def _changes(run: Run) -> dict[str, Any] | None:
 def _learning(run: Run) -> list[Chart]:
     dim = run.spectrum.shape[1]
     panels = [
-        ("train/loss", "Loss", "summed over both view orders", {}),
+        (layout.LOSS, "Loss", "summed over both view orders", {}),
         (
-            "eval/online_accuracy",
+            layout.ONLINE_ACCURACY,
             "Online accuracy",
             "of a linear probe, on evaluation images",
             accuracy_baselines(run),
         ),
         (
-            "train/std",
+            layout.STD,
             "Spread of projections",
             "standard deviation, normalised to length 1",
             {"1/√M": dim**-0.5},
         ),
         (
-            "train/view_similarity",
+            layout.VIEW_SIMILARITY,
             "Cosine similarity of the views",
             "of their projections",
             {},
         ),
-        ("train/gradient_norm", "Gradient norm", "mean of the epoch", {}),
-        ("train/learning_rate", "Learning rate", "mean of the epoch", {}),
+        (layout.GRADIENT_NORM, "Gradient norm", "mean of the epoch", {}),
+        (layout.LEARNING_RATE, "Learning rate", "mean of the epoch", {}),
     ]
     return [
         Chart(title, svg, note)
@@ -216,13 +217,13 @@ def _spectrum(run: Run) -> list[Chart]:
     ]
     ratio = metric_curve(
         [(run, 0)],
-        "train/participation_ratio",
+        layout.PARTICIPATION_RATIO,
         log=True,
         references={"all modes equal": spectrum.shape[1], "one mode": 1.0},
     )
     if ratio is not None:
         found.append(Chart("Participation ratio", ratio, "how many modes are used"))
-    rank = metric_curve([(run, 0)], "eval/effective_rank")
+    rank = metric_curve([(run, 0)], layout.EFFECTIVE_RANK)
     if rank is not None:
         found.append(Chart("Effective rank", rank, "of the features"))
     return found

@@ -5,6 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from isojax.runs import layout
+
 _SMALLEST_STD = 0.1  # of normalised projections, in units of the healthy 1/sqrt(dim)
 _SMALLEST_RATIO = 1.5  # participation ratio
 
@@ -17,8 +19,8 @@ def is_collapsed(row: dict[str, Any], dim: int) -> bool:
       dim: of the projections.
     """
     return (
-        row["train/std"] < _SMALLEST_STD / math.sqrt(dim)
-        or row["train/participation_ratio"] < _SMALLEST_RATIO
+        row[layout.STD] < _SMALLEST_STD / math.sqrt(dim)
+        or row[layout.PARTICIPATION_RATIO] < _SMALLEST_RATIO
     )
 
 
@@ -37,6 +39,6 @@ def explain_collapse(row: dict[str, Any], method: ConfigDict) -> str:
         cause = "a learning rate too high, or views too strong"
     return (
         f"the representation has collapsed by epoch {row['epoch']}: standard deviation "
-        f"of normalised projections {row['train/std']:.3g}, participation ratio "
-        f"{row['train/participation_ratio']:.2f}. Likely cause: {cause}."
+        f"of normalised projections {row[layout.STD]:.3g}, participation ratio "
+        f"{row[layout.PARTICIPATION_RATIO]:.2f}. Likely cause: {cause}."
     )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from isojax.evaluation.evaluate import RESULT_FILE
+from isojax.runs import layout
 from isojax.runs.collapse import is_collapsed
 from isojax.runs.config_file import CONFIG_FILE, load_config
 from isojax.runs.history import History
@@ -77,8 +78,8 @@ def read_row(directory: Path, run: SweepRun) -> Row:
         return row
     last, dim = history[-1], config.model.projection_dim
     spread = {
-        "participation_ratio": last["train/participation_ratio"],
-        "std": last["train/std"],
+        "participation_ratio": last[layout.PARTICIPATION_RATIO],
+        "std": last[layout.STD],
     }
     if _is_trained(last, config) and (result := _result(folder, last)):
         return row._replace(

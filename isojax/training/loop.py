@@ -19,6 +19,7 @@ from isojax.data import Dataset, load_dataset
 from isojax.errors import UsageError
 from isojax.invocation import command
 from isojax.output import attempt, is_terminal, say
+from isojax.runs import layout
 from isojax.runs.collapse import explain_collapse, is_collapsed
 from isojax.runs.folder import open_run_folder
 from isojax.runs.history import History
@@ -353,7 +354,7 @@ class _Run:
             },
         }
         if steps_per_second:  # none where the epoch's only step has compiled
-            row["train/images_per_second"] = steps_per_second * self.config.batch_size
+            row[layout.IMAGES_PER_SECOND] = steps_per_second * self.config.batch_size
         correlation = np.asarray(self.state.correlation, np.float64)
         eigenvalues, eigenvectors = np.linalg.eigh(correlation)
         row |= spectrum_metrics(eigenvalues)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from isojax import parallel, spectral
 from isojax.data import Split, augment, full_batches
 from isojax.models import SiameseNetwork
+from isojax.runs import layout
 from isojax.training.probe import probe_logits
 from isojax.training.state import TrainState
 
@@ -55,10 +56,10 @@ def make_evaluation(
             classes.append(np.asarray(predicted)[:count])
             representations.append(np.asarray(representation)[:count])
         accuracy = np.mean(np.concatenate(classes) == split.labels)
-        row = {"eval/online_accuracy": float(accuracy)}
+        row = {layout.ONLINE_ACCURACY: float(accuracy)}
         if parallel.is_first_process():
             rank = effective_rank_on_host(np.concatenate(representations))
-            row["eval/effective_rank"] = rank
+            row[layout.EFFECTIVE_RANK] = rank
         return row
 
     return evaluate
@@ -79,11 +80,11 @@ def effective_rank_on_host(representations: np.ndarray) -> float:
 def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
     """Metrics of the correlation's eigenvalues, shape (dim,)."""
     return {
-        "train/participation_ratio": float(spectral.participation_ratio(eigenvalues)),
-        "train/eigenvalue_min": float(eigenvalues.min()),
-        "train/eigenvalue_max": float(eigenvalues.max()),
-        "train/eigenvalue_mean": float(eigenvalues.mean()),
-        "train/eigenvalue_std": float(eigenvalues.std()),
+        layout.PARTICIPATION_RATIO: float(spectral.participation_ratio(eigenvalues)),
+        layout.EIGENVALUE_MIN: float(eigenvalues.min()),
+        layout.EIGENVALUE_MAX: float(eigenvalues.max()),
+        layout.EIGENVALUE_MEAN: float(eigenvalues.mean()),
+        layout.EIGENVALUE_STD: float(eigenvalues.std()),
     }
 
 
@@ -103,8 +104,8 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
     # The layer computes z W^T.
     alignment = spectral.eigenvector_alignment(np.asarray(kernel).T, correlation)
     return {
-        "train/alignment_mean": float(alignment.mean()),
-        "train/alignment_min": float(alignment.min()),
+        layout.ALIGNMENT_MEAN: float(alignment.mean()),
+        layout.ALIGNMENT_MIN: float(alignment.min()),
     }
 
 
@@ -123,10 +124,10 @@ def describe(row: dict[str, float], epochs: int) -> str:
       row: the epoch's metrics, as in `metrics.jsonl`.
       epochs: the number of epochs of the run.
     """
-    speed = row.get("train/images_per_second")
+    speed = row.get(layout.IMAGES_PER_SECOND)
     return (
-        f"epoch {row['epoch']}/{epochs}  loss {row['train/loss']:.3f}  "
-        f"probe {row['eval/online_accuracy']:.3f}  "
-        f"participation {row['train/participation_ratio']:.1f}"
+        f"epoch {row['epoch']}/{epochs}  loss {row[layout.LOSS]:.3f}  "
+        f"probe {row[layout.ONLINE_ACCURACY]:.3f}  "
+        f"participation {row[layout.PARTICIPATION_RATIO]:.1f}"
         + ("" if speed is None else f"  {speed:,.0f} images/s")
     )

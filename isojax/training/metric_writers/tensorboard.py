@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from isojax.fields import field_values
+from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
 FOLDER = "tensorboard"
@@ -22,7 +23,7 @@ _HPARAMS = (
 )
 _HPARAM_METRICS = (
     *("linear_eval/linear", "linear_eval/20-NN", "linear_eval/fine-tuned"),
-    *("eval/online_accuracy", "train/loss", "train/participation_ratio"),
+    *(layout.ONLINE_ACCURACY, layout.LOSS, layout.PARTICIPATION_RATIO),
 )
 
 
@@ -87,9 +88,7 @@ class TensorBoardWriter:
         scalars = {name: value for name, value in row.items() if name != "step"}
         self._write_scalars(row["step"], scalars)
         histogram = make_histogram(np.log10(floor_eigenvalues(eigenvalues)), bins=_BINS)
-        self._write_value(
-            row["step"], tag="spectrum/log10_eigenvalues", histo=histogram
-        )
+        self._write_value(row["step"], tag=layout.LOG_EIGENVALUES, histo=histogram)
         self._file.flush()
 
     def write_accuracies(self, group: str, points: Mapping[int, Mapping[str, float]]):

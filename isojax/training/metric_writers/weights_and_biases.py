@@ -11,6 +11,7 @@ import numpy as np
 
 from isojax.files import write_atomically
 from isojax.output import say
+from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
 RUN_FILE = "wandb.json"
@@ -109,7 +110,7 @@ class WandbWriter:
     def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
         """Logs an epoch's metrics and a histogram of its eigenvalues."""
         histogram = self._wandb.Histogram(np.log10(floor_eigenvalues(eigenvalues)))
-        values = {**row, "spectrum/log10_eigenvalues": histogram}
+        values = {**row, layout.LOG_EIGENVALUES: histogram}
         if self._held and self._held[0] == row["step"]:
             values = self._held[1] | values
             self._held = None
