@@ -80,7 +80,7 @@ def _moments(lam: Array, v: Array, *, gradient_on_target: bool) -> Array:
     # In units where d_j = 1 + a_j r^2 + b_j q^2 and both vectors sum to 1.
     a_modes, b_modes = lam**2 * v / a, v / b
     # The integral does not depend on its nodes, so they are not differentiated.
-    scales = _resolved_scales(*jax.lax.stop_gradient((lam, a_modes, b_modes)))
+    scales = _resolved_scales(*jax.lax.stop_gradient((lam, v, a_modes, b_modes)))
     few, all_nodes = _NODES if dim < _MANY_MODES else _NODES_OF_MANY_MODES
     are_close = (jnp.min(scales[0]) > _CLOSE_R**-2) & (
         jnp.min(scales[1]) > _CLOSE_Q**-2
@@ -123,11 +123,18 @@ def _integrate(
     return moments * (1 + 2 * jnp.eye(dim, dtype=a.dtype))
 
 
-def _resolved_scales(lam: Array, a: Array, b: Array) -> tuple[Array, Array]:
-    """Both vectors, with modes too weak to be resolved moved to the largest ratio."""
-    depth = jnp.log(jnp.max(lam)) - jnp.log(lam)
+def _resolved_scales(lam: Array, v: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Both scales, with modes too weak to resolve moved to the largest ratio."""
+    # As logarithms: lam^2 v of a vanishing mode underflows, and no scale may be 0.
+    tiny = jnp.finfo(lam.dtype).tiny
+    log_lam, log_v = jnp.log(jnp.maximum(lam, tiny)), jnp.log(jnp.maximum(v, tiny))
+    depth = jnp.max(log_lam) - log_lam
     limit = jnp.minimum(1, math.log(_LARGEST_RATIO) / jnp.maximum(depth, 1))
-    return tuple(jnp.max(x) * (x / jnp.max(x)) ** limit for x in (a, b))
+
+    def resolve(scale: Array, log_scale: Array) -> Array:
+        return jnp.max(scale) * jnp.exp(limit * (log_scale - jnp.max(log_scale)))
+
+    return resolve(a, 2 * log_lam + log_v), resolve(b, log_v)
 
 
 def _nodes(
