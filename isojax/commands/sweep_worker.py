@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from isojax.commands import command_line
+from isojax.runs import layout
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = command_line.define_config(
@@ -37,15 +38,13 @@ def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
-    from isojax.evaluation.evaluate import RESULT_FILE
     from isojax.training import pretrain
-    from isojax.training.health import REPORT_FILE
 
     _end_with_parent()
     choose_kernels()
     parallel.check_platform()
     workdir = Path(_WORKDIR.value)
-    for name in (RESULT_FILE, REPORT_FILE):  # of an earlier attempt
+    for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)
     keep_programs(workdir)
     pretrain(

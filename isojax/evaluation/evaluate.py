@@ -22,12 +22,13 @@ from isojax.evaluation.knn import TEMPERATURE
 from isojax.evaluation.label_fractions import labelled_part
 from isojax.evaluation.linear import LinearReadout
 from isojax.evaluation.options import ALL_STEPS, Options
-from isojax.evaluation.record import RECORD_FILE, save_record
+from isojax.evaluation.record import save_record
 from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
 from isojax.output import attempt, say
 from isojax.progress import SILENT, Progress
 from isojax.reporting.accuracy_tables import ENCODERS
+from isojax.runs import layout
 from isojax.runs.config_file import load_config
 from isojax.training import random_encoder
 from isojax.training.encoder import (
@@ -39,8 +40,6 @@ from isojax.training.encoder import (
 from isojax.training.metric_writers import write_accuracies
 from isojax.training.probe import probe_logits
 
-RESULT_FILE = "linear_eval.json"
-_LOCK_FILE = ".evaluation.lock"
 _CHOSEN_ON = "a stratified fifth of the training images"
 
 
@@ -102,7 +101,7 @@ def evaluate_run(
         )
     found = measure_run(workdir, data_dir=data_dir, options=options, progress=progress)
     try:
-        with hold_lock(Path(workdir) / _LOCK_FILE):
+        with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE):
             return _write(Path(workdir), found, options)
     except OSError as error:
         say(format_table(found.result))  # hours of work may be in it
@@ -127,8 +126,8 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
                 found.sets.test_features,
                 found.readout,
             ),
-            failure=f"{RECORD_FILE} was not written; the report lacks neighbours and "
-            "confusions of this evaluation",
+            failure=f"{layout.EVALUATION_ARRAYS_FILE} was not written; the report "
+            "lacks neighbours and confusions of this evaluation",
         )
     attempt(
         lambda: write_accuracies(
@@ -139,8 +138,8 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
     if "curve" in result and options.steps is not None:
         picture = f"accuracy{_suffix(changes)}.png"
         attempt(
-            lambda: _draw_curve(workdir / "figures" / picture, result),
-            failure=f"figures/{picture} was not drawn",
+            lambda: _draw_curve(workdir / layout.FIGURES_FOLDER / picture, result),
+            failure=f"{layout.FIGURES_FOLDER}/{picture} was not drawn",
         )
     return result
 
@@ -162,7 +161,7 @@ def result_file(changes: Mapping[str, Any]) -> str:
       `linear_eval.json`; with changes also the fields and values, sorted by field, so
       that no two evaluations share a file.
     """
-    return f"linear_eval{_suffix(changes)}.json"
+    return f"{layout.RESULT_NAME}{_suffix(changes)}.json"
 
 
 def _suffix(changes: Mapping[str, Any]) -> str:

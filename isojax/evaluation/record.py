@@ -9,8 +9,8 @@ from isojax.data import Dataset
 from isojax.evaluation.knn import nearest_neighbours, unit_rows
 from isojax.evaluation.linear import LinearReadout
 from isojax.files import write_atomically
+from isojax.runs import layout
 
-RECORD_FILE = "evaluation.npz"
 _EMBEDDED = 2000  # test images whose features are kept
 _SHOWN, _SHOWN_WRONG = 8, 3  # test images shown, and how many of them misread
 _NEIGHBOURS = 6
@@ -38,7 +38,7 @@ def save_record(
       test_features: of the test images, shape (m, features).
       readout: the linear classifier of these features.
     """
-    path = Path(workdir) / RECORD_FILE
+    path = Path(workdir) / layout.EVALUATION_ARRAYS_FILE
     path.unlink(missing_ok=True)  # of another evaluation, should this one fail
     test, train = dataset.evaluation, dataset.train
     embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)

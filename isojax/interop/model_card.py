@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 import isojax
 from isojax.errors import UsageError
-from isojax.evaluation.evaluate import RESULT_FILE, format_table
+from isojax.evaluation.evaluate import format_table
 from isojax.invocation import command
+from isojax.runs import layout
 from isojax.runs.config_file import load_config
 from isojax.training import Trained
 
@@ -208,7 +209,7 @@ def _hints(config: ConfigDict, file_format: str) -> list[str]:
 
 
 def _accuracy(workdir: Path, step: int) -> list[str]:
-    path = workdir / RESULT_FILE
+    path = workdir / layout.RESULT_FILE
     if not path.exists():
         return ["Not measured; `isojax evaluate` measures it."]
     try:

@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from isojax.output import quiet_tensorflow
 from isojax.reporting.array_cache import remembered
 from isojax.reporting.svg import HALO, drawing
+from isojax.runs import layout
 from isojax.runs.stored_run import Arrays
 
-_UMAP_FILE = "umap.npz"
 _MOST_NAMED = 20  # classes whose names still fit into a drawing
 _LONGEST_NAME = 12
 _RIGHT, _WRONG = "#3a86c8", "#e0651e"
@@ -48,7 +48,9 @@ def umap_embedding(folder: Path, features: np.ndarray) -> np.ndarray:
             reducer = umap.UMAP(metric="cosine", random_state=0)
             return {"points": reducer.fit_transform(features.astype(np.float32))}
 
-    return remembered(folder / _UMAP_FILE, {"features": features}, compute)["points"]
+    return remembered(folder / layout.UMAP_FILE, {"features": features}, compute)[
+        "points"
+    ]
 
 
 def scatter(points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Markup:

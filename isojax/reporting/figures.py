@@ -22,7 +22,7 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
     """Draws a grid of images, each above its views, and saves both for the report.
 
     Args:
-      path: the picture; the arrays go to the same name with the suffix .npz.
+      path: the picture; the arrays are saved beside it.
       images: originals, uint8, shape (n, h, w, c); the mean of two or of more than
         three channels is drawn.
       views: views in some steps, first and second in turn, in [0, 1], each
@@ -43,7 +43,9 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
     figure.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.94)
     figure.savefig(path, dpi=DPI)
     pixels = np.round(255 * np.clip(np.stack(views), 0, 1)).astype(np.uint8)
-    np.savez_compressed(path.with_suffix(".npz"), images=images, views=pixels)
+    np.savez_compressed(
+        path.with_name(layout.VIEWS_ARRAYS), images=images, views=pixels
+    )
 
 
 def save_figures(folder: Path, history: History, *, evaluation_name: str) -> None:

@@ -12,9 +12,8 @@ from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.reporting.comparison_page import comparison_page
 from isojax.reporting.run_page import run_page
+from isojax.runs import layout
 from isojax.runs.stored_run import read_run
-
-REPORT_FILE = "report.html"
 
 
 def write_report(
@@ -39,7 +38,7 @@ def write_report(
         name, fields, default = "run.html", run_page(runs[0]), runs[0].folder
     else:
         name, fields, default = "comparison.html", comparison_page(runs), Path()
-    path = Path(output) if output else default / REPORT_FILE
+    path = Path(output) if output else default / layout.REPORT_FILE
     try:
         page = _render(name, fields)
         # A folder's name may hold bytes that are not UTF-8.

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isojax.reporting.array_cache import remembered
+from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 from isojax.runs.stored_run import Arrays, Run
 
-_FILE = "theory.npz"
 _METRICS = ("euclidean", "cosine")
 _FIRST_EPOCH = 2  # by then the random start is forgotten
 _FEWEST_EPOCHS = 4  # from there on
@@ -87,7 +87,7 @@ def predict(run: Run) -> Theory | None:
     flow = _flow_name(method)
     try:
         fitted = remembered(
-            run.folder / _FILE,
+            run.folder / layout.THEORY_FILE,
             {"measured": measured, "flow": np.array(flow)},
             lambda: _fit(flow, method["alpha"], epochs, measured, is_relative),
         )

@@ -11,8 +11,8 @@ from isojax.errors import UsageError
 from isojax.fields import field_values, why_without_effect
 from isojax.files import write_atomically
 from isojax.invocation import command
+from isojax.runs import layout
 
-CONFIG_FILE = "config.json"
 # Where a fork's file records the run that it was forked from.
 FORKED_FROM = "forked_from"
 # What DirectCopy computed with, whatever its config said, while it was a predictor of
@@ -67,10 +67,10 @@ def read_fields(workdir: str | os.PathLike) -> dict[str, Any]:
     Raises:
       UsageError: if there is no such file, or it holds something else.
     """
-    path = Path(workdir) / CONFIG_FILE
+    path = Path(workdir) / layout.CONFIG_FILE
     if not path.is_file():
         raise UsageError(
-            f"there is no run in {workdir} (no {CONFIG_FILE}); train one with "
+            f"there is no run in {workdir} (no {layout.CONFIG_FILE}); train one with "
             f"{command('train', f'--workdir={workdir}')}"
         )
     try:
@@ -100,7 +100,7 @@ def read_complete_fields(workdir: str | os.PathLike) -> dict[str, Any]:
         for name in names:
             if not isinstance(found, dict) or name not in found:
                 field = f"{section}.{name}" if section else name
-                path = Path(workdir) / CONFIG_FILE
+                path = Path(workdir) / layout.CONFIG_FILE
                 raise _unreadable(path, f"it lacks the field {field}")
     return fields
 
@@ -117,12 +117,12 @@ def save_config(
     """
     forked_from = forked_from or load_forked_from(workdir)
     fields = config.to_dict() | ({FORKED_FROM: forked_from} if forked_from else {})
-    write_atomically(workdir / CONFIG_FILE, _as_json(fields).encode())
+    write_atomically(workdir / layout.CONFIG_FILE, _as_json(fields).encode())
 
 
 def load_forked_from(workdir: str | os.PathLike) -> dict[str, Any]:
     """What a run was forked from: `workdir` and `step`, or nothing."""
-    if not (Path(workdir) / CONFIG_FILE).exists():
+    if not (Path(workdir) / layout.CONFIG_FILE).exists():
         return {}
     return read_fields(workdir).get(FORKED_FROM, {})
 

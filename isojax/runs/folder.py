@@ -8,13 +8,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError, first_line
-from isojax.runs.config_file import (
-    CONFIG_FILE,
-    differing_fields,
-    load_stored,
-    save_config,
-)
-from isojax.runs.lock import LOCK_FILE, run_lock
+from isojax.runs import layout
+from isojax.runs.config_file import differing_fields, load_stored, save_config
+from isojax.runs.lock import run_lock
 
 
 @contextmanager
@@ -60,11 +56,11 @@ def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
 
 
 def _check_contents(workdir: Path, config: ConfigDict) -> None:
-    if (workdir / CONFIG_FILE).exists():
+    if (workdir / layout.CONFIG_FILE).exists():
         _check_same_run(workdir, config)
         return
     # A run that was killed in its first moment leaves these.
-    passing = (LOCK_FILE, f".{CONFIG_FILE}")
+    passing = (layout.LOCK_FILE, f".{layout.CONFIG_FILE}")
     if any(not path.name.startswith(passing) for path in workdir.iterdir()):
         raise UsageError(
             f"--workdir={workdir} holds files but no run; name a new folder"
@@ -82,7 +78,7 @@ def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
     differing = differing_fields(load_stored(workdir), config)
     if differing:
-        has_checkpoint = any((workdir / "checkpoints").glob("*"))
+        has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))
         remedy = (
             f"and to go on from this run's newest checkpoint add --fork_from={workdir}"
             if has_checkpoint

@@ -11,9 +11,10 @@ import numpy as np
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE, write_atomically
 from isojax.output import attempt
+from isojax.runs import layout
 
 _FLOOR = 1e-9  # fraction of the largest eigenvalue
-FILES = ("metrics.jsonl", "spectrum.npz")
+FILES = (layout.METRICS_FILE, layout.SPECTRUM_FILE)
 
 
 class History:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isojax.errors import UsageError
+from isojax.runs import layout
 
-LOCK_FILE = "run.lock"
 _held: set[int] = set()
 
 
@@ -31,7 +31,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
       OSError: if the lock file cannot be written, or the file system does not support
         locking.
     """
-    path = workdir / LOCK_FILE
+    path = workdir / layout.LOCK_FILE
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     _held.add(file)
     try:

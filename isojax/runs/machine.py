@@ -9,7 +9,7 @@ import jax
 
 import isojax
 from isojax.files import write_atomically
-from isojax.runs.stored_run import MACHINE_FILE
+from isojax.runs import layout
 
 
 def save_machine(workdir: Path) -> None:
@@ -31,7 +31,7 @@ def save_machine(workdir: Path) -> None:
         "python": platform.python_version(),
     }
     content = json.dumps(machine, indent=2) + "\n"
-    write_atomically(workdir / MACHINE_FILE, content.encode())
+    write_atomically(workdir / layout.MACHINE_FILE, content.encode())
 
 
 def cpu_cores() -> int:

@@ -10,11 +10,10 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
+from isojax.runs import layout
 from isojax.runs.config_file import read_complete_fields
 from isojax.runs.history import History
 
-MACHINE_FILE = "machine.json"
-_CHECKPOINTS = "checkpoints"
 Arrays = dict[str, np.ndarray]
 
 
@@ -92,14 +91,14 @@ def read_run(workdir: str | os.PathLike) -> Run:
         folder=folder,
         config=config,
         history=history,
-        machine=_read_json(folder / MACHINE_FILE),
-        evaluation=_read_json(folder / "linear_eval.json"),
-        record=read_arrays(folder / "evaluation.npz"),
-        views=read_arrays(folder / "figures" / "views.npz"),
-        not_finite=_read_json(folder / "not_finite.json"),
+        machine=_read_json(folder / layout.MACHINE_FILE),
+        evaluation=_read_json(folder / layout.RESULT_FILE),
+        record=read_arrays(folder / layout.EVALUATION_ARRAYS_FILE),
+        views=read_arrays(folder / layout.FIGURES_FOLDER / layout.VIEWS_ARRAYS),
+        not_finite=_read_json(folder / layout.NOT_FINITE_FILE),
         checkpoints=sorted(
             int(path.name)
-            for path in (folder / _CHECKPOINTS).glob("*")
+            for path in (folder / layout.CHECKPOINTS_FOLDER).glob("*")
             if path.name.isdecimal()
         ),
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
-from isojax.runs.config_file import CONFIG_FILE, differing_fields, load_config
+from isojax.runs import layout
+from isojax.runs.config_file import differing_fields, load_config
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import runs_in
 
@@ -62,5 +63,5 @@ def _configs_in(directory: Path) -> list[tuple[SweepRun, ConfigDict]]:
     return [
         (run, load_config(directory / run.name))
         for run in runs_in(directory)
-        if (directory / run.name / CONFIG_FILE).exists()
+        if (directory / run.name / layout.CONFIG_FILE).exists()
     ]

@@ -6,14 +6,12 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from isojax.evaluation.evaluate import RESULT_FILE
 from isojax.runs import layout
 from isojax.runs.collapse import is_collapsed
-from isojax.runs.config_file import CONFIG_FILE, load_config
+from isojax.runs.config_file import load_config
 from isojax.runs.history import History
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.run_log import logged_names, read_json, read_log_entry
-from isojax.training.health import REPORT_FILE
 
 FINISHED, COLLAPSED = "finished", "collapsed"
 DIVERGED, CRASHED = "diverged", "crashed"
@@ -66,13 +64,13 @@ def read_row(directory: Path, run: SweepRun) -> Row:
         folder=run.name,
     )
     history, config = [], None
-    if (folder / CONFIG_FILE).exists():
+    if (folder / layout.CONFIG_FILE).exists():
         history, config = History(folder, writes=False).rows, load_config(folder)
     if history:
         row = row._replace(steps=history[-1]["step"])
     if "crashed" in record:
         return row._replace(status=CRASHED)
-    if (folder / REPORT_FILE).exists():
+    if (folder / layout.NOT_FINITE_FILE).exists():
         return row._replace(status=DIVERGED)
     if not history:
         return row
@@ -98,7 +96,7 @@ def read_row(directory: Path, run: SweepRun) -> Row:
 def part_done(directory: Path, run: SweepRun, config: ConfigDict) -> float:
     """Which part of a run's training is recorded, from 0 to 1."""
     try:
-        lines = (directory / run.name / "metrics.jsonl").read_text().splitlines()
+        lines = (directory / run.name / layout.METRICS_FILE).read_text().splitlines()
         last = json.loads(lines[-1])
     except (OSError, IndexError, ValueError):  # none yet, or half a line
         return 0.0
@@ -109,16 +107,16 @@ def part_done(directory: Path, run: SweepRun, config: ConfigDict) -> float:
 
 def runs_in(directory: Path) -> list[SweepRun]:
     """The runs that have a folder or a record."""
-    names = {path.parent.name for path in directory.glob(f"*/{CONFIG_FILE}")}
+    names = {path.parent.name for path in directory.glob(f"*/{layout.CONFIG_FILE}")}
     names |= logged_names(directory)
     return [run for name in sorted(names) if (run := SweepRun.from_name(name))]
 
 
 def _result(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
     """The evaluation of the last step; nothing where it lacks what a row tells."""
-    if not (folder / RESULT_FILE).exists():
+    if not (folder / layout.RESULT_FILE).exists():
         return {}
-    result = read_json(folder / RESULT_FILE)
+    result = read_json(folder / layout.RESULT_FILE)
     is_whole = "accuracy" in result and "20" in result.get("knn_accuracy", {})
     return result if is_whole and result.get("step") == last["step"] else {}
 

@@ -7,8 +7,9 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import attempt, say
+from isojax.runs import layout
 from isojax.runs.folder import cannot_be_written
-from isojax.runs.lock import LOCK_FILE, run_lock
+from isojax.runs.lock import run_lock
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
@@ -103,7 +104,7 @@ def _check_folder(directory: Path) -> None:
         raise UsageError(f"--workdir={directory} is a file; name a folder")
     if not directory.exists() or planned_names(directory) or runs_in(directory):
         return
-    if any(path.name != LOCK_FILE for path in directory.iterdir()):
+    if any(path.name != layout.LOCK_FILE for path in directory.iterdir()):
         raise UsageError(
             f"--workdir={directory} holds files but no sweep; name a new folder"
         )

@@ -6,9 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from isojax.evaluation.evaluate import RESULT_FILE
+from isojax.runs import layout
 from isojax.runs.config_file import load_config
-from isojax.runs.stored_run import MACHINE_FILE
 from isojax.sweeps.rows import Row
 from isojax.sweeps.run_log import read_json
 from isojax.sweeps.summary import mean_and_deviation
@@ -29,12 +28,14 @@ def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:
     if not read_out:
         return []
     configs = {row: load_config(directory / row.folder) for row in read_out}
-    results = [read_json(directory / row.folder / RESULT_FILE) for row in read_out]
+    results = [
+        read_json(directory / row.folder / layout.RESULT_FILE) for row in read_out
+    ]
     lines = [_pretraining(configs), _readout(configs, results)]
     hardware = {
         _hardware(read_json(path))
         for row in read_out
-        if (path := directory / row.folder / MACHINE_FILE).exists()
+        if (path := directory / row.folder / layout.MACHINE_FILE).exists()
     }
     if hardware:
         lines.append(

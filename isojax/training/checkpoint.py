@@ -14,6 +14,7 @@ import numpy as np
 from isojax import parallel
 from isojax.errors import UsageError, first_line
 from isojax.output import say
+from isojax.runs import layout
 from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
 from isojax.training.step_folder import (
@@ -24,7 +25,6 @@ from isojax.training.step_folder import (
     write_step,
 )
 
-FOLDER = "checkpoints"
 _DELETED = ".deleted"
 _TRIAL = f"trial{_DELETED}"  # deleted as a leftover, should the process be killed
 
@@ -50,7 +50,7 @@ class Checkpoints:
           keep_last: so many of the newest are kept when a new one is written.
           keep_every_steps: those at multiples of it are kept too; 0 for none.
         """
-        self._folder = (Path(workdir) / FOLDER).absolute()
+        self._folder = (Path(workdir) / layout.CHECKPOINTS_FOLDER).absolute()
         self._keep_last = keep_last
         self._keep_every_steps = keep_every_steps
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")

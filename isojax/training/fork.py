@@ -13,16 +13,11 @@ from ml_collections import ConfigDict
 from isojax import parallel
 from isojax.errors import UsageError
 from isojax.output import say
-from isojax.runs.config_file import (
-    CONFIG_FILE,
-    load_config,
-    load_forked_from,
-    save_config,
-)
+from isojax.runs import layout
+from isojax.runs.config_file import load_config, load_forked_from, save_config
 from isojax.runs.folder import cannot_be_written
 from isojax.runs.history import FILES as HISTORY_FILES
 from isojax.runs.history import History
-from isojax.training.checkpoint import FOLDER as CHECKPOINTS
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.leaves import host_arrays
 from isojax.training.state import TARGET_PARTS, TrainState
@@ -58,7 +53,7 @@ def fork_run(
         it has trained as long as the new one shall, or `workdir` is something else.
     """
     source, workdir = Path(source).absolute(), Path(workdir)
-    if (workdir / CONFIG_FILE).exists():
+    if (workdir / layout.CONFIG_FILE).exists():
         if load_forked_from(workdir).get("workdir") != str(source):
             raise UsageError(
                 f"--workdir={workdir} holds a run that is no fork of {source}; name a "
@@ -100,7 +95,7 @@ def _check_schedule(
         raise UsageError(
             f"an epoch of the run in {source} has {steps} steps, one of this "
             f"config has {steps_per_epoch}; set config.batch_size as in "
-            f"{source / CONFIG_FILE}"
+            f"{source / layout.CONFIG_FILE}"
         )
     if step >= last_step:
         raise UsageError(
@@ -124,8 +119,10 @@ def _write_folder(
             for name in HISTORY_FILES:
                 if (source / name).exists():
                     shutil.copy(source / name, folder / name)
-            (folder / CHECKPOINTS).mkdir()
-            write_step(folder / CHECKPOINTS / str(step), host_arrays(state))
+            (folder / layout.CHECKPOINTS_FOLDER).mkdir()
+            write_step(
+                folder / layout.CHECKPOINTS_FOLDER / str(step), host_arrays(state)
+            )
             folder.rename(workdir)
     except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise cannot_be_written(workdir, error) from error

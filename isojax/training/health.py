@@ -11,12 +11,12 @@ from jax import Array
 from isojax import parallel
 from isojax.errors import UsageError
 from isojax.files import write_atomically
+from isojax.runs import layout
 
 # In the order in which a step computes them. The predictor's eigenvalues are clipped
 # and so always finite; what they do is seen in the predictions.
 QUANTITIES = ("projections", "correlation", "predictions", "loss", "gradients")
 ON_COLLAPSE = ("warn", "stop")
-REPORT_FILE = "not_finite.json"
 
 
 def first_not_finite(quantities: dict[str, Array]) -> Array:
@@ -56,7 +56,7 @@ def check_finite(
     if parallel.is_first_process():
         with suppress(OSError):  # a full disk; the message below matters more
             content = json.dumps(report, indent=2) + "\n"
-            write_atomically(workdir / REPORT_FILE, content.encode())
+            write_atomically(workdir / layout.NOT_FINITE_FILE, content.encode())
     kept = (
         f"the checkpoint of step {last_checkpoint} stays: go on from it by --fork_from="
         f"{workdir} and another --workdir, with a lower config.optimizer.learning_rate"
@@ -66,5 +66,5 @@ def check_finite(
     )
     raise UsageError(
         f"training diverged in step {step}: the {first} went first (see "
-        f"{workdir / REPORT_FILE}); {kept}"
+        f"{workdir / layout.NOT_FINITE_FILE}); {kept}"
     )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from isojax.runs import layout
 from isojax.training.step import make_views
 
 _IMAGES, _STEPS = 8, 4
@@ -35,4 +36,4 @@ def draw_views(figures: Path, images: np.ndarray, config: ConfigDict) -> None:
         for step in range(_STEPS)
         for view in draw(jax.random.key(step), batch)
     ]
-    save_views(figures / "views.png", batch["images"], views)
+    save_views(figures / layout.VIEWS_PICTURE, batch["images"], views)

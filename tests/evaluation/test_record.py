@@ -2,7 +2,8 @@ import numpy as np
 
 from isojax.data import Dataset, Split
 from isojax.evaluation.linear import LinearReadout
-from isojax.evaluation.record import RECORD_FILE, save_record
+from isojax.evaluation.record import save_record
+from isojax.runs import layout
 
 CLASSES, DIM = 3, 5
 
@@ -25,7 +26,7 @@ def test_the_record_holds_neighbours_and_misread_images(tmp_path):
     dataset = Dataset(train, train, test, "test", CLASSES, ("a", "b", "c"))
     save_record(tmp_path, dataset, features, test_features, readout)
 
-    with np.load(tmp_path / RECORD_FILE) as arrays:
+    with np.load(tmp_path / layout.EVALUATION_ARRAYS_FILE) as arrays:
         record = dict(arrays)
     np.testing.assert_array_equal(record["predictions"], predictions)
     assert len(record["features"]) == len(record["embedded"]) == 2000

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from isojax.errors import UsageError
-from isojax.runs.lock import LOCK_FILE, run_lock
+from isojax.runs import layout
+from isojax.runs.lock import run_lock
 
 HOLD = """
 import sys, pathlib
@@ -43,7 +44,10 @@ def test_the_lock_of_a_killed_run_is_taken_over(tmp_path, holder):
     holder.kill()
     holder.wait()
     with run_lock(tmp_path):
-        assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
+        assert (
+            json.loads((tmp_path / layout.LOCK_FILE).read_text())["process"]
+            == os.getpid()
+        )
 
 
 def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
@@ -56,7 +60,7 @@ def test_a_lock_is_held_once_and_free_afterwards(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"process": "x"}'])
 def test_a_lock_with_strange_content_is_still_a_lock(tmp_path, content):
     with run_lock(tmp_path):
-        (tmp_path / LOCK_FILE).write_text(content)
+        (tmp_path / layout.LOCK_FILE).write_text(content)
         with pytest.raises(UsageError, match="in use by process"):
             run_lock(tmp_path).__enter__()
     with run_lock(tmp_path):
@@ -89,7 +93,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_run(tmp_path):
         run_lock(tmp_path).__enter__()
     owner.kill()
     owner.wait()
-    file = (tmp_path / LOCK_FILE).stat().st_ino
+    file = (tmp_path / layout.LOCK_FILE).stat().st_ino
     started = [
         subprocess.Popen(
             [sys.executable, "-c", HOLD, str(tmp_path)],
@@ -105,7 +109,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_run(tmp_path):
             "",
             "held\n",
         ]
-        assert (tmp_path / LOCK_FILE).stat().st_ino == file
+        assert (tmp_path / layout.LOCK_FILE).stat().st_ino == file
     finally:
         os.killpg(owner.pid, signal.SIGKILL)  # the child
         owner.stdout.close()

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from isojax.configs import digits
-from isojax.evaluation.evaluate import RESULT_FILE
+from isojax.runs import layout
 from isojax.runs.config_file import save_config
 from isojax.runs.history import History
-from isojax.runs.stored_run import MACHINE_FILE
 from isojax.sweeps.plan import with_seed
 from isojax.sweeps.run_log import write_log_entry
 
@@ -64,9 +63,9 @@ def fill(config_of):
             "raw_pixel_accuracy": 0.5,
             "raw_pixel_knn_accuracy": {"20": 0.4},
         }
-        (folder / RESULT_FILE).write_text(json.dumps(result))
+        (folder / layout.RESULT_FILE).write_text(json.dumps(result))
         machine = {"backend": "cpu", "device": "cpu", "devices": 1, "cpu_cores": 2}
-        (folder / MACHINE_FILE).write_text(json.dumps(machine))
+        (folder / layout.MACHINE_FILE).write_text(json.dumps(machine))
         write_log_entry(directory, run, {"seconds": 12.34})
         return folder
 

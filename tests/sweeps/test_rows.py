@@ -3,7 +3,7 @@ import json
 import pytest
 
 from isojax.errors import UsageError
-from isojax.evaluation.evaluate import RESULT_FILE
+from isojax.runs import layout
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import part_done, read_row, runs_in
@@ -56,7 +56,7 @@ def test_runs_without_an_end_are_unfinished(tmp_path, fill):
 
 @pytest.mark.parametrize("lack", [{"step": 62}, {"knn_accuracy": {}}])
 def test_an_evaluation_of_something_else_is_made_again(tmp_path, fill, lack):
-    path = fill(tmp_path, RUN) / RESULT_FILE
+    path = fill(tmp_path, RUN) / layout.RESULT_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | lack))
     assert read_row(tmp_path, RUN).status == "unfinished"
 

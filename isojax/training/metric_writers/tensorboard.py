@@ -14,7 +14,6 @@ from isojax.fields import field_values
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
-FOLDER = "tensorboard"
 _BINS = 30
 # Fields of a config that the HPARAMS tab shows, by the beginnings of their names.
 _HPARAMS = (
@@ -22,7 +21,7 @@ _HPARAMS = (
     *("method.", "optimizer.", "model."),
 )
 _HPARAM_METRICS = (
-    *("linear_eval/linear", "linear_eval/20-NN", "linear_eval/fine-tuned"),
+    *(f"{layout.RESULT_NAME}/{name}" for name in ("linear", "20-NN", "fine-tuned")),
     *(layout.ONLINE_ACCURACY, layout.LOSS, layout.PARTICIPATION_RATIO),
 )
 
@@ -57,7 +56,7 @@ class TensorBoardWriter:
         from tensorboardX.record_writer import RecordWriter
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        folder = workdir / FOLDER
+        folder = workdir / layout.TENSORBOARD_FOLDER
         folder.mkdir(exist_ok=True)
         # Files are read in the order of their names.
         name = f"events.out.tfevents.{time.time():.0f}.{gethostname()}.{steps_done:09d}"
@@ -112,7 +111,9 @@ class TensorBoardWriter:
             image = self._summary.Image(
                 width=width, height=height, encoded_image_string=content
             )
-            self._write_value(step, tag=f"figures/{path.stem}", image=image)
+            self._write_value(
+                step, tag=f"{layout.FIGURES_PREFIX}{path.stem}", image=image
+            )
         self._file.flush()
 
     def close(self, *, failed: bool) -> None:

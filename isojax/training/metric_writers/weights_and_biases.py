@@ -14,7 +14,6 @@ from isojax.output import say
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
-RUN_FILE = "wandb.json"
 _PROJECT = "isojax"
 # Logging a step takes wandb a millisecond, and its plots slow down at 100,000 points.
 _MOST_STEPS = 16  # of an epoch
@@ -53,7 +52,7 @@ class WandbWriter:
         import wandb
 
         self._wandb = wandb
-        self._path = workdir / RUN_FILE
+        self._path = workdir / layout.WANDB_FILE
         kept = json.loads(self._path.read_text()) if self._path.exists() else {}
         self._id = kept.get("id") or os.urandom(8).hex()
         self._closed_step = kept.get("step", 0)
@@ -120,7 +119,8 @@ class WandbWriter:
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
         """Uploads PNG files."""
         images = {
-            f"figures/{path.stem}": self._wandb.Image(str(path)) for path in pictures
+            f"{layout.FIGURES_PREFIX}{path.stem}": self._wandb.Image(str(path))
+            for path in pictures
         }
         self._run.log(images, step=step)
 

@@ -13,6 +13,7 @@ import numpy as np
 from isojax.errors import UsageError
 from isojax.output import attempt, describe_error
 from isojax.reporting.accuracy_tables import accuracies
+from isojax.runs import layout
 from isojax.training.metric_writers.options import LoggingOptions, read_options
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 from isojax.training.metric_writers.weights_and_biases import WandbWriter
@@ -68,7 +69,7 @@ class MetricWriters:
             attempt(
                 lambda writer=writer: writer.close(failed=error is not None),
                 failure=f"{writer.name} was not closed and may lack the last metrics, "
-                "which metrics.jsonl has",
+                f"which {layout.METRICS_FILE} has",
             )
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +111,8 @@ class MetricWriters:
 def _attempt(name: str, action: Callable[[], object]) -> bool:
     return attempt(
         action,
-        failure=f"{name} receives no more metrics of this run; metrics.jsonl has them",
+        failure=f"{name} receives no more metrics of this run; "
+        f"{layout.METRICS_FILE} has them",
     )
 
 
