@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.runs.config_file import differing_fields, load_config
-from isojax.runs.folder import CONFIG_FILE, open_run_folder
+from isojax.runs.folder import open_run_folder
+from isojax.runs.layout import CONFIG_FILE
 from isojax.training.config import check_config
 
 
