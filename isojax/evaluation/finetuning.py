@@ -1,7 +1,8 @@
-"""The whole encoder trained further with labels."""
+"""Fine-tuning: the encoder and a linear classifier trained with labels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,18 +12,24 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from isojax.data import Split, hold_out, training_batches
+from isojax.data import Split, training_batches
 from isojax.data.augment import random_views
 from isojax.evaluation.features import extract_features
+from isojax.evaluation.held_out import (
+    CHOSEN_ON,
+    accuracy_of,
+    choose_setting,
+    hold_out_fifth,
+)
+from isojax.evaluation.protocols import Measurement, Subject
 from isojax.progress import SILENT, Advance, Progress
 from isojax.schedules import warmup_cosine
 
 LEARNING_RATES = (0.003, 0.01, 0.03)
 EPOCHS = 10
-_FEWEST_STEPS = 150  # a few labelled images are seen in more epochs
+_FEWEST_STEPS = 150  # of a training; few labelled images are used for more epochs
 _BATCH_SIZE = 64
-_WARMUP = 0.1  # part of the steps
-_HELD_OUT = 0.2
+_WARMUP = 0.1  # fraction of the steps
 _COLOURS = (
     "brightness",
     "contrast",
@@ -37,20 +44,41 @@ Apply = Callable[[dict, Array], Array]
 
 
 class FineTuned(NamedTuple):
-    """How well a fine-tuned encoder does.
+    """The accuracies of a fine-tuned encoder.
 
     Attributes:
-      learning_rate: the one that was chosen.
-      validation_accuracy: on the held-out part of the training images, of the training
-        that did not see it. None where too few images are labelled to hold any out.
-      accuracy: on the test images.
-      predictions: the class of each test image, shape (m,).
+      learning_rate: the chosen learning rate.
+      validation_accuracy: the accuracy on the held-out part of the training images, of
+        a training without them; None if too few images are labelled to hold any out.
+      accuracy: the accuracy on the test images.
+      predictions: the predicted class of each test image, shape (m,).
     """
 
     learning_rate: float
     validation_accuracy: float | None
     accuracy: float
     predictions: np.ndarray
+
+
+def measure(subject: Subject, progress: Progress) -> Measurement:
+    """Measures a fine-tuned encoder; see `isojax.evaluation.protocols`."""
+    apply, variables = subject.encoder
+    tuned = finetune(
+        apply,
+        variables,
+        subject.train,
+        subject.test,
+        augment=subject.augment,
+        progress=progress,
+    )
+    return Measurement(
+        {"finetune_accuracy": tuned.accuracy},
+        {
+            "finetune_learning_rate": tuned.learning_rate,
+            "finetune_learning_rate_chosen_on": CHOSEN_ON,
+            "finetune_validation_accuracy": tuned.validation_accuracy,
+        },
+    )
 
 
 def finetune(
@@ -63,21 +91,23 @@ def finetune(
     epochs: int = EPOCHS,
     progress: Progress = SILENT,
 ) -> FineTuned:
-    """Trains encoder and a linear head by SGD on labelled images.
+    """Trains an encoder and a linear classifier by SGD on labelled images.
 
-    Nesterov momentum 0.9, no weight decay, warmup over a tenth of the steps and cosine
-    decay. A fifth of each class is held out to choose the learning rate; then all is
-    trained again on all training images and meets the test images once. BatchNorm keeps
-    the statistics of pretraining: with few labels a batch has no good ones.
+    SGD has Nesterov momentum 0.9 and no weight decay; the learning rate has a warmup
+    over a tenth of the steps and a cosine decay. A fifth of each class is held out to
+    choose the learning rate; the encoder is then trained on all training images and
+    evaluated on the test images once. BatchNorm keeps the statistics of pretraining,
+    because few labelled images give poor statistics.
 
     Args:
-      apply: from `(variables, images)` to features, as `load_encoder` gives it.
-      variables: of the encoder, with `params`; they are not changed.
+      apply: the function from `(variables, images)` to features, as `load_encoder`
+        returns it.
+      variables: the encoder's variables, with `params`; they are not changed.
       train: labelled images.
       test: labelled images.
-      augment: section of that name in the run's config; its crops, flips and other
+      augment: section `augment` of the run's config; its crops, flips and other
         geometry are used, its colours are not.
-      epochs: of each training.
+      epochs: the number of epochs of each training.
       progress: reports the steps of all trainings.
 
     Returns:
@@ -86,24 +116,31 @@ def finetune(
     classes = int(train.labels.max()) + 1
     step = _make_step(apply, _geometry(augment))
     start = _with_head(apply, variables, train.images[:1], classes)
-    fitting, held = hold_out(train, _HELD_OUT)
-    best, validation_accuracy = LEARNING_RATES[0], None
-    trials = LEARNING_RATES if len(held.labels) else ()
+    fitting, held_out = hold_out_fifth(train)
+    trials = len(LEARNING_RATES) if len(held_out.labels) else 0
     total = _length(train, epochs).steps
-    total += sum(_length(fitting, epochs).steps for _ in trials)
+    total += trials * (_length(fitting, epochs).steps if trials else 0)
     with progress.phase("fine-tuning", total=total, unit="steps") as advance:
-        if trials:
-            accuracies = []
-            for rate in trials:
-                trained = _train(step, start, fitting, rate, epochs, advance)
-                predictions = _classify(apply, trained, held.images)
-                accuracies.append(float(np.mean(predictions == held.labels)))
-            best = trials[int(np.argmax(accuracies))]
-            validation_accuracy = max(accuracies)
-        trained = _train(step, start, train, best, epochs, advance)
+
+        def fit(split: Split, rates: Sequence[float]) -> Iterator[dict[str, Any]]:
+            for rate in rates:
+                yield _train(step, start, split, rate, epochs, advance)
+
+        choice = choose_setting(
+            LEARNING_RATES,
+            fitting,
+            held_out,
+            fit=fit,
+            classify=partial(_classify, apply),
+        )
+        (trained,) = fit(train, [choice.setting])
         predictions = _classify(apply, trained, test.images)
-    accuracy = float(np.mean(predictions == test.labels))
-    return FineTuned(best, validation_accuracy, accuracy, predictions)
+    return FineTuned(
+        choice.setting,
+        choice.accuracy,
+        accuracy_of(predictions, test.labels),
+        predictions,
+    )
 
 
 def _geometry(augment: ConfigDict) -> ConfigDict:
@@ -112,7 +149,7 @@ def _geometry(augment: ConfigDict) -> ConfigDict:
 
 
 def _with_head(apply: Apply, variables: dict, image: np.ndarray, classes: int) -> dict:
-    """Adds a linear classifier that starts at zero, (features, classes) and bias."""
+    """Adds a linear classifier, (features, classes) and bias, that starts at zero."""
     features = jax.eval_shape(apply, variables, image).shape[-1]
     head = {
         "kernel": jnp.zeros((features, classes), jnp.float32),
@@ -129,7 +166,7 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
 
 
 def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
-    """A step of SGD at a learning rate, whose batch is augmented with a key."""
+    """Returns a compiled step of SGD, which augments its batch."""
 
     def loss(params, rest, images, labels):
         logits = _logits(apply, {**rest, "params": params}, images)
@@ -138,7 +175,7 @@ def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
     @jax.jit
     def step(params, momentum, rest, batch, key, rate):
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["indices"])
-        # Left in [0, 1]: `apply` normalises.
+        # The views stay in [0, 1]: `apply` normalises.
         channels = batch["images"].shape[-1]
         views = random_views(
             keys,
@@ -156,7 +193,7 @@ def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
 
 
 class _Length(NamedTuple):
-    """Images of a batch, epochs of a training, and its steps in all."""
+    """Images of a batch, and epochs and steps of a training."""
 
     batch_size: int
     epochs: int

@@ -8,11 +8,14 @@ import numpy as np
 from jax import Array
 
 from isojax.data import full_batches
+from isojax.evaluation.held_out import accuracy_of
+from isojax.evaluation.protocols import Measurement, Subject
 from isojax.progress import SILENT, Progress
 
 TEMPERATURE = 0.07
+NEIGHBOURS = (20, 200)  # numbers of neighbours in an evaluation
 _QUERY_BATCH = 256
-_BLOCK_BYTES = 2**28  # of the bank, on the device at one time
+_BLOCK_BYTES = 2**28  # bytes of the bank that are on the device at one time
 
 
 class Neighbours(NamedTuple):
@@ -28,6 +31,22 @@ class Neighbours(NamedTuple):
     indices: np.ndarray
 
 
+def measure(subject: Subject, progress: Progress) -> Measurement:
+    """Measures k-NN with each of `NEIGHBOURS`; see `isojax.evaluation.protocols`."""
+    neighbours = nearest_neighbours(
+        subject.features, subject.test_features, k=max(NEIGHBOURS), progress=progress
+    )
+    accuracies = {
+        str(k): accuracy_by_votes(
+            neighbours, subject.train.labels, subject.test.labels, k=k
+        )
+        for k in NEIGHBOURS
+    }
+    return Measurement(
+        {"knn_accuracy": accuracies}, details={"knn_temperature": TEMPERATURE}
+    )
+
+
 def knn_accuracy(
     features: np.ndarray,
     labels: np.ndarray,
@@ -37,17 +56,18 @@ def knn_accuracy(
     k: int,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Accuracy of a vote of the k nearest neighbours by cosine similarity.
+    """Returns the accuracy of a vote of the k nearest neighbours.
 
-    A neighbour of similarity s has exp(s / temperature) votes.
+    Neighbours are nearest by cosine similarity; one of similarity s has
+    exp(s / temperature) votes.
 
     Args:
-      features: of the labelled images, shape (n, features).
-      labels: shape (n,), integers from 0.
-      test_features: shape (m, features).
-      test_labels: shape (m,).
-      k: number of neighbours; all n where n is smaller.
-      temperature: of the votes, positive.
+      features: features of the labelled images, shape (n, features).
+      labels: their classes, shape (n,), integers from 0.
+      test_features: features of the test images, shape (m, features).
+      test_labels: their classes, shape (m,).
+      k: the number of neighbours; all n if n is smaller.
+      temperature: the positive temperature of the votes, dimensionless.
 
     Returns:
       The fraction of test images that are classified correctly.
@@ -72,17 +92,17 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Finds the rows of a bank with the largest cosine similarity to each query.
 
-    The bank stays in the host's memory and passes through the device in blocks of at
-    most 256 MB, each sent once, so that a bank may be larger than the device's memory.
+    The bank stays in the host's memory. It is copied to the device in blocks of at most
+    256 MB, each once, so that a bank may be larger than the device's memory.
 
     Args:
       features: the bank, shape (n, features), float.
-      queries: shape (m, features), float.
-      k: number of neighbours; all n where n is smaller.
+      queries: the queries, shape (m, features), float.
+      k: the number of neighbours; all n if n is smaller.
       progress: reports the search.
 
     Returns:
-      The neighbours of each query, shape (m, min(k, n)).
+      The neighbours of each query; arrays of shape (m, min(k, n)).
 
     Raises:
       ValueError: if `k` is not positive.
@@ -127,14 +147,14 @@ def accuracy_by_votes(
     k: int,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Accuracy of the vote of the first k of the neighbours that were found.
+    """Returns the accuracy of the vote of the first k of the given neighbours.
 
     Args:
-      neighbours: of the test images, at least k where there are so many.
-      labels: of the bank, shape (n,), integers from 0.
-      test_labels: shape (m,).
-      k: number of neighbours that vote.
-      temperature: of the votes, positive.
+      neighbours: the neighbours of the test images, at least k if the bank has as many.
+      labels: the classes of the bank's rows, shape (n,), integers from 0.
+      test_labels: the classes of the test images, shape (m,).
+      k: the number of neighbours that vote.
+      temperature: the positive temperature of the votes, dimensionless.
 
     Returns:
       The fraction of test images that are classified correctly.
@@ -152,11 +172,11 @@ def accuracy_by_votes(
     candidates = np.arange(images)[:, None] * classes + voters
     totals = np.bincount(candidates.ravel(), votes.ravel(), images * classes)
     predictions = totals.reshape(images, classes).argmax(axis=1)
-    return float(np.mean(predictions == test_labels))
+    return accuracy_of(predictions, test_labels)
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Each row divided by its Euclidean norm; a row of zeros stays."""
+    """Divides each row by its Euclidean norm; a row of zeros stays zero."""
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.maximum(norms, 1e-12)
 
@@ -174,15 +194,15 @@ def _merge_block(
     first: Array,
     count: Array,
 ) -> tuple[Array, Array]:
-    """The best of what was found before and the first `count` rows of a block.
+    """Merges neighbours of earlier blocks with the first `count` rows of a block.
 
     Args:
-      similarity: found before, shape (q, k).
-      indices: found before, shape (q, k).
+      similarity: similarities of the neighbours in earlier blocks, shape (q, k).
+      indices: indices of these neighbours in the bank, shape (q, k).
       queries: unit rows, shape (q, features).
       block: unit rows of the bank, shape (b, features).
-      first: index in the bank of the block's first row, a scalar.
-      count: number of the block's rows to compare, a scalar.
+      first: the index in the bank of the block's first row, a scalar.
+      count: the number of the block's rows to compare, a scalar.
 
     Returns:
       The new similarities and indices.

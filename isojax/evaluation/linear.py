@@ -1,6 +1,7 @@
 """A linear classifier on frozen features, trained to convergence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,31 +11,37 @@ import optax
 import scipy.optimize
 from jax import Array
 
-from isojax.data import Split, hold_out
+from isojax.data import Dataset, Split
+from isojax.evaluation.held_out import (
+    CHOSEN_ON,
+    accuracy_of,
+    choose_setting,
+    hold_out_fifth,
+)
+from isojax.evaluation.protocols import Measurement, Subject
 from isojax.progress import SILENT, Advance, Progress
 
-# L2 penalties to choose from, on normalised features, strongest first so that each
-# fit starts from the one before.
+# L2 penalties to choose from, on normalised features. The strongest comes first, so
+# that each fit starts from the one before.
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
-_HELD_OUT = 0.2
 _MAX_ITERATIONS = 500
-# Beyond these, as with pixels for features, the curvature costs more than it saves.
+# With more features, such as pixels, the curvature costs more time than it saves.
 _MOST_FEATURES = 1024
 _FEWEST_IMAGES_A_FEATURE = 10
-_BLOCK_ROWS = 4096  # of features whose deviations are in memory at one time
+_BLOCK_ROWS = 4096  # rows of features whose deviations are in memory at one time
 
 
 class LinearReadout(NamedTuple):
-    """A fitted classifier and how well it does.
+    """A fitted linear classifier and its accuracies.
 
     Attributes:
-      weights: (features + 1, classes) on normalised features, the bias last.
-      penalty: the L2 penalty that was chosen.
-      validation_accuracy: on the held-out part of the training images, of the fit that
-        did not see it.
-        None where too few images are labelled to hold any out.
-      accuracy: on the test images.
-      predictions: the class of each test image, shape (m,).
+      weights: the weights on normalised features, shape (features + 1, classes), the
+        bias last.
+      penalty: the chosen L2 penalty.
+      validation_accuracy: the accuracy on the held-out part of the training images, of
+        a fit without them; None if too few images are labelled to hold any out.
+      accuracy: the accuracy on the test images.
+      predictions: the predicted class of each test image, shape (m,).
     """
 
     weights: np.ndarray
@@ -42,6 +49,27 @@ class LinearReadout(NamedTuple):
     validation_accuracy: float | None
     accuracy: float
     predictions: np.ndarray
+
+
+def measure(subject: Subject, progress: Progress) -> Measurement:
+    """Measures the linear readout; see `isojax.evaluation.protocols`."""
+    readout = fit_linear_readout(
+        subject.features,
+        subject.train.labels,
+        subject.test_features,
+        subject.test.labels,
+        progress=progress,
+    )
+    return Measurement(
+        {"accuracy": readout.accuracy},
+        {"penalty": readout.penalty},
+        {
+            "penalty_chosen_on": CHOSEN_ON,
+            "validation_accuracy": readout.validation_accuracy,
+            "per_class_accuracy": _per_class(readout.predictions, subject.dataset),
+        },
+        readout.predictions,
+    )
 
 
 def fit_linear_readout(
@@ -52,69 +80,88 @@ def fit_linear_readout(
     *,
     progress: Progress = SILENT,
 ) -> LinearReadout:
-    """Multinomial logistic regression with its penalty chosen on training images.
+    """Fits a multinomial logistic regression and chooses its penalty.
 
     A fifth of each class is held out to choose the penalty; the classifier is then
-    fitted to all training images and classifies the test images once. Where no class
-    has the three images that leave one to hold out, the strongest penalty is used.
+    fitted to all training images and evaluated on the test images once. If no class has
+    the three images that are needed to hold one out, the strongest penalty is used.
 
     Features are centred and divided by one number, the root mean square of their
-    deviations. Dividing each feature by its own deviation would amplify those that
+    deviations. Dividing each feature by its own deviation would amplify features that
     hardly vary in a few images, such as pixels at the border.
 
     Args:
-      features: of the training images, shape (n, features).
-      labels: shape (n,), integers from 0.
-      test_features: shape (m, features).
-      test_labels: shape (m,).
+      features: features of the training images, shape (n, features).
+      labels: their classes, shape (n,), integers from 0.
+      test_features: features of the test images, shape (m, features).
+      test_labels: their classes, shape (m,).
       progress: reports the fits.
 
     Returns:
       The classifier and its accuracies.
     """
+    # Splitting needs only rows, so that features stand in for images.
+    train = Split(features, labels)
     with progress.phase(
         "linear readout", total=len(PENALTIES) + 1, unit="fits"
     ) as advance:
-        penalty, start, validation_accuracy = _choose_penalty(features, labels, advance)
-        mean, scale = _moments(features)
-        inputs = _normalize(features, mean, scale)
-        (weights,) = _fit_path(inputs, labels, [penalty], start=start, advance=advance)
-    predictions = _classify(weights, _normalize(test_features, mean, scale))
+        fit = partial(_fit_classifiers, advance=advance)
+        fitting, held_out = hold_out_fifth(train)
+        choice = choose_setting(
+            PENALTIES, fitting, held_out, fit=fit, classify=_Classifier.classify
+        )
+        if choice.model is None:
+            advance(len(PENALTIES))
+        start = None if choice.model is None else choice.model.weights
+        (classifier,) = fit(train, [choice.setting], start=start)
+    predictions = classifier.classify(test_features)
     return LinearReadout(
-        weights,
-        penalty=penalty,
-        validation_accuracy=validation_accuracy,
-        accuracy=_accuracy(predictions, test_labels),
+        classifier.weights,
+        penalty=choice.setting,
+        validation_accuracy=choice.accuracy,
+        accuracy=accuracy_of(predictions, test_labels),
         predictions=predictions,
     )
 
 
-def _choose_penalty(
-    features: np.ndarray, labels: np.ndarray, advance: Advance
-) -> tuple[float, np.ndarray, float | None]:
-    """Chooses on a held-out fifth, which no fit here is trained on.
+class _Classifier(NamedTuple):
+    """Weights (features + 1, classes), and the moments that normalise features."""
 
-    Returns:
-      The penalty, the weights fitted with it, and their accuracy on the held-out part;
-      where no image can be held out, the strongest penalty, zero weights and None.
-    """
-    # `hold_out` needs only rows, so features stand in for images.
-    fitting, held = hold_out(Split(features, labels), _HELD_OUT)
-    if not len(held.labels):
-        advance(len(PENALTIES))
-        shape = (features.shape[1] + 1, int(labels.max()) + 1)
-        return PENALTIES[0], np.zeros(shape), None
-    mean, scale = _moments(fitting.images)
-    inputs = _normalize(fitting.images, mean, scale)
-    path = _fit_path(inputs, fitting.labels, PENALTIES, advance=advance)
-    inputs = _normalize(held.images, mean, scale)
-    accuracies = [_accuracy(_classify(w, inputs), held.labels) for w in path]
-    best = int(np.argmax(accuracies))  # the strongest penalty among equals
-    return PENALTIES[best], path[best], accuracies[best]
+    weights: np.ndarray
+    mean: np.ndarray
+    scale: float
+
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        return _classify(self.weights, _normalize(features, self.mean, self.scale))
+
+
+def _fit_classifiers(
+    train: Split,
+    penalties: Sequence[float],
+    *,
+    start: np.ndarray | None = None,
+    advance: Advance,
+) -> Iterator[_Classifier]:
+    """Yields the classifier of each penalty, fitted to `train.images`, its features."""
+    mean, scale = _moments(train.images)
+    inputs = _normalize(train.images, mean, scale)
+    path = _fit_path(inputs, train.labels, penalties, start=start, advance=advance)
+    for weights in path:
+        yield _Classifier(weights, mean, scale)
+
+
+def _per_class(predictions: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    """Returns the accuracy on each class that has test images, by its name."""
+    labels = dataset.evaluation.labels
+    is_correct = predictions == labels
+    return {
+        dataset.label_names[label]: float(np.mean(is_correct[labels == label]))
+        for label in np.unique(labels)
+    }
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """Mean of each feature, (features,), and one standard deviation for all."""
+    """Returns the mean of each feature, and one standard deviation for all."""
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     blocks = np.array_split(features, -(-len(features) // _BLOCK_ROWS))
     squares = sum(np.square(b - mean).sum(dtype=np.float64) for b in blocks)
@@ -122,7 +169,7 @@ def _moments(features: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _normalize(features: np.ndarray, mean: np.ndarray, scale: float) -> np.ndarray:
-    """Centred and scaled features with a column of ones for the bias, float32."""
+    """Centres and scales features, and adds a column of ones for the bias; float32."""
     inputs = np.ones((len(features), features.shape[1] + 1), np.float32)
     np.subtract(features, mean, out=inputs[:, :-1], casting="same_kind")
     inputs[:, :-1] /= scale
@@ -137,31 +184,36 @@ def _fit_path(
     start: np.ndarray | None = None,
     advance: Advance,
 ) -> list[np.ndarray]:
-    """For each penalty the weights that minimise `_objective`.
+    """Returns the weights that minimise `_objective`, for each penalty.
 
-    L-BFGS in coordinates V, weights = P V, in which the loss is about equally curved
-    along all directions: P Pᵀ is the inverse of its curvature where every class has the
-    same probability. Without it, correlated features take two to three times as many
-    steps. `advance` is called with 0 after each evaluation and with 1 after each fit.
+    L-BFGS works in coordinates V with weights = P V, in which the loss has about the
+    same curvature along all directions: P Pᵀ is the inverse of its curvature where
+    every class has the same probability. Without P, correlated features need two to
+    three times as many steps. `advance` is called with 0 after each evaluation and with
+    1 after each fit.
     """
     classes = int(labels.max()) + 1
-    on_device = jax.device_put((inputs, labels))
+    device_inputs, device_labels = jax.device_put((inputs, labels))
     weights = np.zeros((inputs.shape[1], classes)) if start is None else start
     gram = None
     if inputs.shape[1] <= min(_MOST_FEATURES, len(inputs) // _FEWEST_IMAGES_A_FEATURE):
-        gram = np.asarray(_gram(on_device[0]), np.float64) * (1 - 1 / classes) / classes
+        gram = (
+            np.asarray(_gram(device_inputs), np.float64) * (1 - 1 / classes) / classes
+        )
     path = []
     for penalty in penalties:
         if gram is None:
-            weights = _minimize(weights, None, *on_device, penalty, advance)
+            weights = _minimize(
+                weights, None, device_inputs, device_labels, penalty, advance
+            )
         else:
-            # With what rounding may have taken from the smallest eigenvalues.
+            # The second term replaces what rounding takes from small eigenvalues.
             ridge = np.full(len(gram), penalty) + 1e-6 * np.trace(gram)
             factor = np.linalg.cholesky(gram + np.diag(ridge))
             transform = np.linalg.inv(factor.T)
             start = factor.T @ weights
             weights = transform @ _minimize(
-                start, transform, *on_device, penalty, advance
+                start, transform, device_inputs, device_labels, penalty, advance
             )
         path.append(weights)
         advance(1)
@@ -199,7 +251,7 @@ def _minimize(
 
 def _objective(weights: Array, inputs: Array, labels: Array, penalty: float) -> Array:
     """Mean cross-entropy + penalty/2 · ‖weights‖², bias free."""
-    # GPUs would round the factors to 10 bits, and the search would end early.
+    # GPUs would round the factors to 10 bits, and the search would stop early.
     logits = jnp.matmul(inputs, weights, precision="highest")
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
@@ -221,7 +273,3 @@ def _gram(inputs: Array) -> Array:
 
 def _classify(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     return (inputs @ weights.astype(np.float32)).argmax(axis=1)
-
-
-def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(predictions == labels))

@@ -1,14 +1,13 @@
-"""What may be asked of an evaluation, read from the text of flags."""
+"""Options of an evaluation, and how they are parsed from flags."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from isojax.data import check_validation_fraction
 from isojax.errors import UsageError
+from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, find_protocol
 
-PROTOCOLS = ("linear", "knn", "finetune", "online")
-DEFAULT_PROTOCOLS = ("linear", "knn")
-ALL_STEPS = "all"
+ALL_STEPS: Literal["all"] = "all"
 _DATA_FIELDS = (
     "name",
     "resolution",
@@ -19,44 +18,46 @@ _DATA_FIELDS = (
 
 
 class Options(NamedTuple):
-    """What is evaluated, beside the baselines.
+    """What an evaluation measures.
 
     Attributes:
-      protocols: of `PROTOCOLS`.
-      label_fractions: parts of the labelled training images that classifiers are
+      protocols: names in `isojax.evaluation.protocols.PROTOCOLS`.
+      label_fractions: fractions of the labelled training images that classifiers are
         trained on, in (0, 1].
-      steps: checkpoints of the curve over training, ascending, or "all"; None for the
-        newest alone.
-      data: fields of the config's section `data` that are otherwise than in the run.
+      steps: the checkpoints of the curve over training, ascending, or "all"; None for
+        the newest checkpoint alone.
+      data: fields of the config's section `data`, for evaluation on other images.
     """
 
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
     label_fractions: tuple[float, ...] = (1.0,)
-    steps: tuple[int, ...] | str | None = None
+    steps: tuple[int, ...] | Literal["all"] | None = None
     data: Mapping[str, Any] = {}
 
 
 def parse_protocols(text: str) -> tuple[str, ...]:
-    """The protocols that a comma separated text names.
+    """Parses comma-separated names of protocols.
+
+    Returns:
+      The names in the order of `PROTOCOLS`.
 
     Raises:
-      UsageError: if one does not exist.
+      UsageError: if a protocol does not exist.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in PROTOCOLS:
-            raise UsageError(
-                f"--protocol={text}: there is no protocol {name!r}; choose among "
-                f"{', '.join(PROTOCOLS)}"
-            )
+        try:
+            find_protocol(name)
+        except UsageError as error:
+            raise UsageError(f"--protocol={text}: {error}") from error
     return tuple(name for name in PROTOCOLS if name in names)
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
-    """The fractions in a comma separated text, ascending.
+    """Parses comma-separated fractions and returns them in ascending order.
 
     Raises:
-      UsageError: if one is no number above 0 and at most 1.
+      UsageError: if one is not a number above 0 and at most 1.
     """
     fractions = set()
     for part in text.split(","):
@@ -66,44 +67,52 @@ def parse_fractions(text: str) -> tuple[float, ...]:
             fraction = 0.0
         if not 0 < fraction <= 1:
             raise UsageError(
-                f"--label_fractions={text}: {part!r} is no fraction; choose above 0 "
-                "and at most 1, such as 0.01,0.1,1"
+                f"--label_fractions={text}: {part!r} is not above 0 and at most 1; "
+                "write fractions such as 0.01,0.1,1"
             )
         fractions.add(fraction)
     return tuple(sorted(fractions))
 
 
-def parse_steps(text: str | None) -> tuple[int, ...] | str | None:
-    """The steps in a comma separated text, ascending, or "all", or None.
+def parse_steps(text: str | None) -> tuple[int, ...] | Literal["all"] | None:
+    """Parses comma-separated steps and returns them in ascending order.
+
+    Returns:
+      The steps; "all" and None are returned unchanged.
 
     Raises:
-      UsageError: if one is no step.
+      UsageError: if one is not a step.
     """
-    if text is None or text == ALL_STEPS:
-        return text
+    if text is None:
+        return None
+    if text == ALL_STEPS:
+        return ALL_STEPS
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise UsageError(
-            f"--steps={text}: write all, or steps of checkpoints, such as 100,200"
+            f"--steps={text}: write all, or the steps of checkpoints, such as 100,200"
         )
     return tuple(sorted({int(part) for part in parts}))
 
 
 def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of section `data` among overridden fields of a config.
+    """Checks that an evaluation may change the overridden fields of a config.
 
     Args:
       overrides: values by dotted name, such as `data.name`.
 
+    Returns:
+      The values by their names in section `data`.
+
     Raises:
-      UsageError: if a field is not one that an evaluation may change, or out of range.
+      UsageError: if it may not, or a value is out of range.
     """
     allowed = [f"data.{name}" for name in _DATA_FIELDS]
     for name in overrides:
         if name not in allowed:
             raise UsageError(
-                f"--config.{name} belongs to the trained encoder; in evaluation "
-                f"{', '.join(allowed)} can be set"
+                f"--config.{name} belongs to the trained encoder; an evaluation sets "
+                f"only {', '.join(allowed)}"
             )
     fields = {name.removeprefix("data."): value for name, value in overrides.items()}
     check_validation_fraction(fields.get("validation_fraction", 0.0))

@@ -7,7 +7,6 @@ import numpy as np
 
 from isojax.data import Dataset
 from isojax.evaluation.knn import nearest_neighbours, unit_rows
-from isojax.evaluation.linear import LinearReadout
 from isojax.files import write_atomically
 from isojax.runs import layout
 
@@ -21,7 +20,7 @@ def save_record(
     dataset: Dataset,
     features: np.ndarray,
     test_features: np.ndarray,
-    readout: LinearReadout,
+    predictions: np.ndarray,
 ) -> None:
     """Writes features, predictions and nearest neighbours to `evaluation.npz`.
 
@@ -36,20 +35,20 @@ def save_record(
       dataset: of the run.
       features: of the training images, shape (n, features).
       test_features: of the test images, shape (m, features).
-      readout: the linear classifier of these features.
+      predictions: the linear readout's class of each test image, shape (m,).
     """
     path = Path(workdir) / layout.EVALUATION_ARRAYS_FILE
     path.unlink(missing_ok=True)  # of another evaluation, should this one fail
     test, train = dataset.evaluation, dataset.train
     embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)
-    shown = _choose_shown(readout.predictions != test.labels)
+    shown = _choose_shown(predictions != test.labels)
     nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
     neighbours = nearest.indices
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         labels=test.labels,
-        predictions=readout.predictions.astype(np.int32),
+        predictions=predictions.astype(np.int32),
         label_names=np.array(dataset.label_names, dtype=np.str_),
         embedded=embedded,
         features=unit_rows(test_features[embedded]).astype(np.float16),

@@ -57,7 +57,7 @@ def _cells(row: dict[str, Any], ks: list[str], prefix: str = "") -> str:
 
 
 def _fractions(rows: list[dict[str, Any]]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for row in rows:
         ks = list(row.get("knn_accuracy", ()))
         tuned = "finetune_accuracy" in row
@@ -77,7 +77,7 @@ def _fractions(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _curve(points: list[dict[str, Any]]) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for point in points:
         ks = list(point.get("knn_accuracy", ()))
         online = "online_accuracy" in point

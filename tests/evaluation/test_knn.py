@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from isojax.evaluation import extract_features, knn, knn_accuracy
-from isojax.evaluation.frozen import NEIGHBOURS, FeatureSets, measure_frozen
+from isojax.evaluation.knn import NEIGHBOURS
+from isojax.progress import SILENT
+from tests.evaluation.subjects import subject_of
 
 BANK = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]], np.float32)
 LABELS = np.array([0, 1, 1])
@@ -16,23 +18,23 @@ def drawn(n, m, dim, classes=5):
     features = 0.3 * rng.normal(size=(classes, dim))[labels]
     features += rng.normal(size=(n + m, dim)) + 1.0
     features = features.astype(np.float32)
-    return FeatureSets(features[:n], labels[:n], features[n:], labels[n:])
+    return features[:n], labels[:n], features[n:], labels[n:]
 
 
-def accuracy_in_float64(sets, k, temperature):
+def accuracy_in_float64(features, labels, test_features, test_labels, k, temperature):
     bank, queries = (
         x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1)[:, None]
-        for x in (sets.features, sets.test_features)
+        for x in (features, test_features)
     )
     similarity = queries @ bank.T
     nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     predictions = []
     for row, indices in zip(similarity, nearest, strict=True):
         exponents = (row[indices] - row[indices].max()) / temperature
-        votes = np.zeros(sets.labels.max() + 1)
-        np.add.at(votes, sets.labels[indices], np.exp(exponents))
+        votes = np.zeros(labels.max() + 1)
+        np.add.at(votes, labels[indices], np.exp(exponents))
         predictions.append(votes.argmax())
-    return np.mean(predictions == sets.test_labels)
+    return np.mean(predictions == test_labels)
 
 
 def test_the_nearest_direction_wins_whatever_its_length():
@@ -85,16 +87,16 @@ def test_more_neighbours_than_images_are_all_images():
 def test_accuracies_equal_those_in_float64_at_any_temperature(k, temperature):
     sets = drawn(700, 301, 16)
     found = knn_accuracy(*sets, k=k, temperature=temperature)
-    assert found == accuracy_in_float64(sets, k, temperature)
+    assert found == accuracy_in_float64(*sets, k, temperature)
     assert 0.3 < found < 1.0
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 1000])
 def test_neighbours_do_not_depend_on_the_blocks(monkeypatch, rows):
-    sets = drawn(150, 301, 16)
-    whole = knn.nearest_neighbours(sets.features, sets.test_features, k=20)
+    bank, _, queries, _ = drawn(150, 301, 16)
+    whole = knn.nearest_neighbours(bank, queries, k=20)
     monkeypatch.setattr(knn, "_BLOCK_BYTES", rows * 4 * 16)
-    blocks = knn.nearest_neighbours(sets.features, sets.test_features, k=20)
+    blocks = knn.nearest_neighbours(bank, queries, k=20)
     np.testing.assert_array_equal(blocks.indices, whole.indices)
     np.testing.assert_allclose(blocks.similarity, whole.similarity, rtol=1e-6)
 
@@ -108,7 +110,7 @@ def test_equal_rows_come_in_their_order_across_blocks(monkeypatch):
 def test_one_program_serves_all_batches_and_numbers_of_neighbours():
     assert len(NEIGHBOURS) > 1
     before = knn._merge_block._cache_size()
-    measure_frozen(drawn(230, 301, 17), ("knn",))
+    knn.measure(subject_of(*drawn(230, 301, 17)), SILENT)
     assert knn._merge_block._cache_size() == before + 1
 
 

@@ -15,12 +15,12 @@ def test_what_is_asked_for_is_read_in_any_order():
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        (options.parse_protocols, "linear,svm", "no protocol 'svm'; choose among"),
-        (options.parse_fractions, "0.1,2", "'2' is no fraction"),
-        (options.parse_fractions, "0", "'0' is no fraction"),
-        (options.parse_fractions, "nan", "'nan' is no fraction"),
-        (options.parse_fractions, "some", "'some' is no fraction"),
-        (options.parse_steps, "10,last", "--steps=10,last: write all, or steps"),
+        (options.parse_protocols, "linear,svm", "--protocol=linear,svm: .*'svm'"),
+        (options.parse_fractions, "0.1,2", "--label_fractions=0.1,2: '2'"),
+        (options.parse_fractions, "0", "--label_fractions=0: '0'"),
+        (options.parse_fractions, "nan", "--label_fractions=nan: 'nan'"),
+        (options.parse_fractions, "some", "--label_fractions=some: 'some'"),
+        (options.parse_steps, "10,last", "--steps=10,last: "),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(parse, text, message):
@@ -31,8 +31,8 @@ def test_what_cannot_be_asked_for_is_refused(parse, text, message):
 def test_fields_of_the_encoder_are_refused():
     assert options.check_data_fields({"data.name": "mnist"}) == {"name": "mnist"}
     for name in ("data.mean", "seed"):
-        with pytest.raises(UsageError, match=f"--config.{name} belongs to the trained"):
+        with pytest.raises(UsageError, match=f"--config.{name} .*data.name"):
             options.check_data_fields({name: 1})
     for fraction in (-0.5, 1.0):
-        with pytest.raises(UsageError, match="set it to at least 0, below 1"):
+        with pytest.raises(UsageError, match=str(fraction)):
             options.check_data_fields({"data.validation_fraction": fraction})

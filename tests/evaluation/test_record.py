@@ -1,7 +1,6 @@
 import numpy as np
 
 from isojax.data import Dataset, Split
-from isojax.evaluation.linear import LinearReadout
 from isojax.evaluation.record import save_record
 from isojax.runs import layout
 
@@ -22,9 +21,8 @@ def test_the_record_holds_neighbours_and_misread_images(tmp_path):
     test_features[7] = 1e9 * features[11]  # too large for float16, were it not scaled
     predictions = test.labels.copy()
     predictions[[7, 9]] = (test.labels[[7, 9]] + 1) % CLASSES
-    readout = LinearReadout(np.zeros((DIM + 1, CLASSES)), 0.1, 1.0, 1.0, predictions)
     dataset = Dataset(train, train, test, "test", CLASSES, ("a", "b", "c"))
-    save_record(tmp_path, dataset, features, test_features, readout)
+    save_record(tmp_path, dataset, features, test_features, predictions)
 
     with np.load(tmp_path / layout.EVALUATION_ARRAYS_FILE) as arrays:
         record = dict(arrays)

@@ -1,0 +1,218 @@
+"""Measures a run's encoder and the baselines by the chosen protocols."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict
+
+from isojax.data import Dataset
+from isojax.errors import UsageError
+from isojax.evaluation.features import extract_features
+from isojax.evaluation.images import load_images
+from isojax.evaluation.label_fractions import labelled_part
+from isojax.evaluation.options import ALL_STEPS, Options
+from isojax.evaluation.protocols import Kind, Protocol, Subject, find_protocol
+from isojax.progress import SILENT, Progress
+from isojax.reporting.accuracy_tables import ENCODERS
+from isojax.runs.config_file import load_config
+from isojax.training import random_encoder
+from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_step
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation has measured.
+
+    Attributes:
+      result: what `evaluate_run` writes.
+      subject: the run's encoder, with its features and all labelled images.
+      predictions: the linear readout's class of each test image, shape (m,); None if
+        that protocol was not chosen.
+    """
+
+    result: dict[str, Any]
+    subject: Subject
+    predictions: np.ndarray | None
+
+
+def measure_run(
+    workdir: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    options: Options = Options(),  # noqa: B008 - immutable
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Measures what `evaluate_run` writes, and writes nothing.
+
+    The run's encoder, its encoder before the first step, and raw pixels are measured by
+    the same protocols, on features that are computed once in evaluation mode. Protocols
+    that train the encoder, or that read a classifier stored in the run, measure the
+    pretrained encoder alone. If several checkpoints are chosen, the last is measured by
+    every protocol, and the others by those that do not train the encoder.
+
+    Args:
+      workdir: the run's folder.
+      data_dir: the folder of the data sets, as in `load_dataset`.
+      options: what to measure.
+      progress: reports features, fits, searches and trainings.
+
+    Returns:
+      The result, and what its report needs.
+
+    Raises:
+      UsageError: if the folder holds no run or no such checkpoint, a protocol does not
+        exist or does not suit the images, or the images do not fit the encoder.
+    """
+    start = time.perf_counter()
+    config = load_config(workdir)
+    protocols = {name: find_protocol(name) for name in options.protocols}
+    curve_steps = _curve_steps(workdir, options)
+    apply, variables, step = load_encoder_and_step(
+        workdir, curve_steps[-1] if curve_steps else None
+    )
+    changes = {k: v for k, v in options.data.items() if v != config.data[k]}
+    if changes:
+        _refuse_stored(protocols)
+    dataset, num_pretrained = load_images(config.data, changes, data_dir=data_dir)
+    make_subject = partial(_make_subject, workdir, config.augment, dataset)
+    result: dict[str, Any] = {
+        "step": step,
+        "split": dataset.evaluation_name,
+        "num_train": len(dataset.train.labels),
+        "num_test": len(dataset.evaluation.labels),
+    }
+    if changes:
+        result["data"] = changes
+    if num_pretrained:
+        result["num_test_pretrained"] = num_pretrained
+
+    rows = _LabelFractions(dataset.train.labels, options.label_fractions)
+    about = progress.about(ENCODERS[""])
+    own = make_subject(step, (apply, variables), about)
+    point: dict[str, Any] = {"step": step}
+    predictions = None
+    for name, protocol in protocols.items():
+        if protocol.kind is not Kind.TRAINS_ENCODER or rows.has_all:
+            measured = protocol.measure(own, about)
+            result |= measured.values | measured.chosen | measured.details
+            if protocol.kind is not Kind.TRAINS_ENCODER:
+                point |= measured.values
+            if name == "linear":
+                predictions = measured.predictions
+        rows.measure(own, protocol, about)
+    frozen = [p for p in protocols.values() if p.kind is Kind.FROZEN]
+    # One encoder after the other: the features of large images fill the memory.
+    for prefix, load in _BASELINES.items() if frozen else ():
+        about = progress.about(ENCODERS[prefix])
+        subject = make_subject(step, load(workdir), about)
+        for protocol in frozen:
+            values = protocol.measure(subject, about).values
+            result |= {prefix + name: value for name, value in values.items()}
+            rows.measure(subject, protocol, about, prefix=prefix)
+        del subject
+    if options.label_fractions != (1.0,):
+        result["label_fractions"] = rows.rows
+    if curve_steps:
+        points = [
+            _measure_point(make_subject, workdir, earlier, protocols, progress)
+            for earlier in curve_steps[:-1]
+        ]
+        result["curve"] = [*points, point]
+    result["seconds"] = round(time.perf_counter() - start, 1)
+    return Evaluation(result, own, predictions)
+
+
+class _LabelFractions:
+    """The accuracies with part of the labelled images, a row for each fraction."""
+
+    def __init__(self, labels: np.ndarray, fractions: tuple[float, ...]) -> None:
+        self.has_all = 1.0 in fractions
+        below = [fraction for fraction in fractions if fraction < 1]
+        self._parts = [labelled_part(labels, fraction) for fraction in below]
+        self.rows: list[dict[str, Any]] = [
+            {"fraction": fraction, "num_train": len(part)}
+            for fraction, part in zip(below, self._parts, strict=True)
+        ]
+
+    def measure(
+        self, subject: Subject, protocol: Protocol, progress: Progress, prefix: str = ""
+    ) -> None:
+        if protocol.kind is Kind.STORED:
+            return
+        for row, part in zip(self.rows, self._parts, strict=True):
+            measured = protocol.measure(subject.part(part), progress)
+            found = measured.values | measured.chosen
+            row |= {prefix + name: value for name, value in found.items()}
+
+
+def _curve_steps(workdir: str | os.PathLike, options: Options) -> list[int] | None:
+    """Returns the checkpoints to measure, ascending; None for the newest alone."""
+    if options.steps is None:
+        return None
+    if isinstance(options.steps, str):
+        if options.steps != ALL_STEPS:
+            raise UsageError(
+                f"there are no steps {options.steps!r}; choose {ALL_STEPS!r}"
+            )
+        return checkpoint_steps(workdir, None)
+    return checkpoint_steps(workdir, options.steps)
+
+
+def _refuse_stored(protocols: Mapping[str, Protocol]) -> None:
+    for name, protocol in protocols.items():
+        if protocol.kind is Kind.STORED:
+            raise UsageError(
+                f"--protocol={name} is a classifier of the run's own data; leave it "
+                "out if --config.data is set"
+            )
+
+
+def _make_subject(
+    workdir: str | os.PathLike,
+    augment: ConfigDict,
+    dataset: Dataset,
+    step: int,
+    encoder: Encoder,
+    progress: Progress,
+) -> Subject:
+    features, test_features = (
+        extract_features(*encoder, split.images, progress=progress)
+        for split in (dataset.train, dataset.evaluation)
+    )
+    return Subject(
+        workdir, step, augment, dataset, encoder, dataset.train, features, test_features
+    )
+
+
+def _measure_point(
+    make_subject: Callable[[int, Encoder, Progress], Subject],
+    workdir: str | os.PathLike,
+    step: int,
+    protocols: Mapping[str, Protocol],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measures an earlier checkpoint by the protocols that do not train the encoder."""
+    about = progress.about(f"step {step:,}")
+    apply, variables, _ = load_encoder_and_step(workdir, step)
+    subject = make_subject(step, (apply, variables), about)
+    point: dict[str, Any] = {"step": step}
+    for protocol in protocols.values():
+        if protocol.kind is not Kind.TRAINS_ENCODER:
+            point |= protocol.measure(subject, about).values
+    return point
+
+
+def _raw_pixels(variables: dict, images: Array) -> Array:
+    del variables
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+# By the prefix of their accuracies in the result.
+_BASELINES: dict[str, Callable[[str | os.PathLike], Encoder]] = {
+    "random_init_": random_encoder,
+    "raw_pixel_": lambda workdir: (_raw_pixels, {}),
+}

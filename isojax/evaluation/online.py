@@ -1,0 +1,30 @@
+"""The linear classifier that was trained beside the encoder."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from isojax.evaluation.held_out import accuracy_of
+from isojax.evaluation.protocols import Measurement, Subject
+from isojax.progress import Progress
+from isojax.training.encoder import load_probe
+from isojax.training.probe import probe_logits
+
+
+def measure(subject: Subject, progress: Progress) -> Measurement:
+    """Measures the accuracy of the online probe; see `isojax.evaluation.protocols`.
+
+    Raises:
+      UsageError: if the run was trained without a probe.
+    """
+    del progress
+    weights = load_probe(
+        subject.workdir,
+        subject.step,
+        features=subject.features.shape[1],
+        classes=subject.dataset.num_classes,
+    )
+    logits = probe_logits(weights, jnp.asarray(subject.test_features))
+    predictions = np.asarray(logits.argmax(axis=-1))
+    return Measurement(
+        {"online_accuracy": accuracy_of(predictions, subject.test.labels)}
+    )
