@@ -16,7 +16,7 @@ from tests.evaluation.subjects import subject_of
 
 @pytest.fixture(scope="module")
 def arrays():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(3)
     labels = np.r_[np.zeros(190, int), np.ones(60, int)]
     features = rng.normal(size=(250, 4)) + 0.7 * labels[:, None]
     test_labels = np.arange(40) % 2
