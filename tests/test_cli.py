@@ -1,5 +1,6 @@
 """Errors of users: one line on standard error, exit code 2, nothing written."""
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from absl import app, flags
 from isojax.commands import main
 from isojax.commands.command_line import parse_path
 from isojax.commands.help import format_help
+from isojax.configs import digits
 from isojax.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -140,12 +142,13 @@ def test_train_refuses(run, arguments, message, tmp_path):
 
 def test_train_refuses_the_folder_of_another_run(run, tmp_path):
     config = tmp_path / "config.json"
-    config.write_text('{"epochs": 7, "method": {"form": "iso"}}')
+    stored = json.dumps(digits.get_config().to_dict() | {"epochs": 7})
+    config.write_text(stored)
     outcome = run("train", f"--workdir={tmp_path}")
     assert outcome.returncode == 2
     assert re.search(r"epochs \(.*\b7\b.*\b50\b.*\)", outcome.stderr)
     assert "method.form" not in outcome.stderr
-    assert config.read_text().startswith('{"epochs": 7')
+    assert config.read_text() == stored
 
 
 @pytest.mark.parametrize(

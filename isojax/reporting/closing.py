@@ -5,7 +5,7 @@ from pathlib import Path
 
 from isojax.invocation import command
 from isojax.output import attempt, say
-from isojax.runs.config_file import read_complete_fields
+from isojax.runs.config_file import read_fields
 
 
 def announce_report(workdir: str | os.PathLike) -> None:
@@ -47,7 +47,7 @@ def next_commands(workdir: str | os.PathLike) -> str:
     Raises:
       UsageError: if the folder holds no run.
     """
-    config = read_complete_fields(workdir)
+    config = read_fields(workdir)
     this = f"--workdir={workdir}"
     if config["data"]["name"] != "digits":  # another run would take hours
         return f"Next: {command('export', this, '--format=torchvision')}"

@@ -1,29 +1,33 @@
-"""Reads `config.json` of a run's folder, whichever version wrote it. Imports no JAX."""
+"""Reads and writes the `config.json` of a run's folder. Imports no JAX.
+
+The file has a format version. Files of older versions are upgraded when they are read,
+so that the rest of isojax sees current fields only. A new field needs no new version:
+where a file lacks it, it has the value of `isojax/configs/base.py`. A field that is
+renamed, removed, or whose value there differs from what older runs computed with, needs
+a new version and an entry in `_UPGRADES`.
+"""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from isojax.configs import base
 from isojax.errors import UsageError
 from isojax.fields import field_values, why_without_effect
 from isojax.files import write_atomically
 from isojax.invocation import command
 from isojax.runs import layout
 
-# Where a fork's file records the run that it was forked from.
+FORMAT_VERSION = 1
+_VERSION = "format_version"  # files of version 0 have no such field
+# The run and step that a forked run started from.
 FORKED_FROM = "forked_from"
-# What DirectCopy computed with, whatever its config said, while it was a predictor of
-# its own beside DirectPred.
-_DIRECTCOPY = {
-    "predictor": "directpred",
-    "alpha": 1.0,
-    "epsilon": 0.25,
-    "normalize": True,
-}
-# These change nothing that is computed, so that a run may go on with others.
+# A run may resume with other values of these fields: they change nothing that is
+# computed.
 _MAY_DIFFER = (
     "checkpoint_every_epochs",
     "checkpoint.",
@@ -33,39 +37,51 @@ _MAY_DIFFER = (
 )
 # None until training computes them from its images.
 _COMPUTED = ("data.mean", "data.std")
-# Read from a run by evaluation, export, report or sweep; every version wrote them.
+# Fields that every version wrote. A file without one of them is damaged.
 _REQUIRED = {
     "": ("preset", "seed", "epochs", "steps", "batch_size"),
     "method": (
-        "metric",
-        "form",
-        "predictor",
-        "target",
-        "alpha",
-        "epsilon",
-        "normalize",
+        *("metric", "form", "predictor", "target"),
+        *("alpha", "epsilon", "normalize"),
     ),
-    "model": ("width", "kernel_size", "stride", "max_pool")
-    + ("hidden_dim", "projection_dim", "predictor_hidden_dim"),
+    "model": (
+        *("width", "kernel_size", "stride", "max_pool"),
+        *("hidden_dim", "projection_dim", "predictor_hidden_dim"),
+    ),
     "optimizer": ("name", "learning_rate"),
-    "data": ("name", "resolution", "mean", "std")
-    + ("pretrain_split", "train_split", "evaluation_split"),
+    "data": (
+        *("name", "resolution", "mean", "std"),
+        *("pretrain_split", "train_split", "evaluation_split"),
+    ),
     "augment": ("kind",),
 }
 
 
+def _upgrade_0(fields: dict[str, Any]) -> None:
+    """DirectCopy was a predictor beside DirectPred, and ignored its three fields."""
+    method = fields.get("method")
+    if isinstance(method, dict) and method.get("predictor") == "directcopy":
+        method.update(predictor="directpred", alpha=1.0, epsilon=0.25, normalize=True)
+
+
+# For each older version, the function that changes its fields, in place, into those of
+# the next version.
+_UPGRADES = {0: _upgrade_0}
+
+
 def read_fields(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Reads the fields of a run's config, in sections.
+    """Reads the fields of a run's config.
 
     Args:
       workdir: the run's folder.
 
     Returns:
-      The fields, an older file's in today's terms, and what the run was forked from
-      under `FORKED_FROM`, if it was. Some fields may be missing.
+      The current fields, in sections as JSON gives them, and under `FORKED_FROM` what
+      a forked run started from.
 
     Raises:
-      UsageError: if there is no such file, or it holds something else.
+      UsageError: if there is no such file, a newer isojax wrote it, it is damaged, or a
+        required field is missing.
     """
     path = Path(workdir) / layout.CONFIG_FILE
     if not path.is_file():
@@ -78,118 +94,160 @@ def read_fields(workdir: str | os.PathLike) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(fields, dict) or not fields:
-        raise _unreadable(path, "it holds no config")
+        raise _unreadable(path, "it contains no config")
     if not isinstance(fields.get(FORKED_FROM, {}), dict):
         raise _unreadable(path, f"{FORKED_FROM} is not an object")
-    _upgrade(fields)
-    return fields
+    _upgrade(path, fields)
+    _check_required(path, fields)
+    return _with_defaults(fields)
 
 
-def read_complete_fields(workdir: str | os.PathLike) -> dict[str, Any]:
-    """Reads the fields of a run's config, all that evaluation and report need.
-
-    As `read_fields`, which it calls.
-
-    Raises:
-      UsageError: if there is no such file, it holds something else, or a field is
-        missing.
-    """
-    fields = read_fields(workdir)
-    for section, names in _REQUIRED.items():
-        found = fields.get(section) if section else fields
-        for name in names:
-            if not isinstance(found, dict) or name not in found:
-                field = f"{section}.{name}" if section else name
-                path = Path(workdir) / layout.CONFIG_FILE
-                raise _unreadable(path, f"it lacks the field {field}")
-    return fields
-
-
-def save_config(
-    workdir: Path, config: ConfigDict, forked_from: dict[str, Any] | None = None
-) -> None:
-    """Writes `config.json`, with what the run was forked from, if it was.
+def load_config(workdir: str | os.PathLike) -> ConfigDict:
+    """Loads the config of a run.
 
     Args:
       workdir: the run's folder.
-      config: of the run.
-      forked_from: by default what the folder's `config.json` says already.
+
+    Returns:
+      The config, with current fields whichever version wrote it.
+
+    Raises:
+      UsageError: as `read_fields`.
     """
-    forked_from = forked_from or load_forked_from(workdir)
-    fields = config.to_dict() | ({FORKED_FROM: forked_from} if forked_from else {})
-    write_atomically(workdir / layout.CONFIG_FILE, _as_json(fields).encode())
+    fields = read_fields(workdir)
+    fields.pop(FORKED_FROM, None)
+    return ConfigDict(fields)
 
 
 def load_forked_from(workdir: str | os.PathLike) -> dict[str, Any]:
-    """What a run was forked from: `workdir` and `step`, or nothing."""
+    """Loads what a run was forked from.
+
+    Args:
+      workdir: the run's folder.
+
+    Returns:
+      `workdir` and `step` of the other run; empty if there is no run in the folder or
+      it is not a fork.
+
+    Raises:
+      UsageError: if the config cannot be read.
+    """
     if not (Path(workdir) / layout.CONFIG_FILE).exists():
         return {}
     return read_fields(workdir).get(FORKED_FROM, {})
 
 
-def load_config(workdir: str | os.PathLike) -> ConfigDict:
-    """The config of the run in a folder.
+def save_config(
+    workdir: Path, config: ConfigDict, forked_from: Mapping[str, Any] | None = None
+) -> None:
+    """Writes `config.json` atomically, in the current format.
+
+    Args:
+      workdir: the run's folder.
+      config: the run's configuration.
+      forked_from: `workdir` and `step` of the run that this one was forked from; by
+        default what an existing `config.json` records.
 
     Raises:
-      UsageError: if there is no run in the folder, or its config cannot be read or is
-        incomplete.
+      OSError: if the file cannot be written.
+      UsageError: if an existing file cannot be read.
     """
-    return _without_origin(read_complete_fields(workdir))
-
-
-def load_stored(workdir: str | os.PathLike) -> ConfigDict:
-    """The config of the run in a folder, in which older runs lack fields.
-
-    Raises:
-      UsageError: if there is no run in the folder, or its config cannot be read.
-    """
-    return _without_origin(read_fields(workdir))
-
-
-def _without_origin(fields: dict[str, Any]) -> ConfigDict:
-    fields.pop(FORKED_FROM, None)
-    return ConfigDict(fields)
-
-
-def _as_json(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
+    fields = config.to_dict() | {_VERSION: FORMAT_VERSION}
+    if forked_from := forked_from or load_forked_from(workdir):
+        fields[FORKED_FROM] = dict(forked_from)
+    write_atomically(workdir / layout.CONFIG_FILE, _as_json(fields).encode())
 
 
 def flat_fields(config: ConfigDict) -> dict[str, Any]:
-    """The values of a config's fields by dotted name, as JSON gives them back."""
+    """The values of a config's fields by dotted name, as JSON returns them."""
     return field_values(ConfigDict(json.loads(_as_json(config.to_dict()))))
 
 
-def differing_fields(there: ConfigDict, here: ConfigDict) -> list[str]:
-    """The fields of two configs that differ, each with both values.
+def differing_fields(
+    stored: ConfigDict, current: ConfigDict
+) -> dict[str, tuple[Any, Any]]:
+    """Finds the fields that keep a stored run from resuming with the current config.
 
-    Only those that change what is computed: no field that has no effect in the current
-    config, which older versions recorded. A normalisation of None, to be computed from
-    the images, agrees with every other.
+    These are the fields that change what is computed. A field that has no effect in the
+    current config may differ, since older versions recorded such values, and so may a
+    normalisation of None, which training computes from its images.
 
     Args:
-      there: the stored config; fields may be missing.
-      here: the current config.
+      stored: the config of the run's folder.
+      current: the config to resume with.
+
+    Returns:
+      The stored and the current value of each such field, by dotted name.
     """
-    acting = {name for name in flat_fields(here) if not why_without_effect(here, name)}
-    there, here = flat_fields(there), flat_fields(here)
-    return [
-        f"{name} (there {there.get(name)}, here {here.get(name)})"
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
-        and (name in acting or name not in here)
+    stored, current = (
+        ConfigDict(_with_defaults(config.to_dict())) for config in (stored, current)
+    )
+    before, now = flat_fields(stored), flat_fields(current)
+    return {
+        name: (before.get(name), now.get(name))
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+        and why_without_effect(current, name) is None
         and not name.startswith(_MAY_DIFFER)
-        and not (name in _COMPUTED and here.get(name) is None)
-    ]
+        and not (name in _COMPUTED and now.get(name) is None)
+    }
 
 
-def _upgrade(fields: dict[str, Any]) -> None:
-    """Rewrites, in place, what older versions wrote otherwise."""
-    method, model = fields.get("method"), fields.get("model")
-    if isinstance(method, dict) and method.get("predictor") == "directcopy":
-        method.update(_DIRECTCOPY)
-    if isinstance(model, dict):
-        model.setdefault("padding", None)
+def describe_differences(
+    differing: Mapping[str, tuple[Any, Any]],
+    *,
+    names: tuple[str, str] = ("stored", "current"),
+) -> str:
+    """The result of `differing_fields` as text for an error message.
+
+    Args:
+      differing: the two values of each field.
+      names: names of the two configs.
+    """
+    first, second = names
+    return ", ".join(
+        f"{field} ({first} {before}, {second} {now})"
+        for field, (before, now) in differing.items()
+    )
+
+
+def _upgrade(path: Path, fields: dict[str, Any]) -> None:
+    version = fields.pop(_VERSION, 0)
+    if not isinstance(version, int) or version < 0:
+        raise _unreadable(path, f"{_VERSION} is {version!r}")
+    if version > FORMAT_VERSION:
+        raise UsageError(
+            f"{path} has format version {version}, and this isojax reads versions up "
+            f"to {FORMAT_VERSION}; update isojax"
+        )
+    for older in range(version, FORMAT_VERSION):
+        _UPGRADES[older](fields)
+
+
+def _check_required(path: Path, fields: dict[str, Any]) -> None:
+    for section, names in _REQUIRED.items():
+        found = fields.get(section) if section else fields
+        for name in names:
+            if not isinstance(found, dict) or name not in found:
+                field = f"{section}.{name}" if section else name
+                raise _unreadable(path, f"it lacks the field {field}")
+
+
+def _with_defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the fields of `configs/base.py` that are missing."""
+    return _merge(base.get_config().to_dict(), fields)
+
+
+def _merge(defaults: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**defaults, **fields}
+    for name, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(merged[name], Mapping):
+            merged[name] = _merge(default, merged[name])
+    return merged
+
+
+def _as_json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
 def _unreadable(path: Path, reason: str) -> UsageError:

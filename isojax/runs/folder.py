@@ -9,7 +9,12 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError, first_line
 from isojax.runs import layout
-from isojax.runs.config_file import differing_fields, load_stored, save_config
+from isojax.runs.config_file import (
+    describe_differences,
+    differing_fields,
+    load_config,
+    save_config,
+)
 from isojax.runs.lock import run_lock
 
 
@@ -76,7 +81,7 @@ def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
 
 
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    differing = differing_fields(load_stored(workdir), config)
+    differing = differing_fields(load_config(workdir), config)
     if differing:
         has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))
         remedy = (
@@ -86,5 +91,5 @@ def _check_same_run(workdir: Path, config: ConfigDict) -> None:
         )
         raise UsageError(
             f"--workdir={workdir} holds a run with another config: "
-            f"{', '.join(differing)}; name another folder, {remedy}"
+            f"{describe_differences(differing)}; name another folder, {remedy}"
         )

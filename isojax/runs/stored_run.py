@@ -11,7 +11,7 @@ import numpy as np
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
 from isojax.runs import layout
-from isojax.runs.config_file import read_complete_fields
+from isojax.runs.config_file import read_fields
 from isojax.runs.history import History
 
 Arrays = dict[str, np.ndarray]
@@ -80,7 +80,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
       UsageError: if it holds no run, no finished epoch, or a damaged file.
     """
     folder = Path(workdir)
-    config = read_complete_fields(folder)
+    config = read_fields(folder)
     history = History(folder, writes=False)
     if not history.rows:
         raise UsageError(

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.runs import layout
-from isojax.runs.config_file import differing_fields, load_config
+from isojax.runs.config_file import describe_differences, differing_fields, load_config
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import runs_in
 
@@ -32,7 +32,7 @@ def check_same_sweep(
         if differing:
             raise UsageError(
                 f"--workdir={directory} holds a sweep with other settings, in "
-                f"{run.name}: {', '.join(differing)}; name another folder"
+                f"{run.name}: {describe_differences(differing)}; name another folder"
             )
 
 
@@ -46,16 +46,17 @@ def check_one_sweep(directory: Path) -> None:
     for run, config in _configs_in(directory):
         for group, fields in (("", _SHARED), (run.preset, "")):
             other, other_config = first.setdefault(group, (run, config))
-            differing = [
-                field
-                for field in differing_fields(other_config, config)
-                if field.startswith(fields) and not field.startswith("seed ")
-            ]
+            differing = {
+                name: values
+                for name, values in differing_fields(other_config, config).items()
+                if name.startswith(fields) and name != "seed"
+            }
             if differing:
+                names = (other.name, run.name)
                 raise UsageError(
-                    f"--workdir={directory} mixes runs that cannot stand in one table, "
-                    f"{other.name} (there) and {run.name} (here): "
-                    f"{', '.join(differing)}; move one of them away"
+                    f"--workdir={directory} has runs that do not belong in one table: "
+                    f"{describe_differences(differing, names=names)}; move one of them "
+                    "to another directory"
                 )
 
 

@@ -1,17 +1,20 @@
 import json
 
 import pytest
+from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
 from isojax.interop.export_files import export_run
 from isojax.reporting.closing import next_commands
+from isojax.runs import config_file
 from isojax.runs.config_file import (
+    FORMAT_VERSION,
     load_config,
     load_forked_from,
-    read_complete_fields,
     read_fields,
+    save_config,
 )
 from isojax.runs.folder import open_run_folder
 from isojax.runs.stored_run import read_run
@@ -64,8 +67,7 @@ def test_a_config_that_lacks_a_field_names_it(missing, tmp_path):
     del section[last]
     write(tmp_path, content)
     with pytest.raises(UsageError, match=f"it lacks the field {missing}"):
-        read_complete_fields(tmp_path)
-    assert read_fields(tmp_path)["epochs"] == 50
+        read_fields(tmp_path)
 
 
 def test_a_foreign_origin_is_refused(tmp_path):
@@ -85,3 +87,45 @@ def test_an_older_version_had_no_padding_of_its_own(tmp_path):
     content = fields()
     del content["model"]["padding"]
     assert load_config(write(tmp_path, content)).model.padding is None
+
+
+def test_a_field_that_is_missing_has_its_default_and_does_not_stop_a_run(tmp_path):
+    config = digits.get_config()
+    content = fields()
+    del content["precision"], content["logging"], content["method"]["loss_scale"]
+    stored = load_config(write(tmp_path, content))
+    assert stored.to_dict() == fields()
+    with open_run_folder(tmp_path, config):
+        pass
+    assert json.loads((tmp_path / "config.json").read_text())["precision"] == "float32"
+
+    write(tmp_path, content)
+    config = ConfigDict(config.to_dict())
+    config.precision = "bfloat16"
+    with pytest.raises(UsageError, match=r"precision \(stored float32, current bflo"):
+        open_run_folder(tmp_path, config).__enter__()
+
+
+def test_the_file_records_its_version_and_a_newer_one_is_refused(tmp_path):
+    save_config(tmp_path, digits.get_config())
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content["format_version"] == FORMAT_VERSION
+    assert "format_version" not in read_fields(tmp_path)
+    write(tmp_path, content | {"format_version": FORMAT_VERSION + 1})
+    for reader in READERS.values():
+        with pytest.raises(UsageError) as refused:
+            reader(tmp_path)
+        message = str(refused.value)
+        assert f"version {FORMAT_VERSION + 1}" in message
+        assert f"versions up to {FORMAT_VERSION}" in message
+
+
+def test_every_older_version_can_be_upgraded():
+    assert sorted(config_file._UPGRADES) == list(range(FORMAT_VERSION))
+
+
+@pytest.mark.parametrize("version", ["1", -1, None])
+def test_a_version_that_is_no_number_is_refused(version, tmp_path):
+    write(tmp_path, fields() | {"format_version": version})
+    with pytest.raises(UsageError, match="format_version"):
+        read_fields(tmp_path)

@@ -91,7 +91,8 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path, fill, config_of):
     fill(tmp_path, RUN)
     check_same_sweep(tmp_path, config_of)
     message = (
-        r"epochs \(there 2, here 7\), optimizer.learning_rate \(there 0.05, here 1"
+        r"epochs \(stored 2, current 7\), "
+        r"optimizer.learning_rate \(stored 0.05, current 1"
     )
     with pytest.raises(UsageError, match=message):
         changed = {"epochs": 7, "optimizer.learning_rate": 1.0}
@@ -104,9 +105,13 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path, fill, config_of):
         (
             SweepRun("byol", True, 0),
             {"data.name": "cifar10"},
-            r"data.name \(there cifar10",
+            r"data.name \(byol-ema-seed0 cifar10, isoloss-\w+-seed0 digits",
         ),
-        (RUN._replace(seed=1), {"optimizer.momentum": 0.5}, "optimizer.momentum"),
+        (
+            RUN._replace(seed=1),
+            {"optimizer.momentum": 0.5},
+            r"optimizer.momentum \(\S+ 0.9, \S+ 0.5",
+        ),
     ],
 )
 def test_runs_that_do_not_belong_together_get_no_table(
@@ -117,5 +122,5 @@ def test_runs_that_do_not_belong_together_get_no_table(
     fill(tmp_path, SweepRun("isoloss", False, 1))
     check_one_sweep(tmp_path)
     fill(tmp_path, run, fields=fields)
-    with pytest.raises(UsageError, match=f"{named}.*; move one of them away"):
+    with pytest.raises(UsageError, match=named):
         check_one_sweep(tmp_path)
