@@ -169,11 +169,11 @@ def test_evaluate_refuses_a_folder_without_a_run(run, files, message, tmp_path):
 
 SCRIPTS = {
     "train.py": ["run:", "several processes:", "presets:", "--config.FIELD=VALUE"],
-    "eval_linear.py": ["run:", "what is measured:", "--config.data.FIELD=VALUE"],
+    "eval_linear.py": ["run:", "measurement:", "--config.data.FIELD=VALUE"],
     "isojax.export": ["file:", "--format=FORMAT"],
     "isojax.report": ["--workdir=DIR", "--output=FILE"],
     "isojax.profile": ["measurement:", "--trace=DIR"],
-    "isojax.sweep": ["what is trained:", "--seeds=N"],
+    "isojax.sweep": ["runs:", "--seeds=N"],
     "isojax.launch": ["--processes N"],
 }
 

@@ -1,1 +1,1 @@
-"""The command line: one module for each command, with its flags and a call."""
+"""The command line: one module for each command, with its flags."""

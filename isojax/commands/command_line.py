@@ -1,6 +1,6 @@
-"""What the commands share: flags in, one clear line on a mistake, `--help`.
+"""Flags, errors and `--help` of all commands.
 
-Imports neither JAX nor TensorFlow, so that `--help` and a mistyped flag answer at once.
+Imports neither JAX nor TensorFlow, so that `--help` and errors in flags appear at once.
 """
 
 import difflib
@@ -28,27 +28,27 @@ from isojax.fields import (
 from isojax.output import accept_all_characters, discard_output, report_error
 
 _INTERRUPTED_EXIT_CODE = 130
-_UNREAD_EXIT_CODE = 141  # a shell's for SIGPIPE
+_UNREAD_EXIT_CODE = 141  # the exit code that shells report for SIGPIPE
 _OVERRIDE = re.compile(r"--?(no)?config\.(?P<name>[^=]*)")
 
-# Flags defined through this module are the calling script's in `--help`.
+# Flags defined through this module belong to the calling command in `--help`.
 flags.disclaim_key_flags()
 
 
 def define_config(default: str, description: str) -> flags.FlagHolder:
-    """Defines the flag `--config`, whose fields `--config.FIELD=VALUE` sets.
+    """Defines the flag `--config`; `--config.FIELD=VALUE` sets a field of it.
 
     Args:
-      default: name of the packaged config that is used without the flag.
-      description: text for `--help`.
+      default: the name of the packaged config that is used without the flag.
+      description: the text for `--help`.
 
     Returns:
-      The flag; its `value` is the config once the flags are parsed.
+      The flag; after parsing, its `value` is the config.
     """
     default = find_config(default)
 
     def define() -> flags.FlagHolder:
-        # absl looks at the overrides as soon as the flag exists.
+        # absl reads the overrides as soon as the flag is defined.
         if not _config_argument(sys.argv):
             _check_overrides(sys.argv, default)
         try:
@@ -63,12 +63,12 @@ def define_path(name: str, default: str | None, description: str) -> flags.FlagH
     """Defines a flag that is a path, in which `~` is the home directory.
 
     Args:
-      name: of the flag.
-      default: value without the flag.
-      description: for `--help`.
+      name: the name of the flag.
+      default: the value without the flag.
+      description: the text for `--help`.
 
     Returns:
-      The flag; its `value` is a path that is not empty, or the default.
+      The flag; after parsing, its `value` is a non-empty path, or the default.
     """
     return flags.DEFINE(
         _PathParser(), name, default, description, serializer=flags.ArgumentSerializer()
@@ -82,12 +82,12 @@ def parse_path(path: str) -> str:
       UsageError: if the path is empty or there is no such user.
     """
     if not path.strip():
-        raise UsageError("the path is empty; name one, or leave the flag out")
+        raise UsageError("the path is empty; set one, or leave the flag out")
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         raise UsageError(
             f"there is no user {expanded.split('/')[0]}; write ./{path} for a path in "
-            "this directory"
+            "the current directory"
         )
     return expanded
 
@@ -101,7 +101,7 @@ class _PathParser(flags.ArgumentParser):
 
 
 def find_config(location: str) -> str:
-    """The path of a config file, with the preset after the colon if there is one.
+    """Returns the path of a config file, and its preset after a colon, if any.
 
     Args:
       location: a path, or the name of a packaged config, such as "digits:byol".
@@ -123,18 +123,18 @@ def find_config(location: str) -> str:
 
 
 def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
-    """Reads a config file apart from the flag `--config`, to train with.
+    """Reads a config to train with from a file, without the flag `--config`.
 
     Args:
-      location: path of the file, and a preset after a colon.
-      fields: values to set, by dotted name.
+      location: the path of the file, and a preset after a colon.
+      fields: the values to set, by dotted name.
 
     Returns:
-      The config. Where the fields name another data set, mean and std are left to be
-      computed.
+      The config. If the fields choose another data set, its mean and std are computed
+      later.
 
     Raises:
-      UsageError: if the file refuses the preset.
+      UsageError: if the file has no such preset.
     """
     config, default = _load_config(location), _load_config(location)
     config.update_from_flattened_dict(fields)
@@ -143,15 +143,15 @@ def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
 
 
 def field_effects(location: str, fields: Mapping[str, Any]) -> dict[str, str | None]:
-    """Which of some fields act in the config of a file.
+    """Returns which fields have an effect in the config of a file.
 
     Args:
-      location: path of the file, and a preset after a colon.
-      fields: values to set, by dotted name.
+      location: the path of the file, and a preset after a colon.
+      fields: the values to set, by dotted name.
 
     Returns:
-      For each field that differs from the file's why it has no effect, or None where it
-      acts.
+      For each field that differs from the file's, the reason why it has no effect, or
+      None if it has one.
     """
     return changing_fields(
         read_config(location, fields), _load_config(location), fields
@@ -159,17 +159,17 @@ def field_effects(location: str, fields: Mapping[str, Any]) -> dict[str, str | N
 
 
 def config_to_train(flag: flags.FlagHolder) -> ConfigDict:
-    """The config of the parsed flag `--config`, to train with.
+    """Returns the config of the parsed flag `--config`, to train with.
 
     Args:
-      flag: as `define_config` returns it.
+      flag: the flag that `define_config` returned.
 
     Returns:
-      The config. Where the flags name another data set, mean and std are left to be
-      computed.
+      The config. If the flags choose another data set, its mean and std are computed
+      later.
 
     Raises:
-      UsageError: if a field is set that has no effect.
+      UsageError: if a field that is set has no effect.
     """
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
@@ -194,14 +194,14 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
 
     Args:
       argv: the program's name and its arguments.
-      takes_arguments: whether there may be arguments that are no flags.
+      takes_arguments: whether arguments other than flags are allowed.
 
     Returns:
-      The program's name, and the arguments that are no flags.
+      The program's name, and the arguments that are not flags.
 
     Raises:
       UsageError: for an unknown flag or field, a value of the wrong type, a config file
-        or preset that does not exist, or an argument that is no flag.
+        or preset that does not exist, or an argument that is not allowed.
     """
     flags.FLAGS.set_gnu_getopt(takes_arguments)  # flags may follow arguments
     config = _config_argument(argv)
@@ -230,18 +230,19 @@ def run(
     notes: Mapping[str, str] | None = None,
     takes_arguments: bool = False,
 ) -> None:
-    """Parses the flags, calls `main`, and ends the process with its exit code.
+    """Parses the flags, calls `main`, and exits.
 
     A `UsageError` is printed as one line on standard error with exit code 2.
 
     Args:
-      main: the program.
-      module: name of the module that defines its flags and describes it.
-      groups: its flags, as `--help` shows them: for each title the flags, each with
-        what follows its name, such as {"run": {"workdir": "=DIR"}}.
-      notes: more paragraphs of `--help`, by title.
-      takes_arguments: whether `main` is given a list of the arguments that are no
-        flags; otherwise there may be none.
+      main: the command.
+      module: the name of the module that defines the flags, and whose docstring
+        describes the command.
+      groups: the flags as `--help` shows them: for each title, the flags, each with the
+        text that follows its name, such as {"run": {"workdir": "=DIR"}}.
+      notes: further paragraphs of `--help`, by title.
+      takes_arguments: whether `main` takes a list of the arguments that are not flags;
+        otherwise such arguments are errors.
     """
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
@@ -273,7 +274,7 @@ def _help(module: str, groups: Groups, notes: Mapping[str, str]) -> str:
 def _or_exit(function: Callable, *args):
     try:
         result = function(*args)
-        if sys.stdout is not None:  # None where the shell has closed it
+        if sys.stdout is not None:  # None if the shell has closed it
             sys.stdout.flush()
         return result
     except UsageError as error:
@@ -286,7 +287,7 @@ def _or_exit(function: Callable, *args):
 
 
 def _config_argument(argv: Sequence[str]) -> str | None:
-    """The last value of `--config`; None without the flag."""
+    """Returns the last value of `--config`; None without the flag."""
     value = None
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
         if argument.startswith("--config="):
@@ -297,10 +298,10 @@ def _config_argument(argv: Sequence[str]) -> str | None:
 
 
 def _check_overrides(argv: Sequence[str], location: str) -> None:
-    """Checks that every `--config.FIELD` names one field of the config file.
+    """Checks that every `--config.FIELD` is a field of the config file.
 
     Raises:
-      UsageError: with the nearest field, or the section's fields.
+      UsageError: if one is not, with the nearest field; or if one is a section.
     """
     overrides = [match for argument in argv[1:] if (match := _OVERRIDE.match(argument))]
     if not overrides:
@@ -316,13 +317,13 @@ def _check_overrides(argv: Sequence[str], location: str) -> None:
             )
         if name not in field_values(config):
             raise UsageError(
-                f"config.{name} is a section; set its fields one by one, as "
+                f"config.{name} is a section; set its fields one by one, with "
                 f"--config.{name}.FIELD=VALUE"
             )
 
 
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # A config file that raises shows its traceback; its last line is the message.
+    # If a config file raises, the error is its traceback, which ends in the message.
     line = lines[-1] if "Traceback" in str(error) else lines[0]
     return line.removeprefix("isojax.errors.UsageError: ")

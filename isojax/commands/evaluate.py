@@ -1,13 +1,13 @@
-"""Evaluates a run's encoder, by default by linear readout and k-NN on frozen features.
+"""Evaluates a run's encoder, by default with a linear readout and k-NN.
 
     isojax evaluate --workdir=DIR [--protocol=linear,knn,finetune,online]
                     [--label_fractions=0.01,0.1,1] [--steps=all] [--per_class]
                     [--config.data.name=NAME ...] [--data_dir=DIR]
 
-Prints a table beside a random encoder and raw pixels, and writes DIR/linear_eval.json
-and the run's report, DIR/report.html.
-With --config.data.FIELD it is measured on other images, and the file is named after
-them; they are normalised as the encoder's own, since its weights expect that.
+Prints the accuracies together with those of a random encoder and of raw pixels, and
+writes DIR/linear_eval.json and the report DIR/report.html. --config.data.FIELD chooses
+other images, which become part of the file's name; they are normalised with the mean
+and std of the encoder's own images.
 """
 
 import sys
@@ -17,39 +17,49 @@ from ml_collections import config_flags
 
 from isojax.commands import command_line
 from isojax.errors import UsageError
+from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from isojax.output import attempt, say
 
 command_line.define_config(
     "base",
-    "Measures on other images, such as --config.data.name=cifar100. The rest of the "
-    "config is the run's.",
+    "Evaluates on other images, such as --config.data.name=cifar100. All other fields "
+    "are those of the run.",
 )
 _WORKDIR = command_line.define_path(
     "workdir", "runs/digits-isoloss", "Directory of the run."
 )
 _PROTOCOL = flags.DEFINE_string(
-    "protocol", "linear,knn", "Of linear, knn, finetune and online, comma separated."
+    "protocol",
+    ",".join(DEFAULT_PROTOCOLS),
+    "Comma-separated protocols: "
+    + "; ".join(f"{name}, {protocol.summary}" for name, protocol in PROTOCOLS.items())
+    + ".",
 )
 _LABEL_FRACTIONS = flags.DEFINE_string(
     "label_fractions",
     "1",
-    "Parts of the labelled training images, comma separated, such as 0.01,0.1,1.",
+    "Comma-separated fractions of the labelled training images, such as 0.01,0.1,1.",
 )
 _STEPS = flags.DEFINE_string(
-    "steps", None, "Checkpoints, comma separated, or all. By default the newest."
+    "steps",
+    None,
+    "Comma-separated steps of checkpoints, or all. Default: the newest checkpoint.",
 )
-_PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints each class's accuracy.")
+_PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints the accuracy on each class.")
 _DATA_DIR = command_line.define_path(
     "data_dir",
     None,
-    "Directory of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 
 
 def main() -> None:
-    """Evaluates the run that the flags name."""
+    """Evaluates a run as the flags say."""
     if any(argument.split("=")[0] == "--config" for argument in sys.argv[1:]):
-        raise UsageError("the config is the run's; leave --config=FILE out")
+        raise UsageError(
+            "--config=FILE cannot be used: the config is that of the run. Remove it; "
+            "--config.data.FIELD=VALUE chooses other images"
+        )
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs
@@ -64,8 +74,8 @@ def main() -> None:
         return
     if tasks > 1:
         say(
-            f"Evaluation runs in one process: the first of {tasks} tasks evaluates, "
-            "the others exit."
+            f"Evaluation uses one process: the first of {tasks} tasks evaluates, the "
+            "others exit."
         )
 
     choose_kernels()
@@ -100,9 +110,9 @@ def run() -> None:
         module=__name__,
         groups={
             "run": {"workdir": "=DIR", "steps": "=STEP,...", "data_dir": "=DIR"},
-            "what is measured": {
+            "measurement": {
                 "protocol": "=NAME,...",
-                "label_fractions": "=PART,...",
+                "label_fractions": "=FRACTION,...",
                 "per_class": "",
                 "config": ".data.FIELD=VALUE",
             },

@@ -1,4 +1,4 @@
-"""Writes a run's weights for use elsewhere, with a model card beside them.
+"""Exports a run's weights for other libraries, with a model card.
 
     isojax export --workdir=DIR [--format=safetensors|torchvision|flax]
                   [--output=FILE]
@@ -18,16 +18,17 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "safetensors",
     ["safetensors", "torchvision", "flax"],
-    "safetensors and flax hold backbone, projector and the closed-form predictor, if "
-    "any; torchvision holds the backbone under torchvision's names, as safetensors.",
+    "safetensors and flax contain the backbone, the projector and the closed-form "
+    "predictor, if any. torchvision is a safetensors file of the backbone with "
+    "torchvision's names.",
 )
 _OUTPUT = command_line.define_path(
-    "output", None, "File of the weights. By default encoder.* in the run's directory."
+    "output", None, "File of the weights. Default: encoder.* in the run's directory."
 )
 
 
 def main() -> None:
-    """Exports the run that the flags name."""
+    """Exports a run as the flags say."""
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.interop.export_files import export_run
@@ -36,7 +37,7 @@ def main() -> None:
     path, card = export_run(
         _WORKDIR.value, file_format=_FORMAT.value, output=_OUTPUT.value
     )
-    say(f"Written to {path}, described in {card}")
+    say(f"Written to {path}, with the model card {card}")
 
 
 def run() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-# For each group's title, the flags in it, and how each goes on after its name.
+# For each group's title, the flags in it, and the text that follows the name of each.
 Groups = Mapping[str, Mapping[str, str]]
 
 
@@ -21,23 +21,23 @@ def format_help(
     doc: str,
     notes: Mapping[str, str],
 ) -> str:
-    """The text of a command's `--help`.
+    """Returns the text of a command's `--help`.
 
     Args:
-      groups: flags by group, such as {"run": {"workdir": "=DIR"}}; those of the module
-        that are in none follow as "other".
-      values: where the flags are defined.
-      module: name of the module that defines them.
-      program: what the user typed before the flags.
-      doc: the module's docstring, in which a paragraph that begins with "isojax " is
+      groups: the flags by group, such as {"run": {"workdir": "=DIR"}}; the module's
+        other flags follow as "other".
+      values: the container that holds the flags.
+      module: the name of the module that defines them.
+      program: the words that the user typed before the flags.
+      doc: the module's docstring, in which a paragraph that starts with "isojax " is
         the usage.
-      notes: paragraphs after the flags, by title.
+      notes: the paragraphs after the flags, by title.
 
     Returns:
-      Lines as wide as the terminal, or as $COLUMNS says, at most 100 characters.
+      Lines of at most the terminal's width, or $COLUMNS, and at most 100 characters.
     """
     parts = doc.split("\n\n")
-    # By its words: a formatter may take the indentation away.
+    # Recognised by its words: a formatter may remove the indentation.
     usage = [part for part in parts if part.lstrip().startswith("isojax ")]
     flags_typed = " ".join(usage).split()[2:]
     parser = argparse.ArgumentParser(
@@ -64,7 +64,7 @@ def format_help(
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str):
         width = _width()
-        # In a narrow terminal a flag's text starts below the flag.
+        # In a narrow terminal the text of a flag starts below its name.
         super().__init__(prog, max_help_position=26 if width >= 70 else 6, width=width)
 
 
@@ -73,7 +73,7 @@ def _width() -> int:
 
 
 def _wrap_usage(usage: str) -> str:
-    """The usage with its brackets kept whole where a line has room for them."""
+    """Wraps the usage, if possible outside of brackets."""
     words = " ".join(usage.split())
     # Spaces inside brackets do not break.
     pieces, depth = [], 0
@@ -91,7 +91,7 @@ def _wrap_usage(usage: str) -> str:
 
 
 def _text(flag: flags.Flag, shape: str) -> str:
-    """A flag's description, and its default where it has one as a whole."""
+    """Returns a flag's description, and its default if it has a single one."""
     default = flag.default_as_str.strip("'") if flag.default_as_str else ""
     if flag.boolean or not default or shape.startswith("."):
         return _escape(flag.help)

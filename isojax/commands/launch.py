@@ -1,9 +1,9 @@
-"""Starts several processes of one training on this machine.
+"""Trains with several processes on this machine.
 
     isojax launch --processes 2 -- train [flags of train]
 
-Shows the output of process 0, and that of another process only if it fails. Exit codes:
-those of the script, such as 75 for a run that a signal stopped and that is saved.
+Prints the output of process 0, and that of another process only if it fails. The exit
+code is that of the training, such as 75 if a signal stopped it and its state is saved.
 """
 
 import argparse
@@ -18,24 +18,30 @@ from isojax.output import say
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 5  # for the others to report their own error after one has failed
+_GRACE_SECONDS = 5  # for other processes to report their error after one has failed
 _TERMINATE_SECONDS = 30  # from SIGTERM to SIGKILL
 _SHOWN_LINES = 20
 
 
 def run() -> None:
-    """Parses the command line, starts the processes and exits with their code."""
+    """Runs the command line in `sys.argv`."""
     parser = argparse.ArgumentParser(
         prog=sys.argv[0],
         description=__doc__.splitlines()[0],
-        epilog="Exit codes are those of the script, such as 75 for a run that a signal "
-        "stopped and that is saved.",
+        epilog="The exit code is that of the training, such as 75 if a signal stopped "
+        "it and its state is saved.",
     )
-    parser.add_argument("--processes", type=int, required=True, metavar="N")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        required=True,
+        metavar="N",
+        help="number of processes",
+    )
     parser.add_argument(
         "command",
         nargs="+",
-        help="after --: train, or the path of a script, and its flags",
+        help="after --: train, or the path of a Python script, followed by its flags",
     )
     arguments = parser.parse_args()
     if arguments.processes < 1:
@@ -44,15 +50,15 @@ def run() -> None:
 
 
 def launch(command: list[str], *, processes: int) -> int:
-    """Starts a script in several processes that find each other, and waits for them.
+    """Starts a script in several processes that train together, and waits for them.
 
     The first of the `stop_signals` is passed to every process: SIGINT as it is, the
     others as SIGTERM. An urgent repetition kills all processes. If one process fails,
     the others are terminated.
 
     Args:
-      command: "train" or the path of a Python script, and its flags; `--coordinator`,
-        `--num_processes` and `--process_id` are added.
+      command: "train" or the path of a Python script, followed by its flags;
+        `--coordinator`, `--num_processes` and `--process_id` are added.
       processes: the number of processes.
 
     Returns:

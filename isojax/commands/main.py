@@ -1,6 +1,6 @@
-"""The console command `isojax`, and `python -m isojax`: one command with sub-commands.
+"""The console command `isojax`, the same as `python -m isojax`.
 
-Imports neither JAX nor a command's module before the command is known.
+Imports neither JAX nor the module of a command before the command is known.
 """
 
 import difflib
@@ -15,17 +15,17 @@ from isojax.output import report_error
 
 COMMANDS = {
     "train": "pretrain an encoder without labels",
-    "evaluate": "measure a run's encoder: linear readout, k-NN, fine-tuning",
-    "report": "write a run, or several beside each other, as one HTML page",
+    "evaluate": "evaluate a run's encoder: linear readout, k-NN, fine-tuning",
+    "report": "write an HTML page about a run, or a comparison of several",
     "export": "write a run's weights for PyTorch, Flax or safetensors",
-    "sweep": "train and evaluate methods, targets and seeds, and make tables",
-    "profile": "measure what a training step costs",
-    "launch": "start several processes of one training on this machine",
+    "sweep": "train and evaluate several methods and seeds, and write tables",
+    "profile": "measure the cost of a training step",
+    "launch": "train with several processes on this machine",
 }
 
 
 def main() -> None:
-    """Runs the command that the command line names."""
+    """Runs the command in `sys.argv`."""
     is_module = sys.argv[0].endswith("__main__.py")
     program = MODULE if is_module else CONSOLE
     name, *arguments = sys.argv[1:] or ["--help"]
@@ -38,19 +38,19 @@ def main() -> None:
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.0)[0]
         error = UsageError(
-            f"there is no command {name!r}; the nearest is {near!r}, and "
-            f"{program} --help lists all"
+            f"there is no command {name!r}; the nearest is {near!r}. "
+            f"{program} --help lists the commands"
         )
         sys.exit(report_error(error))
 
 
 def run_command(name: str, arguments: Sequence[str], *, program: str) -> None:
-    """Runs one command and ends the process with its exit code.
+    """Runs one command and exits with its exit code.
 
     Args:
       name: one of `COMMANDS`.
-      arguments: its flags and arguments.
-      program: what was typed before them, for the command's own messages.
+      arguments: the command's flags and arguments.
+      program: the words that the user typed before them, for messages.
     """
     sys.argv = [program, *arguments]
     importlib.import_module(f"isojax.commands.{name}").run()
@@ -68,6 +68,6 @@ def _help(program: str) -> str:
             "commands:",
             *lines,
             "",
-            f"{program} COMMAND --help shows the flags of one.",
+            f"{program} COMMAND --help shows the flags of a command.",
         ]
     )

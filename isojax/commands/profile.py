@@ -1,9 +1,9 @@
-"""Measures what a training step costs, on random images.
+"""Measures the cost of a training step on random images.
 
     isojax profile [--config=NAME[:PRESET]] [--steps=10]
                    [--trace=DIR] [--config.FIELD=VALUE ...]
 
-Prints operations, bytes, collectives, memory and time of one step.
+Prints the operations, bytes, collectives, memory and time of one step.
 """
 
 from absl import flags
@@ -12,18 +12,19 @@ from isojax.commands import command_line
 
 _CONFIG = command_line.define_config(
     "digits",
-    "A config of isojax or the path of a file; a preset may follow after a colon.",
+    "Config: the name of a packaged config or the path of a file; optionally followed "
+    "by a colon and a preset.",
 )
-_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps.")
+_STEPS = flags.DEFINE_integer("steps", 10, "Number of timed steps.")
 _TRACE = command_line.define_path(
     "trace",
     None,
-    "Directory for a trace of the steps, for TensorBoard and XProf.",
+    "Directory in which a trace of the steps is written, for TensorBoard and XProf.",
 )
 
 
 def main() -> None:
-    """Prints the costs of the step that the flags describe."""
+    """Profiles a step as the flags say."""
     config = command_line.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
     from isojax import parallel
@@ -31,14 +32,14 @@ def main() -> None:
 
     choose_kernels()  # before JAX computes
     parallel.check_platform()
-    keep_programs("runs/profile")  # the program is compiled to be read, and to be run
+    keep_programs("runs/profile")  # one program serves the report and the timing
     from isojax.training.step_cost import describe_profile, profile_step
 
     profile = profile_step(config, steps=_STEPS.value, trace=_TRACE.value)
     print(describe_profile(profile, config))
     if _TRACE.value:
         print(
-            f"Traced to {_TRACE.value}: pip install xprof, then "
+            f"Trace written to {_TRACE.value}; to view it, pip install xprof and run "
             f"tensorboard --logdir={_TRACE.value}"
         )
 
@@ -53,6 +54,7 @@ def run() -> None:
             "measurement": {"steps": "=N", "trace": "=DIR"},
         },
         notes={
-            "config fields": "--config.FIELD=VALUE sets one; docs/configs.md has all.",
+            "config fields": "--config.FIELD=VALUE sets a field; docs/configs.md lists "
+            "the fields.",
         },
     )

@@ -1,8 +1,8 @@
-"""Writes a run's results as one HTML page, or compares several runs.
+"""Writes an HTML page about a run, or a page that compares several runs.
 
 isojax report --workdir=DIR [DIR ...] [--output=FILE]
 
-The page needs no other file and no network.
+The page is a single file that needs no network.
 """
 
 from isojax.commands import command_line
@@ -11,18 +11,18 @@ from isojax.output import say
 _WORKDIR = command_line.define_path(
     "workdir",
     "runs/digits-isoloss",
-    "Directory of the run. More may follow, to be compared.",
+    "Directory of the run. Further directories are compared with it.",
 )
 _OUTPUT = command_line.define_path(
     "output",
     None,
-    "File of the page. By default report.html, in the directory of a single run and in "
-    "the current directory for several.",
+    "File of the page. Default: report.html, in the run's directory, or for several "
+    "runs in the current directory.",
 )
 
 
 def main(more_folders: list[str]) -> None:
-    """Writes the report of the runs that the flags name."""
+    """Writes a report as the flags say."""
     from isojax.reporting.html_report import write_report
 
     folders = [_WORKDIR.value, *map(command_line.parse_path, more_folders)]

@@ -1,12 +1,13 @@
-"""Trains and evaluates combinations of methods, targets and seeds, and makes tables.
+"""Trains and evaluates combinations of methods, targets and seeds.
 
     isojax sweep --methods=byol,isoloss [--ema=true,false] [--seeds=5]
                  [--config=NAME] [--config.FIELD=VALUE ...]
                  [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
 
-Writes DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same command
-resumes a sweep; with more methods or seeds it extends it. Exit codes: 0 finished, 1 a
-run crashed, 75 stopped by a signal and saved, 2 a user's error.
+Writes the tables DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same
+command resumes a sweep; with more methods or seeds it extends the sweep. Exit codes: 0
+if all runs finished; 1 if a run crashed; 75 if a signal stopped the sweep and the
+current run is saved; 2 for an error in the flags or the config.
 """
 
 import sys
@@ -29,7 +30,7 @@ from isojax.sweeps.plan import (
 
 _CONFIG = command_line.define_config(
     "digits",
-    "A config of isojax or the path of a file, without a preset.",
+    "Config: the name of a packaged config or the path of a file, without a preset.",
 )
 _METHODS = flags.DEFINE_list(
     "methods", [], "Presets, such as byol,isoloss; docs/configs.md lists them."
@@ -37,26 +38,26 @@ _METHODS = flags.DEFINE_list(
 _EMA = flags.DEFINE_list(
     "ema",
     ["true", "false"],
-    "true for a target that is a moving average, false for one that is the online "
-    "network itself, or both.",
+    "true for a target that is a moving average of the online network, false for a "
+    "target that is the online network itself, or both.",
 )
-_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds; 5 means 0 to 4.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds; 5 means the seeds 0 to 4.")
 _WORKDIR = command_line.define_path(
-    "workdir", None, "Directory of the sweep. By default runs/DATA-sweep."
+    "workdir", None, "Directory of the sweep. Default: runs/DATA-sweep."
 )
 _DATA_DIR = command_line.define_path(
     "data_dir",
     None,
-    "Directory of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 _RETRY = flags.DEFINE_bool("retry", False, "Resume the runs that crashed or diverged.")
 _TABLES_ONLY = flags.DEFINE_bool(
-    "tables_only", False, "Write the tables of the finished runs, and run nothing."
+    "tables_only", False, "Write the tables of the finished runs without running any."
 )
 
 
 def main() -> None:
-    """Runs the sweep that the flags describe."""
+    """Runs a sweep as the flags say."""
     directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
     if _TABLES_ONLY.value:
         from isojax.sweeps.run_sweep import rewrite_tables
@@ -68,7 +69,7 @@ def main() -> None:
     check_fields(fields, config_argument=location)
 
     def fields_of(preset: str) -> dict[str, Any]:
-        """The fields that act in a preset; the others would be recorded for nothing."""
+        """Returns the fields that have an effect in a preset."""
         effects = command_line.field_effects(f"{location}:{preset}", fields)
         return {n: value for n, value in fields.items() if effects.get(n) is None}
 
@@ -118,17 +119,17 @@ def run() -> None:
         main,
         module=__name__,
         groups={
-            "what is trained": {
+            "runs": {
                 "methods": "=PRESET,...",
                 "ema": "=true,false",
                 "seeds": "=N",
                 "config": "=FILE",
             },
-            "folders": {"workdir": "=DIR", "data_dir": "=DIR"},
-            "what is done": {"retry": "", "tables_only": ""},
+            "directories": {"workdir": "=DIR", "data_dir": "=DIR"},
+            "actions": {"retry": "", "tables_only": ""},
         },
         notes={
-            "config fields": "--config.FIELD=VALUE sets one, for all runs. "
-            "docs/configs.md lists them.",
+            "config fields": "--config.FIELD=VALUE sets a field of all runs; "
+            "docs/configs.md lists the fields.",
         },
     )

@@ -1,9 +1,9 @@
-"""One run of a sweep, in a process of its own: pretraining, then evaluation.
+"""Pretrains and evaluates one run of a sweep, in its own process.
 
     python -m isojax.commands.sweep_worker --config=FILE:PRESET --workdir=DIR [...]
 
-A process a run gives all memory back at its end, and one that crashes takes no other
-with it. Compiling again costs little, as compiled programs are kept beside the runs.
+With one process for each run, a crash does not affect other runs, and all memory is
+released. Runs share a cache of compiled programs, so that few are compiled again.
 """
 
 import os
@@ -17,14 +17,14 @@ from isojax.runs import layout
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = command_line.define_config(
-    "digits", "Config file, and a preset after a colon."
+    "digits", "Config, optionally followed by a colon and a preset."
 )
 _WORKDIR = command_line.define_path("workdir", None, "Directory of the run.")
 _DATA_DIR = command_line.define_path("data_dir", None, "Directory of the data sets.")
 
 
 def main() -> None:
-    """Trains and evaluates the run that the flags describe.
+    """Trains and evaluates a run as the flags say.
 
     Exits with `STOPPED_EXIT_CODE` if a signal stops it before it is evaluated.
     """
@@ -62,11 +62,11 @@ def _train_and_evaluate(stop: StopRequest) -> None:
 def _end_with_parent() -> None:
     """Sends this process SIGTERM once the sweep that started it has ended.
 
-    The sweep holds the other end of standard input and writes nothing.
+    Standard input is a pipe, which ends when the sweep ends.
     """
 
     def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)  # sys.stdin itself would be locked at the end
+        os.read(sys.stdin.fileno(), 1)  # reading sys.stdin would lock it at exit
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -3,8 +3,9 @@
     isojax train [--config=NAME[:PRESET]] [--workdir=DIR]
                  [--config.FIELD=VALUE ...] [--data_dir=DIR] [--fork_from=DIR]
 
-With no flags it trains on the digits that come with isojax. Exit codes: 0 finished,
-75 stopped by a signal and saved (the same command resumes the run), 2 a user's error.
+Without flags it trains on the digits data set that isojax contains. Exit codes: 0 if
+the run finished; 75 if a signal stopped it and its state is saved, so that the same
+command resumes it; 2 for an error in the flags or the config.
 """
 
 import sys
@@ -20,40 +21,39 @@ from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = command_line.define_config(
     "digits",
-    f"A config of isojax ({', '.join(config_names())}) or the path of a file; a "
-    "preset may follow after a colon.",
+    f"Config: one of {', '.join(config_names())}, or the path of a file; optionally "
+    "followed by a colon and a preset.",
 )
 _WORKDIR = command_line.define_path(
     "workdir",
     None,
-    "Directory of the run; an unfinished run in it is resumed. By default "
+    "Directory of the run. An unfinished run in it is resumed. Default: "
     "runs/DATA-PRESET.",
 )
 _DATA_DIR = command_line.define_path(
     "data_dir",
     None,
-    "Directory of the data sets. By default $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 
 _FORK_FROM = command_line.define_path(
     "fork_from",
     None,
-    "Directory of another run. The new run starts from its newest checkpoint, with "
-    "the given config and a copy of the metrics so far.",
+    "Directory of another run. The new run starts from its newest checkpoint and a "
+    "copy of its metrics, with the given config.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Process 0, where several train together. Slurm and Open MPI need none of these "
-    "three flags, TPU virtual machines --coordinator=auto alone, and "
-    "isojax launch gives them.",
+    "Address of process 0. Slurm and Open MPI need none of these three flags, and TPU "
+    "virtual machines --coordinator=auto only; isojax launch sets them.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
 
 
 def main() -> None:
-    """Runs the training that the flags describe."""
+    """Trains as the flags say."""
     if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
         raise UsageError("put the preset after the config: --config=NAME:PRESET")
     config = command_line.config_to_train(_CONFIG)
@@ -74,7 +74,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
     parallel.check_platform()
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
     keep_programs(workdir)
-    # With several processes the others would wait for one that exits alone.
+    # One process that exits alone would leave the others waiting.
     stop.ends_at_once = parallel.process_part()[1] == 1
     with parallel.ending_alone():
         pretrain(
@@ -84,7 +84,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
             fork_from=_FORK_FROM.value,
             stop=stop,
         )
-    # A scheduler that asked the run to stop may kill it within seconds.
+    # After a request to stop, a scheduler may kill the process within seconds.
     if parallel.is_first_process() and not (stop.is_set or stop.has_stopped_run):
         from isojax.reporting.closing import announce_report
 
@@ -110,11 +110,11 @@ def run() -> None:
             },
         },
         notes={
-            "presets": f"{', '.join(PRESETS)}. Each may end in _ema or _noema, which "
-            "chooses the target, and begin with official_ for the recipe of the "
-            "authors' code (not with the digits).",
-            "config fields": "--config.FIELD=VALUE sets one, such as "
-            "--config.epochs=20 or --config.method.alpha=1. configs/base.py lists "
-            "them, and docs/configs.md.",
+            "presets": f"{', '.join(PRESETS)}. The endings _ema and _noema choose the "
+            "target. The prefix official_ chooses the recipe of the authors' code; the "
+            "digits have none.",
+            "config fields": "--config.FIELD=VALUE sets a field, such as "
+            "--config.epochs=20 or --config.method.alpha=1. configs/base.py and "
+            "docs/configs.md list the fields.",
         },
     )

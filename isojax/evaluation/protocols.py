@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from isojax.errors import UsageError
-from isojax.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
 
     from isojax.data import Dataset, Split
+    from isojax.progress import Progress
     from isojax.training.encoder import Encoder
 
 
@@ -85,7 +85,7 @@ class Kind(enum.Enum):
     STORED = enum.auto()
 
 
-Measure = Callable[[Subject, Progress], Measurement]
+Measure = Callable[[Subject, "Progress"], Measurement]
 
 
 class Protocol(NamedTuple):
