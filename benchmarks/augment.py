@@ -19,10 +19,9 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from benchmarks.timing import alternate, markdown, median
-from isojax.data.augment import random_views
+from isojax.data.augment import SimclrSettings, ViewSettings, random_views
 
 BATCH = 256
 REPETITIONS = 15
@@ -42,7 +41,7 @@ def main() -> None:
         (64, 0.5, 0),
         (96, 1.0, 0.5),
     ):
-        config = simclr_config(strength, blur_probability)
+        config = simclr_settings(strength, blur_probability)
         makers = [isojax_maker(size, config)]
         if HAS_TORCHVISION:
             makers.append(torchvision_maker(size, config))
@@ -65,24 +64,21 @@ def main() -> None:
     print(markdown(columns, rows), flush=True)
 
 
-def simclr_config(strength: float, blur_probability: float) -> ConfigDict:
-    """The section `augment` of a config, with SimCLR's views."""
-    return ConfigDict(
-        {
-            "kind": "simclr",
-            "crop_scale": (0.08, 1.0),
-            "crop_ratio": (3 / 4, 4 / 3),
-            "flip_probability": 0.5,
-            "jitter_probability": 0.8,
-            "brightness": 0.8 * strength,
-            "contrast": 0.8 * strength,
-            "saturation": 0.8 * strength,
-            "hue": 0.2 * strength,
-            "grayscale_probability": 0.2,
-            "blur_probability": blur_probability,
-            "blur_sigma": (0.1, 2.0),
-            "solarize_probability": 0.0,
-        }
+def simclr_settings(strength: float, blur_probability: float) -> SimclrSettings:
+    """The settings of SimCLR's views."""
+    return SimclrSettings(
+        crop_scale=(0.08, 1.0),
+        crop_ratio=(3 / 4, 4 / 3),
+        flip_probability=0.5,
+        jitter_probability=0.8,
+        brightness=0.8 * strength,
+        contrast=0.8 * strength,
+        saturation=0.8 * strength,
+        hue=0.2 * strength,
+        grayscale_probability=0.2,
+        blur_probability=blur_probability,
+        blur_sigma=(0.1, 2.0),
+        solarize_probability=0.0,
     )
 
 
@@ -91,20 +87,21 @@ def random_images(n: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def isojax_maker(size: int, config: ConfigDict) -> Callable[[], jax.Array]:
+def isojax_maker(size: int, config: SimclrSettings) -> Callable[[], jax.Array]:
     """A function that makes a batch of views with isojax."""
     images = jax.device_put(random_images(BATCH, size))
     keys = jax.random.split(jax.random.key(0), BATCH)
+    settings = ViewSettings("simclr", config)
     views = jax.jit(
         lambda keys, images: random_views(
-            keys, images, config=config, mean=MEAN, std=STD
+            keys, images, views=settings, mean=MEAN, std=STD
         )
     )
 
     return lambda: views(keys, images)
 
 
-def torchvision_maker(size: int, config: ConfigDict) -> Callable[[], object]:
+def torchvision_maker(size: int, config: SimclrSettings) -> Callable[[], object]:
     """A function that makes views with torchvision from PIL images."""
     import torch
     from PIL import Image

@@ -1,10 +1,16 @@
-"""The error that users can fix themselves, and short forms of other errors."""
+"""Errors that users can fix, and helpers that raise or quote errors."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UsageError(ValueError):
-    """A mistake in flags, config, folders or data, with its remedy in one line.
+    """A mistake in flags, config, folders or data.
 
-    The command line prints the message without a traceback and exits with code 2.
+    The message is one line that names what is wrong and the remedy. The command line
+    prints it without a traceback and exits with code 2.
     """
 
 
@@ -13,3 +19,22 @@ def first_line(error: Exception) -> str:
     message = getattr(error, "strerror", None) or str(error)
     lines = message.strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def choose(field: str, name: str, choices: Mapping[str, T]) -> T:
+    """Looks up a choice by its name.
+
+    Args:
+      field: config field or flag that holds the name, as the error message shows it.
+      name: name of the choice.
+      choices: known choices by name.
+
+    Returns:
+      The choice.
+
+    Raises:
+      UsageError: if the name is unknown.
+    """
+    if name not in choices:
+        raise UsageError(f"{field}={name}: choose one of {', '.join(choices)}")
+    return choices[name]

@@ -1,4 +1,4 @@
-"""Devices and processes: the only file that knows how a step is spread over them."""
+"""Devices and processes: how a step is spread over them, and only that."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from isojax.output import report_error
 AXIS = "devices"
 AUTO = "auto"
 _CONNECT_SECONDS = 60
-# Variables that hold the number of processes where a launcher started several.
+# Environment variables with the number of processes that a launcher started.
 _CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _CLUSTER_RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
@@ -32,20 +32,21 @@ def connect(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Makes this process one of several that train together.
+    """Connects this process to the others of a multi-process training.
 
-    Called before anything else of JAX. Without arguments it connects where Slurm, Open
-    MPI or a TPU pod shows more than one process, and does nothing elsewhere.
+    Must be called before any other use of JAX. Without arguments it connects if the
+    environment shows more than one process of Slurm, Open MPI or a TPU pod, and
+    otherwise does nothing.
 
     Args:
-      coordinator: HOST:PORT where process 0 listens; or "auto", alone, to leave it to
-        JAX to find the others, as on TPU virtual machines, which show no variables.
-      num_processes: how many there are.
-      process_id: which of them this is, from 0.
+      coordinator: HOST:PORT on which process 0 listens, or "auto" without the other
+        arguments to let JAX detect the cluster, as on TPU virtual machines.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
 
     Raises:
-      UsageError: if an argument is missing or wrong. Where the others do not answer
-        within a minute the process says so and ends.
+      UsageError: if an argument is missing or wrong. If the other processes do not
+        answer within a minute, this process prints an error and exits.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not _in_cluster():
@@ -54,7 +55,7 @@ def connect(
         coordinator = None
     elif given != (None, None, None):
         _check_connection(coordinator, num_processes, process_id)
-    # It would swallow the SIGTERM that ends a run.
+    # It would intercept the SIGTERM that stops a run.
     jax.config.update("jax_enable_preemption_service", False)
     # At its own timeout JAX aborts the process with a C++ stack trace.
     waiting = threading.Timer(_CONNECT_SECONDS, _give_up, [coordinator])
@@ -76,10 +77,10 @@ def connect(
 
 @contextmanager
 def _without_proxies() -> Iterator[None]:
-    """Hides the proxy variables of the environment.
+    """Removes the proxy variables from the environment for the time of the context.
 
-    gRPC honours them when it opens a channel, for 127.0.0.1 too. No proxy for downloads
-    connects the processes of a training.
+    gRPC uses them when it opens a channel, even to 127.0.0.1, but a proxy for downloads
+    does not connect training processes.
     """
     hidden = {name: os.environ.pop(name) for name in _proxy_variables()}
     try:
@@ -93,7 +94,7 @@ def _proxy_variables() -> list[str]:
 
 
 def _connection_problem(given: tuple, error: Exception) -> str:
-    """The message of an error of `jax.distributed.initialize`."""
+    """Returns the message for an error of `jax.distributed.initialize`."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     if given == (AUTO, None, None):
         return (
@@ -105,10 +106,10 @@ def _connection_problem(given: tuple, error: Exception) -> str:
 
 
 def check_platform() -> None:
-    """Starts JAX's backends, those that JAX_PLATFORMS names if it is set.
+    """Initialises JAX's backends, those of JAX_PLATFORMS if it is set.
 
     Raises:
-      UsageError: if a platform that JAX_PLATFORMS names cannot be used here.
+      UsageError: if a platform in JAX_PLATFORMS is not available.
     """
     try:
         jax.devices()
@@ -119,8 +120,8 @@ def check_platform() -> None:
         lines = str(error).splitlines() or ["JAX finds no such device"]
         reason = lines[0].partition(" (set JAX_PLATFORMS")[0].removesuffix(".")
         raise UsageError(
-            f"JAX_PLATFORMS={platforms} cannot be used here ({reason}). Unset the "
-            "variable to use what there is, or install JAX for that platform"
+            f"JAX_PLATFORMS={platforms} is not available ({reason}). Unset it to use "
+            "the available devices, or install JAX for that platform"
         ) from error
 
 
@@ -135,9 +136,10 @@ def _give_up(coordinator: str | None) -> None:
 
 @contextmanager
 def ending_alone() -> Iterator[None]:
-    """Ends this process at once where it fails as one of several.
+    """Exits at once if this process fails as one of several.
 
-    At a usual exit JAX waits minutes for the others, and they wait for this one.
+    At a normal exit JAX would wait minutes for the other processes, which wait for this
+    one.
     """
     try:
         yield
@@ -151,7 +153,7 @@ def ending_alone() -> Iterator[None]:
 
 
 def launcher_task() -> tuple[int, int]:
-    """Number of this process and of all that Slurm or Open MPI started with it."""
+    """Number of this process and of all processes that Slurm or Open MPI started."""
     for size, rank in zip(_CLUSTER_SIZES, _CLUSTER_RANKS, strict=True):
         tasks = int(os.environ.get(size, "1"))
         if tasks > 1:
@@ -178,15 +180,15 @@ def _check_connection(
         raise UsageError(f"--coordinator={coordinator} is not HOST:PORT")
     if not 0 <= process_id < num_processes:
         raise UsageError(
-            f"--process_id={process_id} is not one of 0 to {num_processes - 1}, as "
-            f"--num_processes={num_processes} says"
+            f"--process_id={process_id} must be one of 0 to {num_processes - 1} with "
+            f"--num_processes={num_processes}"
         )
     if process_id == 0:
         _check_port(coordinator, int(port))
 
 
 def _check_port(coordinator: str, port: int) -> None:
-    """Refuses a port that is in use, at which JAX may end in a segmentation fault."""
+    """Raises an error for a port in use, with which JAX may crash."""
     has_ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
     try:
@@ -199,17 +201,17 @@ def _check_port(coordinator: str, port: int) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes the run's folder."""
+    """Returns whether this is the process that writes the run's folder."""
     return jax.process_index() == 0
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` is true in any process; all of them must ask."""
+    """Returns whether `flag` is true in any process; must be called by all of them."""
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def gather(text: str) -> list[str]:
-    """What every process says, in their order; all of them must speak."""
+    """Returns the texts of all processes; must be called by all of them."""
     data = np.frombuffer(text.encode(), np.uint8)
     lengths = multihost_utils.process_allgather(np.array([len(data)])).reshape(-1)
     padded = np.pad(data, (0, int(lengths.max()) - len(data)))
@@ -218,10 +220,10 @@ def gather(text: str) -> list[str]:
 
 
 def in_first_process(action: Callable[[], None]) -> None:
-    """Calls `action` in the first process, while the others wait.
+    """Calls `action` in the first process while the others wait.
 
     Raises:
-      UsageError: in every process, where `action` raises one in the first.
+      UsageError: in every process, if `action` raises one in the first.
     """
     message = ""
     if is_first_process():
@@ -234,33 +236,33 @@ def in_first_process(action: Callable[[], None]) -> None:
 
 
 def device_count() -> int:
-    """Devices that a step is spread over."""
+    """Number of devices that a step is spread over."""
     return jax.device_count()
 
 
 def local_device_count() -> int:
-    """Those of them that are this process's."""
+    """Number of devices of this process."""
     return jax.local_device_count()
 
 
 def axis_name() -> str | None:
-    """The mapped axis over which a batch is spread; None where there is one device.
+    """Name of the mapped axis over which a batch is spread; None with one device.
 
-    Collectives of one device would change no number, but XLA for CPU keeps them and
-    fuses nothing across them.
+    With one device collectives have no effect, but XLA for CPU would keep them and not
+    fuse across them.
     """
     return AXIS if device_count() > 1 else None
 
 
 def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
-    """Refuses a global batch that does not divide evenly.
+    """Checks that a global batch divides evenly.
 
     Args:
-      batch_size: images over all devices.
-      parts: that each device's images are divided into.
+      batch_size: number of images over all devices.
+      parts: number of parts that each device's images are divided into.
 
     Raises:
-      UsageError: naming the nearest batch size that does.
+      UsageError: if it does not. The message names the nearest batch size that does.
     """
     devices = device_count()
     pieces = devices * parts
@@ -276,15 +278,15 @@ def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
 
 
 def process_part() -> tuple[int, int]:
-    """The number of this process, and of how many."""
+    """Number of this process, and number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def replicate(tree: Any) -> Any:
-    """Puts a copy of every array on every device, where a mapped step keeps its state.
+    """Copies every array to every device, as a `MappedStep` keeps its state.
 
-    Where several processes train together each has the same arrays and fills its part.
-    A state placed otherwise makes the step compile a second time.
+    With several processes, all have the same arrays and each fills its own devices. A
+    state with another placement would make the step compile a second time.
     """
     everywhere = NamedSharding(Mesh(jax.devices(), (AXIS,)), PartitionSpec())
     if jax.process_count() == 1:
@@ -302,62 +304,88 @@ def replicate(tree: Any) -> Any:
     return jax.tree.map(put, tree)
 
 
-def map_step(step: Callable) -> Callable:
-    """Maps `step(state, batch, shared) -> (state, metrics)` over the devices.
+class StepResult(NamedTuple):
+    """What a mapped step returns.
 
-    State, shared arrays and results are replicated, the batch is split along its first
-    axis, and the state's memory is reused for the new state. The mapped step takes
-    `stop_requested` too, and `metrics["stop_requested"]` is whether any process passed
-    True, so that all processes stop after the same step. `lower(state, batch, shared)`
-    lowers the mapped step as `jax.jit` does.
+    Attributes:
+      state: the new state, replicated.
+      report: what else the step returns, replicated.
+      stop_requested: whether any process passed `stop_requested=True` to this step, so
+        that all processes stop after the same step.
     """
 
-    def agreeing_step(state: Any, batch: Any, shared: Any, stop_requested: Array):
-        state, metrics = step(state, batch, shared)
-        return state, metrics | {
-            "stop_requested": jax.lax.pmean(stop_requested, AXIS) > 0
-        }
+    state: Any
+    report: Any
+    stop_requested: Array
 
-    mapped = jax.pmap(
-        agreeing_step,
-        axis_name=AXIS,
-        in_axes=(None, 0, None, 0),
-        out_axes=None,
-        donate_argnums=0,
-    )
-    requests: dict[bool, Array] = {}
 
-    def send_request(stop_requested: bool) -> Array:
-        if stop_requested not in requests:
-            requests[stop_requested] = _send(
-                np.full(jax.local_device_count(), stop_requested, np.float32)
-            )
-        return requests[stop_requested]
+class MappedStep:
+    """A step `step(state, batch, shared) -> (state, report)` mapped over the devices.
 
-    def run(
-        state: Any, batch: Any, shared: Any, *, stop_requested: bool = False
-    ) -> tuple[Any, dict[str, Array]]:
-        state, metrics = mapped(state, batch, shared, send_request(stop_requested))
+    State, shared arrays and results are replicated. The batch is split along its first
+    axis. The memory of the state is reused for the new state.
+    """
+
+    def __init__(self, step: Callable[[Any, Any, Any], tuple[Any, Any]]):
+        """Maps a step, without compiling it yet.
+
+        Args:
+          step: pure function of state, batch and shared arrays.
+        """
+
+        def agreeing_step(
+            state: Any, batch: Any, shared: Any, stop_requested: Array
+        ) -> StepResult:
+            state, report = step(state, batch, shared)
+            return StepResult(state, report, jax.lax.pmean(stop_requested, AXIS) > 0)
+
+        self._mapped = jax.pmap(
+            agreeing_step,
+            axis_name=AXIS,
+            in_axes=(None, 0, None, 0),
+            out_axes=None,
+            donate_argnums=0,
+        )
+        self._flags: dict[bool, Array] = {}
+
+    def __call__(
+        self, state: Any, batch: Any, shared: Any, *, stop_requested: bool = False
+    ) -> StepResult:
+        """Dispatches a step.
+
+        Args:
+          state: replicated state; its memory is reused.
+          batch: arrays (devices, n / devices, ...), as `split_batch` returns them.
+          shared: replicated arrays.
+          stop_requested: whether this process was asked to stop.
+        """
+        result = self._mapped(state, batch, shared, self._flag(stop_requested))
         if jax.default_backend() == "cpu" and device_count() > 1:
-            # The devices of a CPU share its threads: steps dispatched ahead take those
-            # that a collective of the step before waits for, and all stand still.
-            jax.block_until_ready(metrics)
-        return state, metrics
+            # CPU devices share threads: steps dispatched ahead would occupy those that
+            # a collective of the previous step waits for, and deadlock.
+            jax.block_until_ready((result.report, result.stop_requested))
+        return result
 
-    run.lower = lambda state, batch, shared: mapped.lower(
-        state, batch, shared, send_request(False)
-    )
-    return run
+    def lower(self, state: Any, batch: Any, shared: Any) -> jax.stages.Lowered:
+        """Lowers the mapped step, as `jax.jit` does."""
+        return self._mapped.lower(state, batch, shared, self._flag(False))
+
+    def _flag(self, value: bool) -> Array:
+        """Returns a flag on every device of this process, sent only once."""
+        if value not in self._flags:
+            flags = np.full(jax.local_device_count(), value, np.float32)
+            self._flags[value] = _send(flags)
+        return self._flags[value]
 
 
 def split_batch(batch: dict[str, np.ndarray]) -> dict[str, Array]:
-    """Sends the rows of this process to its devices, the same number to each.
+    """Sends the rows of this process to its devices, the same number to each device.
 
     Args:
       batch: arrays (n, ...).
 
     Returns:
-      Arrays (devices, n / devices, ...) of the devices of this process.
+      Arrays (devices, n / devices, ...) on the devices of this process.
     """
     devices = jax.local_device_count()
     return {
@@ -367,6 +395,6 @@ def split_batch(batch: dict[str, np.ndarray]) -> dict[str, Array]:
 
 
 def _send(array: np.ndarray) -> Array:
-    """Sends each row to its device of this process."""
+    """Sends each row to one device of this process."""
     mesh = Mesh(jax.local_devices(), (AXIS,))
     return jax.device_put(array, NamedSharding(mesh, PartitionSpec(AXIS)))

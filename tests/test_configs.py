@@ -8,6 +8,7 @@ from isojax.models import build_network
 from isojax.runs.config_file import flat_fields
 from isojax.training.config import check_config
 from isojax.training.metric_writers import read_options
+from isojax.training.settings import method_settings, network_settings
 
 PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")
@@ -19,7 +20,9 @@ def test_every_preset_is_valid_and_builds_a_network(preset):
     config = digits.get_config(preset)
     check_config(config)
     assert config.is_locked
-    network = build_network(config.model, predictor=config.method.predictor)
+    network = build_network(
+        network_settings(config), predictor=method_settings(config).learned_predictor
+    )
     variables = jax.eval_shape(
         lambda: network.init(
             jax.random.key(0), jnp.zeros((1, 28, 28, 1)), method="initialize"
@@ -97,7 +100,9 @@ def test_the_data_sets_have_the_paper_s_settings(dataset):
 def test_the_data_sets_presets_are_valid(dataset, preset):
     config = dataset.get_config(preset)
     check_config(config)
-    network = build_network(config.model, predictor=config.method.predictor)
+    network = build_network(
+        network_settings(config), predictor=method_settings(config).learned_predictor
+    )
     side = config.data.resolution
     shapes = jax.eval_shape(
         lambda: network.init_with_output(

@@ -174,7 +174,7 @@ def test_the_example_of_a_loss_trains(examples, monkeypatch):
         few = {name: Split(*(a[::20] for a in split)) for name, split in few.items()}
         return full._replace(**few)
 
-    def build(model, *, predictor, axis_name=None, **_):
+    def build(settings, *, predictor=None, axis_name=None, **_):
         return make_network(predictor, axis_name)  # compiles in a second
 
     monkeypatch.setattr(isojax.training, "pretrain", pretrain_little)

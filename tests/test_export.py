@@ -24,6 +24,11 @@ from isojax.runs.config_file import save_config
 from isojax.training import Trained, load_encoder
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.optimizer import make_optimizer
+from isojax.training.settings import (
+    method_settings,
+    network_settings,
+    optimizer_settings,
+)
 from isojax.training.state import init_state
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +51,12 @@ def run(tmp_path_factory):
     """The folder of a run that was never trained, and its state."""
     config = ConfigDict(digits.get_config().to_dict())
     config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 6})
-    network = build_network(config.model, predictor=config.method.predictor)
-    optimizer, _ = make_optimizer(config.optimizer, steps_per_epoch=9, epochs=9)
+    network = build_network(
+        network_settings(config), predictor=method_settings(config).learned_predictor
+    )
+    optimizer, _ = make_optimizer(
+        optimizer_settings(config), steps_per_epoch=9, epochs=9
+    )
     state = init_state(
         network, optimizer, seed=0, image_shape=(28, 28, 1), num_classes=10, ema=True
     )
@@ -110,7 +119,7 @@ def test_the_cards_lines_give_the_runs_networks(
     apply, variables = load_encoder(folder)
     np.testing.assert_allclose(names["features"], apply(variables, images), atol=1e-5)
     assert names["features"].std() > 0.1
-    network = build_network(ConfigDict(json_config(folder)).model, predictor="none")
+    network = build_network(network_settings(ConfigDict(json_config(folder))))
     _, projection = network.apply(
         {"params": state.params, "batch_stats": state.batch_stats},
         jnp.asarray(names["images"]),

@@ -1,10 +1,11 @@
-"""Images in memory, their batches, and augmentation on the device."""
+"""Image sets in host memory, batches, and augmentation on the device."""
 
 from isojax.data.batches import epoch_order as epoch_order
 from isojax.data.batches import full_batches as full_batches
 from isojax.data.batches import training_batches as training_batches
 from isojax.data.sources import HELD_OUT_FRACTION as HELD_OUT_FRACTION
 from isojax.data.sources import Dataset as Dataset
+from isojax.data.sources import ImageSource as ImageSource
 from isojax.data.sources import Split as Split
 from isojax.data.sources import (
     check_validation_fraction as check_validation_fraction,

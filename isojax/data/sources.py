@@ -1,4 +1,4 @@
-"""Image sets by name, as uint8 arrays in host memory."""
+"""Loads image sets by name, as uint8 arrays in host memory."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from isojax.data import cache
 from isojax.data.cache import Images
@@ -15,7 +14,7 @@ from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
 from isojax.output import say
 
-# Needed to prepare a set of tensorflow-datasets, and not to read it afterwards.
+# Needed to prepare a set of tensorflow-datasets, but not to read it afterwards.
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
 
 
@@ -24,22 +23,45 @@ _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources
 HELD_OUT_FRACTION = 0.2
 
 
+class ImageSource(NamedTuple):
+    """Which images a run uses: section `data` of a config.
+
+    Attributes:
+      name: "digits", "tiny_imagenet" or a name of tensorflow-datasets.
+      resolution: side of the square images, in pixels.
+      pretrain_split: split for pretraining, in the notation of tensorflow-datasets.
+        Its images may lack labels.
+      train_split: labelled split for the readout.
+      evaluation_split: labelled split for accuracies.
+      validation_fraction: part of each class of `train_split` that is held out of both
+        trainings and replaces `evaluation_split`; 0 for none.
+    """
+
+    name: str
+    resolution: int
+    pretrain_split: str = "train"
+    train_split: str = "train"
+    evaluation_split: str = "test"
+    validation_fraction: float = 0.0
+
+
 class Split(NamedTuple):
-    """Images (n, h, w, c) uint8 and their labels (n,) int32, -1 where there is none."""
+    """Images (n, h, w, c) uint8 and labels (n,) int32, -1 for unlabelled images."""
 
     images: np.ndarray
     labels: np.ndarray
 
 
 class Dataset(NamedTuple):
-    """What a run needs of an image set.
+    """The images of a run.
 
     Attributes:
-      pretrain: for training without labels; labels may be missing (-1).
-      train: labelled, for the readout.
-      evaluation: labelled, for accuracies.
-      evaluation_name: the split's name, or "validation" for a held-out part of `train`.
-      num_classes: labels are below it.
+      pretrain: images for pretraining; labels may be missing (-1).
+      train: labelled images for the readout.
+      evaluation: labelled images for accuracies.
+      evaluation_name: name of the evaluation split, or "validation" for a held-out part
+        of `train`.
+      num_classes: number of classes; labels are below it.
       label_names: name of each class.
     """
 
@@ -52,45 +74,45 @@ class Dataset(NamedTuple):
 
 
 def load_dataset(
-    data: ConfigDict, *, data_dir: str | os.PathLike | None = None
+    source: ImageSource, *, data_dir: str | os.PathLike | None = None
 ) -> Dataset:
-    """Loads an image set; the first time it is downloaded and decoded.
+    """Loads an image set. Downloads and decodes it the first time.
 
     Args:
-      data: section `data` of a config, as `configs/base.py` describes it.
-      data_dir: folder of the data sets, used unless they are the digits; by default
-        the environment's TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+      source: name, resolution and splits of the image set.
+      data_dir: folder of the data sets, not used for the digits. The default is the
+        environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets if it is not set.
 
     Returns:
-      The data set. Its images are mapped from files, except the digits, and where a
+      The data set. Its images are mapped from files, unless they are the digits or a
       part is held out.
 
     Raises:
       UsageError: if a name or split does not exist or has no labels, the images cannot
-        be had, the splits `train` and `evaluation` overlap, or holding out leaves a
-        part without any.
+        be downloaded, the splits `train` and `evaluation` overlap, or holding out
+        leaves a part without images.
     """
-    train = _read_labelled(data, "train_split", data_dir)
+    train = _read_labelled(source, "train_split", data_dir)
     pretrain = train
-    if data.pretrain_split != data.train_split:
-        pretrain = _read(data, data.pretrain_split, data_dir)
+    if source.pretrain_split != source.train_split:
+        pretrain = _read(source, source.pretrain_split, data_dir)
     pretraining, training = _split(pretrain), _split(train)
-    if data.validation_fraction > 0:
+    if source.validation_fraction > 0:
         evaluation_name = "validation"
         pretraining, training, evaluation = _hold_out_of_both(
-            pretraining, training, data
+            pretraining, training, source
         )
         parts = {"pretrain": pretraining, "train": training, "evaluation": evaluation}
         for name, part in parts.items():
             if not len(part.labels):
                 raise UsageError(
                     f"no images are left for {name}; change config.data."
-                    f"validation_fraction={data.validation_fraction}"
+                    f"validation_fraction={source.validation_fraction}"
                 )
     else:
-        evaluation_name = data.evaluation_split
-        evaluation = _split(_read_labelled(data, "evaluation_split", data_dir))
-        _check_disjoint(training, evaluation, data)
+        evaluation_name = source.evaluation_split
+        evaluation = _split(_read_labelled(source, "evaluation_split", data_dir))
+        _check_disjoint(training, evaluation, source)
     return Dataset(
         pretraining,
         training,
@@ -101,20 +123,20 @@ def load_dataset(
     )
 
 
-def _check_disjoint(train: Split, evaluation: Split, data: ConfigDict) -> None:
-    if may_share_images(data.train_split, data.evaluation_split) and is_overlapping(
+def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> None:
+    if may_share_images(source.train_split, source.evaluation_split) and is_overlapping(
         train.images, evaluation.images
     ):
         raise UsageError(
-            f"config.data.train_split={data.train_split} and "
-            f"config.data.evaluation_split={data.evaluation_split} share images, so "
-            "accuracies would be measured on images that classifiers are trained on; "
-            "choose splits that do not overlap"
+            f"config.data.train_split={source.train_split} and "
+            f"config.data.evaluation_split={source.evaluation_split} share images, so "
+            "that accuracies would be measured on training images; choose splits that "
+            "do not overlap"
         )
 
 
 def check_validation_fraction(fraction: float) -> None:
-    """Refuses a `data.validation_fraction` that is no part of the images.
+    """Checks that a `data.validation_fraction` is a fraction.
 
     Raises:
       UsageError: if it is below 0, or 1 or more.
@@ -126,15 +148,15 @@ def check_validation_fraction(fraction: float) -> None:
 
 
 def hold_out(split: Split, fraction: float, *, seed: int = 0) -> tuple[Split, Split]:
-    """Splits off the same part of every class, at random but always the same.
+    """Splits off the same fraction of every class, at random and reproducibly.
 
     Args:
       split: n images; those without a label are kept.
-      fraction: part of each class to hold out, between 0 and 1.
-      seed: of the choice.
+      fraction: fraction of each class to hold out, between 0 and 1.
+      seed: seed of the random choice.
 
     Returns:
-      What is kept and what is held out, each in the order of `split`.
+      The kept and the held-out part, each in the order of `split`.
     """
     held = _held_out(split.labels, fraction, seed)
     return _select(split, ~held), _select(split, held)
@@ -150,12 +172,12 @@ def _held_out(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
 
 
 def _hold_out_of_both(
-    pretrain: Split, train: Split, data: ConfigDict
+    pretrain: Split, train: Split, source: ImageSource
 ) -> tuple[Split, Split, Split]:
-    """What is kept of both, and what is held out of `train` and so of `pretrain`."""
-    held = _held_out(train.labels, data.validation_fraction)
+    """Holds out a part of `train`, and the same images of `pretrain`."""
+    held = _held_out(train.labels, source.validation_fraction)
     kept, validation = _select(train, ~held), _select(train, held)
-    if data.pretrain_split == data.train_split:
+    if source.pretrain_split == source.train_split:
         return kept, kept, validation
     labelled = np.flatnonzero(pretrain.labels >= 0)
     if not len(labelled):
@@ -165,9 +187,9 @@ def _hold_out_of_both(
     )
     if not same:
         raise UsageError(
-            f"config.data.validation_fraction={data.validation_fraction} needs the "
-            f"labelled images of pretrain_split={data.pretrain_split} to be those of "
-            f"train_split={data.train_split}; set it to 0 or change a split"
+            f"config.data.validation_fraction={source.validation_fraction} needs the "
+            f"labelled images of pretrain_split={source.pretrain_split} to be those of "
+            f"train_split={source.train_split}; set it to 0 or change a split"
         )
     keep = np.ones(len(pretrain.labels), dtype=bool)
     keep[labelled[held]] = False
@@ -183,44 +205,46 @@ def _split(images: Images) -> Split:
 
 
 def _read_labelled(
-    data: ConfigDict, field: str, data_dir: str | os.PathLike | None
+    source: ImageSource, field: str, data_dir: str | os.PathLike | None
 ) -> Images:
-    found = _read(data, data[field], data_dir)
+    found = _read(source, getattr(source, field), data_dir)
     unlabelled = int((found.labels < 0).sum())
     if unlabelled:
         raise UsageError(
-            f"config.data.{field}={data[field]}: {unlabelled:,} of its images have no "
-            f"label; choose a split without them; there are {', '.join(found.splits)}"
+            f"config.data.{field}={getattr(source, field)}: {unlabelled:,} images "
+            f"have no label; choose another split of {', '.join(found.splits)}"
         )
     return found
 
 
-def _read(data: ConfigDict, split: str, data_dir: str | os.PathLike | None) -> Images:
-    if data.resolution < 1:
-        raise UsageError(f"config.data.resolution={data.resolution}: set it above 0")
-    if is_path(data.name):
-        raise UsageError(path_refusal(data.name))
-    if data.name == "digits":
-        return _read_digits(split, data.resolution)
+def _read(
+    source: ImageSource, split: str, data_dir: str | os.PathLike | None
+) -> Images:
+    if source.resolution < 1:
+        raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
+    if is_path(source.name):
+        raise UsageError(path_refusal(source.name))
+    if source.name == "digits":
+        return _read_digits(split, source.resolution)
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     data_dir = Path(data_dir).expanduser().absolute()
-    folder = data_dir / "isojax" / quote(f"{data.name}-{data.resolution}", safe="")
+    folder = data_dir / "isojax" / quote(f"{source.name}-{source.resolution}", safe="")
     folder /= quote(split, safe="+")
-    return _read_cached(data, split, folder, data_dir)
+    return _read_cached(source, split, folder, data_dir)
 
 
 def is_path(name: str) -> bool:
-    """Whether a data set's name can only be meant as a path."""
+    """Returns whether a data set's name is meant as a path."""
     # A name of tensorflow-datasets may have a slash inside, before its configuration.
     return name.startswith(("/", "./", "../", "~")) or "://" in name
 
 
 def path_refusal(name: str) -> str:
-    """Says that a data set's name is a path, and what is read instead."""
+    """Returns the error message for a data set's name that is a path."""
     return (
-        f"config.data.name={name} is a path, and image folders are not read; use "
-        "digits, tiny_imagenet, a name of tensorflow-datasets, or a builder of your "
-        "own (docs/extending.md)"
+        f"config.data.name={name} is a path, but image folders are not supported; use "
+        "digits, tiny_imagenet, a name of tensorflow-datasets, or your own builder "
+        "(docs/extending.md)"
     )
 
 
@@ -232,14 +256,16 @@ def _read_digits(split: str, resolution: int) -> Images:
     images = arrays[f"{split}_images"]
     if resolution != images.shape[1]:
         raise UsageError(
-            f"config.data.resolution={resolution}: the digits have 28 pixels a side; "
-            "set it to 28"
+            f"config.data.resolution={resolution}: the digits are 28x28 images; set it "
+            "to 28"
         )
     labels = arrays[f"{split}_labels"].astype(np.int32)
     return Images(images, labels, tuple("0123456789"), splits)
 
 
-def _read_cached(data: ConfigDict, split: str, folder: Path, data_dir: Path) -> Images:
+def _read_cached(
+    source: ImageSource, split: str, folder: Path, data_dir: Path
+) -> Images:
     try:
         found = cache.read_images(folder)
     except cache.DamagedCacheError as error:
@@ -253,11 +279,17 @@ def _read_cached(data: ConfigDict, split: str, folder: Path, data_dir: Path) -> 
         if error.name not in _PREPARING_PACKAGES:
             raise
         raise UsageError(
-            f"preparing config.data.name={data.name} for the first time needs the "
-            f"package {error.name}, which is not installed: pip install 'isojax[data]'"
+            f"preparing config.data.name={source.name} needs the package {error.name}, "
+            "which is not installed: pip install 'isojax[data]'"
         ) from error
 
     prepared.fill_cache(
-        folder, data.name, split, resolution=data.resolution, data_dir=data_dir
+        folder, source.name, split, resolution=source.resolution, data_dir=data_dir
     )
-    return cache.read_images(folder)
+    found = cache.read_images(folder)
+    if found is None:
+        raise UsageError(
+            f"the images in {folder} were deleted while they were read; run the same "
+            "command again"
+        )
+    return found

@@ -12,8 +12,13 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
+<<<<<<< HEAD
 from isojax.data import Split, training_batches
 from isojax.data.augment import random_views
+=======
+from isojax.data import Split, hold_out, training_batches
+from isojax.data.augment import ViewSettings, random_views
+>>>>>>> 97b15a5 (The training step as top-level functions of NamedTuples; settings instead of ConfigDict below the boundary; choices by name are dictionaries that raise)
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.held_out import (
     CHOSEN_ON,
@@ -24,6 +29,7 @@ from isojax.evaluation.held_out import (
 from isojax.evaluation.protocols import Measurement, Subject
 from isojax.progress import SILENT, Advance, Progress
 from isojax.schedules import warmup_cosine
+from isojax.training.settings import view_settings
 
 LEARNING_RATES = (0.003, 0.01, 0.03)
 EPOCHS = 10
@@ -143,9 +149,10 @@ def finetune(
     )
 
 
-def _geometry(augment: ConfigDict) -> ConfigDict:
-    none = {name: 0.0 for name in _COLOURS if name in augment}
-    return ConfigDict(augment.to_dict() | none)
+def _geometry(augment: ConfigDict) -> ViewSettings:
+    views = view_settings(augment)
+    none = {name: 0.0 for name in _COLOURS if name in views.config._fields}
+    return views._replace(config=views.config._replace(**none))
 
 
 def _with_head(apply: Apply, variables: dict, image: np.ndarray, classes: int) -> dict:
@@ -165,8 +172,13 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     return features @ head["kernel"] + head["bias"][None]
 
 
+<<<<<<< HEAD
 def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
     """Returns a compiled step of SGD, which augments its batch."""
+=======
+def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
+    """A step of SGD at a learning rate, whose batch is augmented with a key."""
+>>>>>>> 97b15a5 (The training step as top-level functions of NamedTuples; settings instead of ConfigDict below the boundary; choices by name are dictionaries that raise)
 
     def loss(params, rest, images, labels):
         logits = _logits(apply, {**rest, "params": params}, images)
@@ -180,7 +192,7 @@ def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
         views = random_views(
             keys,
             batch["images"],
-            config=augment,
+            views=augment,
             mean=(0.0,) * channels,
             std=(1.0,) * channels,
         )

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from isojax.data import Dataset, load_dataset
 from isojax.data.overlap import count_common, may_share_images
 from isojax.errors import UsageError
+from isojax.training.settings import image_source
 
 
 def load_images(
@@ -32,7 +33,7 @@ def load_images(
       UsageError: if the images cannot be loaded or do not fit the encoder.
     """
     data = evaluation_data(run_data, changes)
-    dataset = load_dataset(data, data_dir=data_dir)
+    dataset = load_dataset(image_source(data), data_dir=data_dir)
     channels, expected = dataset.train.images.shape[-1], len(run_data.mean)
     if channels != expected:
         raise UsageError(
@@ -49,7 +50,7 @@ def load_images(
     if changes:
         own = ConfigDict(run_data.to_dict())
         own.resolution = data.resolution  # equal images have equal bytes
-        pretrain = load_dataset(own, data_dir=data_dir).pretrain
+        pretrain = load_dataset(image_source(own), data_dir=data_dir).pretrain
     return dataset, count_common(dataset.evaluation.images, pretrain.images)
 
 

@@ -1,8 +1,10 @@
-"""Networks in Flax: backbone, heads, and the siamese network made of them."""
+"""Flax modules: backbone, heads, and the siamese network built from them."""
 
 from isojax.models.heads import MLP as MLP
 from isojax.models.heads import LinearMap as LinearMap
 from isojax.models.normalization import BatchNorm as BatchNorm
 from isojax.models.resnet import ResNet18 as ResNet18
+from isojax.models.siamese import LEARNED_PREDICTORS as LEARNED_PREDICTORS
+from isojax.models.siamese import NetworkSettings as NetworkSettings
 from isojax.models.siamese import SiameseNetwork as SiameseNetwork
 from isojax.models.siamese import build_network as build_network

@@ -1,4 +1,4 @@
-"""Convolution of square kernels with zeros around the image, as in PyTorch."""
+"""2-D convolution with square kernels and zero padding, as in PyTorch."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 
 class Conv(nn.Module):
-    """Convolution without bias.
+    """2-D convolution without bias.
 
     The kernel is float32, initialised He-normal over the fan-out: variance
     2 / (kernel_size² · features).
@@ -18,10 +18,10 @@ class Conv(nn.Module):
     Attributes:
       features: output channels.
       kernel_size: side of the kernel, odd.
-      stride: step in both directions.
+      stride: stride in both directions.
       padding: zeros on every side of the image; by default (kernel_size - 1) / 2.
-      dtype: type of the operands and of the result; by default the wider of the
-        input's and the kernel's.
+      dtype: type of the operands and of the result; by default the wider one of input
+        and kernel.
     """
 
     features: int
@@ -32,7 +32,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps (n, h, w, c) to the shape that `convolve` gives, with `features`."""
+        """Convolves images (n, h, w, c), as `convolve` with `features` channels."""
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -53,23 +53,23 @@ class Conv(nn.Module):
 def convolve(
     x: Array, kernel: Array, *, stride: int = 1, padding: int | None = None
 ) -> Array:
-    """Convolves images with zeros around them.
+    """Convolves images with zero padding.
 
     Args:
       x: images, shape (n, h, w, c).
-      kernel: odd side k, shape (k, k, c, features).
-      stride: step in both directions.
+      kernel: shape (k, k, c, features) with odd k.
+      stride: stride in both directions.
       padding: zeros on every side; by default (k - 1) / 2.
 
     Returns:
-      Shape (n, (h + 2 padding - k) // stride + 1, the same of w, features); by default
-      (n, ceil(h / stride), ceil(w / stride), features).
+      Shape (n, h', w', features) with h' = (h + 2 padding - k) // stride + 1 and w'
+      likewise; by default (n, ceil(h / stride), ceil(w / stride), features).
     """
     size = {"stride": stride, "padding": kernel.shape[0] // 2}
     if padding is not None:
         size["padding"] = padding
     if min(x.shape[1:3]) < kernel.shape[0]:
-        # There XLA's convolution for CPU falls to a naive loop.
+        # XLA's CPU convolution falls back to a naive loop for such images.
         return jax.lax.platform_dependent(
             x,
             kernel,
@@ -80,7 +80,7 @@ def convolve(
 
 
 def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-    """`convolve` by XLA's convolution."""
+    """Implements `convolve` by XLA's convolution."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -91,7 +91,7 @@ def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> 
 
 
 def convolve_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-    """`convolve` as one product of patches and kernel."""
+    """Implements `convolve` as one matrix product of patches and kernel."""
     side, _, _, features = kernel.shape
     height, width = (
         (length + 2 * padding - side) // stride + 1 for length in x.shape[1:3]

@@ -1,4 +1,4 @@
-"""Projector and learned predictors: heads on top of the backbone."""
+"""Heads on top of the backbone: projector and learned predictors."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from isojax.models.normalization import BatchNorm
 
 
 class MLP(nn.Module):
-    """Linear, BatchNorm, ReLU, linear: projector, and BYOL's and SimSiam's predictor.
+    """Linear, BatchNorm, ReLU, linear: projector, and predictor of BYOL and SimSiam.
 
     Weights are initialised LeCun-normal (variance 1/fan-in) and biases to zero, as in
     Flax. PyTorch draws both with variance 1/(3 fan-in); docs/methods.md compares them.
@@ -18,8 +18,8 @@ class MLP(nn.Module):
       hidden_dim: width of the hidden layer.
       dim: width of the output, which has neither BatchNorm nor ReLU.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: type of the operands of the matrix products; the result is float32 or
-        wider.
+      dtype: type of the operands of the matrix products. The result is at least
+        float32.
     """
 
     hidden_dim: int
@@ -37,12 +37,12 @@ class MLP(nn.Module):
 
 
 class LinearMap(nn.Module):
-    """Learned linear predictor z W, without bias, as the closed-form one has none.
+    """Learned linear predictor z W. It has no bias, like the closed-form predictor.
 
     W is initialised LeCun-normal (variance 1/dim).
 
     Attributes:
-      dim: width of input and output.
+      dim: dimension of input and output.
     """
 
     dim: int

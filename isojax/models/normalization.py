@@ -1,4 +1,4 @@
-"""Batch normalisation with PyTorch's meaning of every number."""
+"""Batch normalisation with the conventions of PyTorch."""
 
 import flax.linen as nn
 import jax
@@ -12,15 +12,15 @@ class BatchNorm(nn.Module):
     As in PyTorch, and unlike Flax, the running variance is the sample variance (divided
     by n - 1), while the batch is normalised by the population variance (divided by n).
     Scale is initialised to 1, bias and running mean to 0, running variance to 1.
-    Parameters and running statistics are float32. Computation is in float32 or wider;
-    the result has the input's dtype.
+    Parameters and running statistics are float32. The computation is in at least
+    float32; the result has the input's dtype.
 
     Attributes:
-      momentum: fraction of the old running statistics kept at an update (one minus
-        PyTorch's `momentum`).
-      epsilon: added to the variance.
-      axis_name: mapped axis over which a global batch is spread, if any; the statistics
-        are those of the global batch.
+      momentum: fraction of the old running statistics kept at an update, which is one
+        minus PyTorch's `momentum`.
+      epsilon: constant added to the variance.
+      axis_name: mapped axis over which the global batch is spread, if any. The
+        statistics are those of the global batch.
     """
 
     momentum: float = 0.9
@@ -29,7 +29,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        """Normalises `x` (..., channels); with `train`, by its own statistics."""
+        """Normalises `x` (..., channels), with its own statistics if `train`."""
         channels, dtype = x.shape[-1], x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
@@ -54,13 +54,13 @@ class BatchNorm(nn.Module):
         return x.astype(dtype)
 
     def _batch_statistics(self, x: Array) -> tuple[Array, Array, int]:
-        """Mean and population variance of the global batch, and its positions.
+        """Mean, population variance and number of positions of the global batch.
 
         The variance is the mean of the devices' variances plus the variance of their
-        means (Chan et al. 1979), computed from deviations: E[m²] - E[m]² of the means
-        would cancel where a channel's mean is large relative to its deviation. That
-        takes one all-gather of 8 bytes a device and channel (4 MB for 256 devices and
-        2,048 channels); two smaller all-reduces would double the latency.
+        means (Chan et al. 1979), computed from deviations, because E[m²] - E[m]² of the
+        means cancels if a channel's mean is large relative to its deviation. This takes
+        one all-gather of 8 bytes per device and channel (4 MB for 256 devices and 2,048
+        channels). Two smaller all-reduces would double the latency.
         """
         axes = tuple(range(x.ndim - 1))
         count = x.size // x.shape[-1]

@@ -1,4 +1,4 @@
-"""Maximum pooling."""
+"""Max-pooling."""
 
 from itertools import product
 
@@ -9,9 +9,9 @@ from jax import Array
 
 
 def max_pool(x: Array) -> Array:
-    """The maximum of 3×3 windows two apart, with a border of one around the image.
+    """3×3 max-pooling with stride 2 and padding 1.
 
-    A gradient goes to the first of equal maxima, row by row.
+    The gradient goes to the first of equal maxima in row-major order.
 
     Args:
       x: shape (n, h, w, c).
@@ -23,15 +23,15 @@ def max_pool(x: Array) -> Array:
 
 
 def max_pool_directly(x: Array) -> Array:
-    """`max_pool` by XLA's windowed maximum."""
+    """Implements `max_pool` by XLA's windowed maximum."""
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 def max_pool_slices(x: Array) -> Array:
-    """`max_pool` as the maximum of nine slices.
+    """Implements `max_pool` as the maximum of nine slices.
 
-    XLA's gradient for CPU looks every maximum's place up again, among indices that it
-    writes out, and scatters.
+    On the CPU this is faster than the gradient of XLA's windowed maximum, which
+    searches for the position of every maximum again and scatters.
     """
     height, width = ((length + 1) // 2 for length in x.shape[1:3])
     border = ((0, 0), (1, 1), (1, 1), (0, 0))

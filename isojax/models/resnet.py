@@ -1,4 +1,4 @@
-"""ResNet-18 with the stems that small images need."""
+"""ResNet-18 with stems for small images."""
 
 from functools import partial
 
@@ -15,13 +15,13 @@ _BLOCKS_PER_STAGE = (2, 2, 2, 2)
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut, projected where the shape changes.
+    """Two 3×3 convolutions and a shortcut, which is projected if the shape changes.
 
     Attributes:
       features: output channels.
-      stride: of the first convolution.
+      stride: stride of the first convolution.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: in which the products are taken.
+      dtype: type in which products are computed.
     """
 
     features: int
@@ -46,22 +46,23 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 without its classifier: images to representations.
+    """ResNet-18 without its classifier: maps images to representations.
 
-    Convolutions have no bias and start He-normal over the fan-out; BatchNorm's scale
-    starts at 1 everywhere, the last of each block included.
+    Convolutions have no bias and are initialised He-normal over the fan-out. The scale
+    of every BatchNorm is initialised to 1, including the last one of each block.
 
     Attributes:
-      width: channels of the first stage; the representation has 8 · width.
-      kernel_size: side of the first convolution: 3 for small images, 7 for ImageNet's.
-      stride: of the first convolution.
+      width: channels of the first stage; the representation has 8 · width features.
+      kernel_size: side of the first convolution: 3 for small images, 7 for ImageNet.
+      stride: stride of the first convolution.
       padding: zeros around the images for the first convolution; by default
         (kernel_size - 1) / 2.
       max_pool: whether a 3×3 max-pool of stride 2 follows the first convolution.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: in which the products are taken; the representation is float32 at least.
-      remat: whether a backward pass computes each block again, instead of keeping all
-        that is inside: less memory for more time, the same numbers.
+      dtype: type in which products are computed; the representation is at least
+        float32.
+      remat: whether the backward pass recomputes the activations of each block instead
+        of storing them. This saves memory and costs time; the numbers are the same.
 
     Source: He et al. 2016; stems as in Halvagal et al. 2023, appendix D, table 3.
     """
@@ -80,7 +81,7 @@ class ResNet18(nn.Module):
         """Maps normalised images (n, h, w, c) to representations (n, 8 · width)."""
         if images.ndim != 4:
             raise ValueError(
-                f"images have shape {images.shape}; ResNet18 takes (n, h, w, c)"
+                f"images have shape {images.shape}; ResNet18 needs (n, h, w, c)"
             )
         x = Conv(
             self.width,
@@ -93,7 +94,7 @@ class ResNet18(nn.Module):
         x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train))
         if self.max_pool:
             x = max_pool(x)
-        # `train` is the block's second argument, counted with `self`.
+        # `train` is argument 2 of the block's call, counting `self`.
         block_type = (
             nn.remat(BasicBlock, static_argnums=2) if self.remat else BasicBlock
         )

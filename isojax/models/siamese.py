@@ -1,24 +1,50 @@
-"""The network that both views pass through."""
+"""The siamese network: backbone, projector and learned predictor."""
 
-from functools import partial
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 from jax import Array
 from jax.typing import DTypeLike
-from ml_collections import ConfigDict
 
+from isojax.errors import choose
 from isojax.models.heads import MLP, LinearMap
 from isojax.models.resnet import ResNet18
 
 
-class SiameseNetwork(nn.Module):
-    """Backbone, projector, and a learned predictor where the method has one.
+class NetworkSettings(NamedTuple):
+    """Shape of the network.
 
     Attributes:
-      backbone: images to representations.
-      projector: representations to projections.
-      predictor: projections to predictions; None where the predictor is closed-form or
-        absent.
+      width: channels of the backbone's first stage.
+      kernel_size: side of the first convolution.
+      stride: stride of the first convolution.
+      padding: zeros around the images for the first convolution; None for
+        (kernel_size - 1) / 2.
+      max_pool: whether a max-pool follows the first convolution.
+      hidden_dim: width of the projector's hidden layer.
+      projection_dim: dimension of projections and predictions.
+      predictor_hidden_dim: width of an MLP predictor's hidden layer.
+    """
+
+    width: int
+    kernel_size: int
+    stride: int
+    padding: int | None
+    max_pool: bool
+    hidden_dim: int
+    projection_dim: int
+    predictor_hidden_dim: int
+
+
+class SiameseNetwork(nn.Module):
+    """Backbone, projector and, if the method has one, a learned predictor.
+
+    Attributes:
+      backbone: module from images to representations.
+      projector: module from representations to projections.
+      predictor: module from projections to predictions; None if the predictor is
+        closed-form or absent.
     """
 
     backbone: nn.Module
@@ -26,56 +52,87 @@ class SiameseNetwork(nn.Module):
     predictor: nn.Module | None = None
 
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
-        """Representation (n, features), projection (n, dim) of images (n, h, w, c)."""
+        """Maps images (n, h, w, c) to representation (n, f) and projection (n, dim)."""
         representation = self.backbone(images, train)
         return representation, self.projector(representation, train)
 
     def predict(self, projection: Array, train: bool) -> Array:
-        """The learned predictor's prediction, (n, dim)."""
+        """Maps projections (n, dim) to the learned predictor's predictions (n, dim)."""
+        if self.predictor is None:
+            raise ValueError("the network has no learned predictor")
         return self.predictor(projection, train)
 
     def initialize(self, images: Array) -> Array:
-        """Runs every part once, so that all have parameters."""
+        """Runs every part once, so that all of them create their parameters."""
         _, projection = self(images, train=False)
         if self.predictor is not None:
             return self.predict(projection, train=False)
         return projection
 
 
+def _mlp(
+    settings: NetworkSettings, axis_name: str | None, dtype: DTypeLike | None
+) -> nn.Module:
+    return MLP(
+        settings.predictor_hidden_dim,
+        settings.projection_dim,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
+
+
+def _linear(
+    settings: NetworkSettings, axis_name: str | None, dtype: DTypeLike | None
+) -> nn.Module:
+    del axis_name, dtype
+    return LinearMap(settings.projection_dim)
+
+
+# Learned predictors by the name that a config gives them.
+LEARNED_PREDICTORS: dict[
+    str, Callable[[NetworkSettings, str | None, DTypeLike | None], nn.Module]
+] = {"linear": _linear, "mlp": _mlp}
+
+
 def build_network(
-    model: ConfigDict,
+    settings: NetworkSettings,
     *,
-    predictor: str,
+    predictor: str | None = None,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
     remat: bool = False,
 ) -> SiameseNetwork:
-    """Builds the network that a run's config describes.
+    """Builds the network of a run.
 
     Args:
-      model: the config's section of that name.
-      predictor: the method's predictor; "mlp" and "linear" are learned.
+      settings: shape of the network.
+      predictor: a name in `LEARNED_PREDICTORS`, or None for a network without a
+        learned predictor.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: in which backbone and heads take their products.
-      remat: of `ResNet18`.
+      dtype: type in which backbone and heads compute their products.
+      remat: whether the backbone recomputes its activations in the backward pass, as
+        in `ResNet18`.
 
     Returns:
       The module, without parameters.
+
+    Raises:
+      UsageError: if the predictor is unknown.
     """
     backbone = ResNet18(
-        width=model.width,
-        kernel_size=model.kernel_size,
-        stride=model.stride,
-        max_pool=model.max_pool,
-        padding=model.padding,
+        width=settings.width,
+        kernel_size=settings.kernel_size,
+        stride=settings.stride,
+        max_pool=settings.max_pool,
+        padding=settings.padding,
         axis_name=axis_name,
         dtype=dtype,
         remat=remat,
     )
-    mlp = partial(MLP, dim=model.projection_dim, axis_name=axis_name, dtype=dtype)
-    projector = mlp(model.hidden_dim)
-    learned = {
-        "mlp": mlp(model.predictor_hidden_dim),
-        "linear": LinearMap(model.projection_dim),
-    }
-    return SiameseNetwork(backbone, projector, learned.get(predictor))
+    projector = MLP(
+        settings.hidden_dim, settings.projection_dim, axis_name=axis_name, dtype=dtype
+    )
+    if predictor is None:
+        return SiameseNetwork(backbone, projector)
+    build = choose("config.method.predictor", predictor, LEARNED_PREDICTORS)
+    return SiameseNetwork(backbone, projector, build(settings, axis_name, dtype))

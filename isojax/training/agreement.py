@@ -1,4 +1,4 @@
-"""Processes that train together must mean the same run."""
+"""Checks that processes that train together were started with the same run."""
 
 import json
 import os
@@ -18,17 +18,18 @@ _SAMPLED_IMAGES = 1000
 def check_agreement(
     config: ConfigDict, dataset: Dataset, **places: str | os.PathLike | None
 ) -> None:
-    """Refuses processes that differ in config, data, folders or number of devices.
+    """Checks that config, data, folders and number of devices are the same everywhere.
 
-    Every process calls it.
+    Must be called by every process.
 
     Args:
-      config: of the run.
-      dataset: as this process loaded it.
-      **places: folders that all must be given alike, such as `workdir`.
+      config: the run's configuration.
+      dataset: the images that this process has loaded.
+      **places: folders by flag that must be the same, such as `workdir`.
 
     Raises:
-      UsageError: in every process, naming the first that differs and how.
+      UsageError: in every process, if one differs. The message names the first such
+        process and the difference.
     """
     flags = {f"--{name}": place and os.fspath(place) for name, place in places.items()}
     here = {
@@ -39,29 +40,29 @@ def check_agreement(
     first, *others = (json.loads(said) for said in parallel.gather(json.dumps(here)))
     for number, other in enumerate(others, start=1):
         differing = [
-            f"{name} ({first['config'].get(name)}, there {other['config'].get(name)})"
+            f"{name} ({other['config'].get(name)}, not {first['config'].get(name)})"
             for name in sorted({*first["config"], *other["config"]})
             if first["config"].get(name) != other["config"].get(name)
         ]
         if differing:
             raise UsageError(
-                f"process {number} was started otherwise than process 0: "
+                f"process {number} was started with other flags than process 0: "
                 f"{', '.join(differing)}; start all with the same flags"
             )
         if other["devices"] != first["devices"]:
             raise UsageError(
-                f"process {number} has {other['devices']} devices, process 0 "
-                f"{first['devices']}; give all the same number"
+                f"process {number} has {other['devices']} devices and process 0 has "
+                f"{first['devices']}; start all with the same number"
             )
         if other["data"] != first["data"]:
             raise UsageError(
                 f"process {number} has other images than process 0 "
-                f"({other['data']}, not {first['data']}); give all the same data"
+                f"({other['data']}, not {first['data']}); start all with the same data"
             )
 
 
 def _fingerprint(split: Split) -> str:
-    """Number, shape and a checksum of all labels and of images spread over the set."""
+    """Shape of the images, and a checksum of all labels and of a sample of images."""
     images, labels = split
     sample = images[:: max(1, len(images) // _SAMPLED_IMAGES)]
     crc = zlib.crc32(

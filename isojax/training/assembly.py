@@ -1,28 +1,39 @@
-"""The parts of a run, made from its config and data."""
+"""Assembles the parts of a run from its config and data."""
 
-import optax
 from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.data import Dataset, channel_statistics
-from isojax.errors import UsageError
-from isojax.models import SiameseNetwork, build_network
+from isojax.errors import UsageError, choose
+from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer
+from isojax.training.settings import (
+    PRECISIONS,
+    method_settings,
+    network_settings,
+    optimizer_settings,
+    view_pair,
+)
 from isojax.training.state import TrainState, init_state
+from isojax.training.step import StepContext
 
 
 def check_data(config: ConfigDict, dataset: Dataset) -> None:
     """Checks that images and config fit together.
 
+    Args:
+      config: the run's configuration, with mean and standard deviation.
+      dataset: the run's images.
+
     Raises:
-      UsageError: naming the field and the remedy.
+      UsageError: if they do not. The message names the field and the remedy.
     """
     images = dataset.pretrain.images
     if config.augment.kind == "simclr" and images.shape[-1] != 3:
         raise UsageError(
-            f"config.augment.kind=simclr needs colour images, but {config.data.name} "
-            f"has {images.shape[-1]} channel(s); set config.augment.kind=affine, with "
-            "the fields of configs/digits.py"
+            f"config.augment.kind=simclr needs images with 3 channels, but "
+            f"{config.data.name} has {images.shape[-1]}; set "
+            "config.augment.kind=affine, with the fields of configs/digits.py"
         )
     if config.batch_size > len(images):
         raise UsageError(
@@ -32,46 +43,50 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
     if images.shape[-1] != len(config.data.mean):
         raise UsageError(
             f"the images of {config.data.name} have shape {images.shape[1:]}, but "
-            f"config.data.mean has {len(config.data.mean)} channels; give one value of "
-            "mean and std a channel"
+            f"config.data.mean has {len(config.data.mean)} channels; set one value of "
+            "mean and std per channel"
         )
     if len(config.data.std) != len(config.data.mean):
         raise UsageError(
             f"config.data.std has {len(config.data.std)} values and config.data.mean "
-            f"{len(config.data.mean)}; give one of each a channel"
+            f"{len(config.data.mean)}; set one of each per channel"
         )
-    steps = config.epochs * steps_per_epoch(config, dataset)
-    if steps >= 2**31:  # the step is counted in int32
-        raise UsageError(
-            f"config.epochs={config.epochs} makes {steps:,} steps; set it to "
-            f"{(2**31 - 1) // steps_per_epoch(config, dataset)} or less"
-        )
-    warmup = round(config.optimizer.warmup_epochs * steps_per_epoch(config, dataset))
-    if warmup >= steps:
-        raise UsageError(
-            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} leaves "
-            f"no step of config.epochs={config.epochs}; shorten it"
-        )
+    _check_length(config, steps_per_epoch(config, dataset))
     if config.batch_size // config.microbatches < 2:
         raise UsageError(
-            f"config.batch_size={config.batch_size} leaves BatchNorm a single image at "
-            f"a time with config.microbatches={config.microbatches}; enlarge the batch"
+            f"config.batch_size={config.batch_size} with "
+            f"config.microbatches={config.microbatches} leaves a single image for "
+            "BatchNorm; increase the batch size"
         )
     parallel.check_batch_size(config.batch_size, parts=config.microbatches)
 
 
+def _check_length(config: ConfigDict, steps_per_epoch: int) -> None:
+    steps = config.epochs * steps_per_epoch
+    if steps >= 2**31:  # the step is counted in int32
+        raise UsageError(
+            f"config.epochs={config.epochs} is {steps:,} steps; set it to "
+            f"{(2**31 - 1) // steps_per_epoch} or less"
+        )
+    if round(config.optimizer.warmup_epochs * steps_per_epoch) >= steps:
+        raise UsageError(
+            f"config.optimizer.warmup_epochs={config.optimizer.warmup_epochs} takes "
+            f"all steps of config.epochs={config.epochs}; reduce it"
+        )
+
+
 def with_normalization(config: ConfigDict, dataset: Dataset) -> ConfigDict:
-    """The config with mean and std of the training images where it has none.
+    """Fills in mean and standard deviation of the training images if they are not set.
 
     Args:
-      config: the run's configuration, left as it is.
+      config: the run's configuration, which is not changed.
       dataset: the run's images.
 
     Returns:
       The config, or a copy with `data.mean` and `data.std`.
 
     Raises:
-      UsageError: if a channel has one value in all images.
+      UsageError: if a channel has the same value in all images.
     """
     names = [name for name in ("mean", "std") if config.data[name] is None]
     if not names:
@@ -81,8 +96,8 @@ def with_normalization(config: ConfigDict, dataset: Dataset) -> ConfigDict:
     computed = {"mean": mean, "std": std}
     if "std" in names and min(std) == 0:
         raise UsageError(
-            f"the images of {config.data.name} have standard deviations {std} in "
-            "their channels, and none may be 0; set config.data.std"
+            f"the channels of the images of {config.data.name} have standard "
+            f"deviations {std}, and none may be 0; set config.data.std"
         )
     for name in names:
         config.data[name] = computed[name]
@@ -90,7 +105,7 @@ def with_normalization(config: ConfigDict, dataset: Dataset) -> ConfigDict:
 
 
 def steps_per_epoch(config: ConfigDict, dataset: Dataset) -> int:
-    """Optimiser steps of an epoch, whose last, partial batch is dropped."""
+    """Optimiser steps per epoch; the last, partial batch of an epoch is dropped."""
     return len(dataset.pretrain.labels) // config.batch_size
 
 
@@ -100,32 +115,46 @@ def last_step(config: ConfigDict, dataset: Dataset) -> int:
     return min(steps, config.steps) if config.steps else steps
 
 
-def build(
-    config: ConfigDict, dataset: Dataset
-) -> tuple[SiameseNetwork, optax.GradientTransformation, optax.Schedule]:
-    """The network, its optimiser and the learning rate of a run."""
+def build_step_context(config: ConfigDict, dataset: Dataset) -> StepContext:
+    """Builds network, optimiser and settings of a run's step.
+
+    Args:
+      config: the run's configuration, with mean and standard deviation.
+      dataset: the run's images.
+    """
+    method = method_settings(config)
+    axis_name = parallel.axis_name()
     network = build_network(
-        config.model,
-        predictor=config.method.predictor,
-        axis_name=parallel.axis_name(),
-        dtype=config.precision,
+        network_settings(config),
+        predictor=method.learned_predictor,
+        axis_name=axis_name,
+        dtype=choose("config.precision", config.precision, PRECISIONS),
         remat=config.remat,
     )
-    return network, *make_optimizer(
-        config.optimizer,
-        steps_per_epoch=steps_per_epoch(config, dataset),
-        epochs=config.epochs,
+    steps = steps_per_epoch(config, dataset)
+    optimizer, learning_rate = make_optimizer(
+        optimizer_settings(config), steps_per_epoch=steps, epochs=config.epochs
+    )
+    return StepContext(
+        network=network,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        method=method,
+        views=view_pair(config),
+        total_steps=steps * config.epochs,
+        microbatches=config.microbatches,
+        axis_name=axis_name,
     )
 
 
 def first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
-    """The state before the first step."""
-    network, optimizer, _ = build(config, dataset)
+    """Returns the state of a run before the first step."""
+    context = build_step_context(config, dataset)
     return init_state(
-        network,
-        optimizer,
+        context.network,
+        context.optimizer,
         seed=config.seed,
         image_shape=dataset.pretrain.images.shape[1:],
         num_classes=dataset.num_classes,
-        ema=config.method.target == "ema",
+        ema=context.method.has_moving_target,
     )

@@ -1,26 +1,26 @@
-"""Checks of a run's config, made before anything is loaded or written."""
+"""Checks of a run's config, before anything is loaded or written."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from isojax.data import check_validation_fraction
-from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
 from isojax.fields import field_values
+from isojax.training.augment_checks import check_augmentation
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
 from isojax.training.method import check_method
 from isojax.training.metric_writers import read_options
 from isojax.training.optimizer import OPTIMIZERS
+from isojax.training.settings import PRECISIONS, method_settings
 
-PRECISIONS = ("float32", "bfloat16")
 SEEDS = 2**64  # seeds are smaller
-_LARGEST_INT = 2**31 - 1  # JAX counts in int32
-_LARGEST_FLOAT = 3.4e38  # and computes in float32
+_LARGEST_INT = 2**31 - 1  # of int32
+_LARGEST_FLOAT = 3.4e38  # of float32
 _POSITIVE = (
     "epochs",
     "batch_size",
@@ -55,14 +55,14 @@ Check = tuple[Callable[[Any], bool], str]
 
 
 def check_config(config: ConfigDict) -> None:
-    """Checks that a config describes a run.
+    """Checks that a config describes a run that can be trained.
 
     Args:
       config: the run's configuration.
 
     Raises:
-      UsageError: if a field has a value that it cannot have. The message names the
-        field, its value and the remedy.
+      UsageError: if a field has an invalid value. The message names the field, its
+        value and the remedy.
     """
     _check_numbers(config)
     values = field_values(config)
@@ -72,11 +72,11 @@ def check_config(config: ConfigDict) -> None:
     check_augmentation(config)
     check_validation_fraction(config.data.validation_fraction)
     read_options(config)
-    check_method(config.method)
+    check_method(method_settings(config))
 
 
 def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
-    """The fields that have a range or choices, each with its condition and remedy."""
+    """Returns the fields with a range or choices, each with condition and remedy."""
     epochs, interval = config.epochs, config.checkpoint_every_epochs
     return [
         ("seed", (lambda v: 0 <= v < SEEDS, "set it to at least 0, below 2**64")),
@@ -103,51 +103,51 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
         ),
         (
             "model.padding",
-            (lambda v: v is None or v >= 0, "set it to 0 or more, or leave it out"),
+            (lambda v: v is None or v >= 0, "set it to 0 or more, or to None"),
         ),
         ("model.kernel_size", (lambda v: v % 2 == 1, "set it to an odd number")),
-        # None is computed from the training images.
+        # None means: computed from the training images.
         (
             "data.mean",
-            (lambda v: v is None or len(v) > 0, "give one value a channel"),
+            (lambda v: v is None or len(v) > 0, "set one value per channel"),
         ),
         (
             "data.std",
             (
                 lambda v: v is None or (len(v) > 0 and min(v) > 0),
-                "give one value a channel, each above 0",
+                "set one value per channel, each above 0",
             ),
         ),
     ]
 
 
-def _one_of(choices: tuple[str, ...]) -> Check:
+def _one_of(choices: Iterable[str]) -> Check:
     return (lambda value: value in choices, f"choose one of {', '.join(choices)}")
 
 
 def _check_numbers(config: ConfigDict) -> None:
-    """Checks that every number of a config can be computed with.
+    """Checks that every number of a config can be represented in JAX.
 
     Raises:
-      UsageError: if a number is not finite, or beyond JAX's 32 bits, or a tuple holds
-        something else than numbers.
+      UsageError: if a number is not finite or does not fit in 32 bits, or a tuple holds
+        anything but numbers.
     """
     for name, value in field_values(config).items():
         is_tuple = isinstance(value, tuple | list)
         for number in value if is_tuple else [value]:
             if is_tuple and (isinstance(number, bool) or not isinstance(number, Real)):
-                remedy = "give numbers in parentheses, such as (0.5, 0.5, 0.5)"
+                remedy = "set numbers in parentheses, such as (0.5, 0.5, 0.5)"
                 raise UsageError(f"config.{name}={value}: {remedy}")
-            remedy = _remedy_of_number(name, number)
-            if remedy:
-                raise UsageError(f"config.{name}={value}: {remedy}")
+            if problem := _number_problem(name, number):
+                raise UsageError(f"config.{name}={value}: {problem}")
 
 
-def _remedy_of_number(name: str, number: Any) -> str | None:
+def _number_problem(name: str, number: Any) -> str | None:
+    """Returns the remedy if a number cannot be represented, otherwise None."""
     if isinstance(number, float) and not math.isfinite(number):
         return "set it to a finite number"
     if isinstance(number, float) and abs(number) > _LARGEST_FLOAT:
-        return "choose a number that float32 can hold, below 3.4e38"
+        return "choose a number in the range of float32, below 3.4e38"
     if isinstance(number, int) and abs(number) > _LARGEST_INT and name != "seed":
-        return "choose a number that int32 can hold, below 2**31"
+        return "choose a number in the range of int32, below 2**31"
     return None

@@ -1,4 +1,4 @@
-"""What a run has trained, for use outside the run."""
+"""Loads the networks that a run has trained."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,26 +14,28 @@ from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.runs.config_file import load_config
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.method import CLOSED_FORM, closed_form_predictor
+from isojax.training.method import CLOSED_FORM_PREDICTORS, Method
+from isojax.training.settings import method_settings, network_settings
 from isojax.training.state import TARGET_PARTS, init_variables, random_key
 
-Encoder = tuple[Callable[[dict, Array], Array], dict]
+Apply = Callable[[dict, Array], Array]
+Encoder = tuple[Apply, dict]
 
 
 def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder:
-    """The pretrained backbone of a run.
+    """Loads the pretrained backbone of a run.
 
     Args:
       workdir: the run's folder.
-      step: which checkpoint; the newest by default.
+      step: step of the checkpoint; the newest by default.
 
     Returns:
-      `(apply, variables)`: `apply(variables, images)` gives the representations
+      `(apply, variables)`: `apply(variables, images)` returns the representations
       (n, features) of images (n, h, w, c), uint8 or float in [0, 1], in evaluation
       mode.
 
     Raises:
-      UsageError: if the folder holds no run or no such checkpoint.
+      UsageError: if the folder contains no run or no such checkpoint.
     """
     apply, variables, _ = load_encoder_and_step(workdir, step)
     return apply, variables
@@ -41,11 +43,13 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
 
 def load_encoder_and_step(
     workdir: str | os.PathLike, step: int | None = None
-) -> tuple[Callable[[dict, Array], Array], dict, int]:
-    """What `load_encoder` returns, and the step of the checkpoint it is from."""
+) -> tuple[Apply, dict, int]:
+    """Returns the result of `load_encoder` and the step of its checkpoint."""
     network, config = _network(workdir)
     shapes = jax.eval_shape(lambda: _init(network, config))
-    like = {kind: {"backbone": tree["backbone"]} for kind, tree in shapes.items()}
+    like: dict[str, Any] = {
+        kind: {"backbone": tree["backbone"]} for kind, tree in shapes.items()
+    }
     like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     with Checkpoints(workdir) as checkpoints:
         restored = checkpoints.restore(like, step)
@@ -56,19 +60,19 @@ def load_encoder_and_step(
 def load_probe(
     workdir: str | os.PathLike, step: int, *, features: int, classes: int
 ) -> Array:
-    """Weights of the online probe in a checkpoint.
+    """Loads the weights of the online probe from a checkpoint.
 
     Args:
       workdir: the run's folder.
-      step: which checkpoint.
-      features: of the encoder.
-      classes: of the run's data set.
+      step: step of the checkpoint.
+      features: number of features of the encoder.
+      classes: number of classes of the run's data set.
 
     Returns:
-      Shape (features + 1, classes), as `probe_logits` takes them.
+      The weights, shape (features + 1, classes), as `probe_logits` takes them.
 
     Raises:
-      UsageError: if there is no such checkpoint, or its probe has another shape.
+      UsageError: if there is no such checkpoint or its probe has another shape.
     """
     weights = jax.ShapeDtypeStruct((features + 1, classes), jnp.float32)
     with Checkpoints(workdir) as checkpoints:
@@ -80,32 +84,37 @@ def load_probe(
 def checkpoint_steps(
     workdir: str | os.PathLike, wanted: Sequence[int] | None = None
 ) -> list[int]:
-    """The steps of a run's checkpoints, ascending; of them those that are wanted.
+    """Returns the steps of a run's checkpoints, ascending.
+
+    Args:
+      workdir: the run's folder.
+      wanted: steps to select; all by default.
 
     Raises:
-      UsageError: if the folder holds no run or no checkpoint, or one is not there.
+      UsageError: if the folder contains no run or no checkpoint, or a wanted one is
+        missing.
     """
     load_config(workdir)
-    there = Checkpoints(workdir).steps()
-    if not there:
+    steps = Checkpoints(workdir).steps()
+    if not steps:
         raise UsageError(f"there is no checkpoint in {workdir}; train the run further")
     for step in wanted or ():
-        if step not in there:
+        if step not in steps:
             raise UsageError(
                 f"there is no checkpoint of step {step} in {workdir}; there are "
-                f"{', '.join(map(str, there))}"
+                f"{', '.join(map(str, steps))}"
             )
-    return there if wanted is None else sorted(set(wanted))
+    return steps if wanted is None else sorted(set(wanted))
 
 
 class Trained(NamedTuple):
     """The networks of a checkpoint.
 
     Attributes:
-      step: after which it was written.
-      variables: `params` and `batch_stats`, each of `backbone` and `projector`.
-      predictor: closed-form W_P of the correlation then, shape (dim, dim); None where
-        the method has another predictor or none.
+      step: step of the checkpoint.
+      variables: `params` and `batch_stats`, each with `backbone` and `projector`.
+      predictor: closed-form W_P of the checkpoint's correlation, shape (dim, dim); None
+        if the method has another predictor or none.
     """
 
     step: int
@@ -114,18 +123,18 @@ class Trained(NamedTuple):
 
 
 def load_trained(workdir: str | os.PathLike) -> Trained:
-    """Backbone, projector and closed-form predictor of a run's newest checkpoint.
+    """Loads backbone, projector and closed-form predictor of the newest checkpoint.
 
     Args:
       workdir: the run's folder.
 
     Raises:
-      UsageError: if the folder holds no run or no checkpoint.
+      UsageError: if the folder contains no run or no checkpoint.
     """
     network, config = _network(workdir)
     shapes = jax.eval_shape(lambda: _init(network, config))
     dim = config.model.projection_dim
-    like = {
+    like: dict[str, Any] = {
         kind: {part: tree[part] for part in TARGET_PARTS}
         for kind, tree in shapes.items()
     }
@@ -134,19 +143,19 @@ def load_trained(workdir: str | os.PathLike) -> Trained:
     checkpoints = Checkpoints(workdir)
     restored = checkpoints.restore(like)
     checkpoints.close()
-    predictor = None
-    if config.method.predictor == CLOSED_FORM:
-        correlation = restored["correlation"]
-        predictor = closed_form_predictor(config.method, correlation).matrix
     variables = {kind: restored[kind] for kind in shapes}
+    predictor = _closed_form(method_settings(config), restored["correlation"])
     return Trained(int(restored["step"]), variables, predictor)
 
 
 def random_encoder(workdir: str | os.PathLike) -> Encoder:
-    """The backbone of a run before its first step, as `load_encoder` gives it.
+    """Returns a run's backbone before the first step, in the form of `load_encoder`.
+
+    Args:
+      workdir: the run's folder.
 
     Raises:
-      UsageError: if the folder holds no run.
+      UsageError: if the folder contains no run.
     """
     network, config = _network(workdir)
     return _apply(network, config), _backbone(_init(network, config))
@@ -154,11 +163,17 @@ def random_encoder(workdir: str | os.PathLike) -> Encoder:
 
 def _network(workdir: str | os.PathLike) -> tuple[SiameseNetwork, ConfigDict]:
     config = load_config(workdir)
-    return build_network(config.model, predictor=config.method.predictor), config
+    predictor = method_settings(config).learned_predictor
+    return build_network(network_settings(config), predictor=predictor), config
+
+
+def _closed_form(method: Method, correlation: Array) -> Array | None:
+    build = CLOSED_FORM_PREDICTORS.get(method.predictor)
+    return None if build is None else build(method, correlation).matrix
 
 
 def _init(network: SiameseNetwork, config: ConfigDict) -> dict:
-    # No parameter's shape depends on the side of the images.
+    # The shapes of the parameters do not depend on the side of the images.
     return init_variables(
         network, random_key(config.seed), (32, 32, len(config.data.mean))
     )
@@ -168,23 +183,21 @@ def _backbone(variables: dict) -> dict:
     return {kind: tree["backbone"] for kind, tree in variables.items()}
 
 
-def _apply(
-    network: SiameseNetwork, config: ConfigDict
-) -> Callable[[dict, Array], Array]:
+def _apply(network: SiameseNetwork, config: ConfigDict) -> Apply:
     channels = len(config.data.mean)
 
     def apply(variables: dict, images: Array) -> Array:
         if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(
-                f"images have shape {images.shape}; this encoder takes "
+                f"images have shape {images.shape}; this encoder needs "
                 f"(n, h, w, {channels})"
             )
         if images.dtype == jnp.uint8:
             images = images.astype(jnp.float32) / 255.0
         elif not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(
-                f"images are of {images.dtype}; this encoder takes uint8, or floats in "
-                "[0, 1]"
+                f"images have dtype {images.dtype}; this encoder needs uint8, or float "
+                "in [0, 1]"
             )
         images = jnp.asarray(images, jnp.float32)
         images = augment.normalize(images, mean=config.data.mean, std=config.data.std)

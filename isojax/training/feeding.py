@@ -1,56 +1,62 @@
-"""How images reach the training step: from the devices' memory, or streamed to it.
+"""Provides a step with images, from the devices' memory or streamed from the host.
 
-Both ways give the same batches. An image set that fits is copied to every device once
-and a step takes indices; a larger one stays mapped from its file and each batch is sent
-while the steps before it are computed.
+Both ways give the same batches. An image set that fits in memory is copied to every
+device once, and a step takes indices. A larger one stays on the host, and each batch is
+sent while earlier steps are computed.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from jax import Array
 
 from isojax import parallel
 from isojax.data import Split, training_batches
-from isojax.errors import UsageError
-from isojax.training.state import TrainState
+from isojax.errors import UsageError, choose
 
-FEEDS = ("auto", "device", "host")
 # The rest of a device's memory is for the network's activations.
 _DEVICE_SHARE = 0.25
 _BATCHES_AHEAD = 2
 
 
 class Feed:
-    """The batches of a run, on the devices.
+    """Yields the batches of a run on the devices.
 
     Attributes:
-      resident: what every step takes beside its batch: the images where they are in
-        the devices' memory, or nothing.
-      description: one sentence about where the images are.
+      resident: arrays that every step takes in addition to its batch: the images if
+        they are in the devices' memory, otherwise none.
+      description: one sentence on where the images are.
     """
 
     def __init__(self, split: Split, *, batch_size: int, seed: int, place: str):
-        """Decides where the images go, and puts them there.
+        """Chooses where the images are kept, and copies them there.
 
         Args:
           split: the training images.
-          batch_size: images of a batch, over all devices.
-          seed: of the order.
-          place: "device", "host", or "auto" to choose by size.
+          batch_size: images per batch, over all devices.
+          seed: seed of the order of the images.
+          place: a name in `FEEDS`.
 
         Raises:
-          UsageError: if the images are to be on the devices and are too large.
+          UsageError: if the place is unknown, or is "device" and the images are larger
+            than a device's memory.
         """
         self._split, self._batch_size, self._seed = split, batch_size, seed
-        on_device, self.description = _choose(split.images.nbytes, place)
-        self.resident = (
+        size = split.images.nbytes
+        on_device = choose("config.data.feed", place, FEEDS)(size, _device_memory())
+        self.resident: dict[str, Array] = (
             parallel.replicate({"images": split.images}) if on_device else {}
+        )
+        self.description = f"The images take {size / 1e6:,.0f} MB" + (
+            " in the memory of each device."
+            if on_device
+            else ", read by the host and sent batch by batch."
         )
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Array]]:
-        """Yields the batches of one epoch, a few sent ahead.
+        """Yields the batches of one epoch, sending a few ahead.
 
         Args:
           epoch: number of the epoch, from 0.
@@ -68,7 +74,7 @@ class Feed:
             part=parallel.process_part(),
             with_images=not self.resident,
         )
-        ahead = deque()
+        ahead: deque[dict[str, Array]] = deque()
         for batch in batches:
             ahead.append(parallel.split_batch(batch))
             if len(ahead) > _BATCHES_AHEAD:
@@ -80,15 +86,15 @@ def with_resident_images(step: Callable) -> Callable:
     """Turns `step(state, batch)` into `step(state, batch, resident)`.
 
     Args:
-      step: of `make_train_step`.
+      step: the step, such as `train_step` with its context bound.
 
     Returns:
-      The step that looks a batch's images up where `resident` has them.
+      The step that takes a batch's images from `resident` if they are there.
     """
 
     def fed_step(
-        state: TrainState, batch: dict[str, Array], resident: dict[str, Array]
-    ) -> tuple[TrainState, dict[str, Array]]:
+        state: Any, batch: dict[str, Array], resident: dict[str, Array]
+    ) -> tuple[Any, Any]:
         if resident:
             batch = batch | {"images": resident["images"][batch["indices"]]}
         return step(state, batch)
@@ -96,23 +102,30 @@ def with_resident_images(step: Callable) -> Callable:
     return fed_step
 
 
-def _choose(size: int, place: str) -> tuple[bool, str]:
-    """Whether images of `size` bytes go to the devices, and a sentence that says so."""
-    memory = _device_memory()
-    size_text = f"The images take {size / 1e6:,.0f} MB"
-    if place == "device" and memory is not None and size > memory:
+def _fits(size: int, memory: int | None) -> bool:
+    return memory is not None and size <= _DEVICE_SHARE * memory
+
+
+def _on_device(size: int, memory: int | None) -> bool:
+    if memory is not None and size > memory:
         raise UsageError(
             f"config.data.feed=device: the images take {size / 1e9:.1f} GB and a "
             f"device has {memory / 1e9:.1f} GB; set config.data.feed=host"
         )
-    fits = memory is not None and size <= _DEVICE_SHARE * memory
-    if place == "device" or (place == "auto" and fits):
-        return True, f"{size_text} in the memory of each device."
-    return False, f"{size_text}, read by the host and sent batch by batch."
+    return True
+
+
+# Whether images of some bytes are kept in a device's memory of some bytes (None for a
+# CPU), by the name that a config gives the choice.
+FEEDS: dict[str, Callable[[int, int | None], bool]] = {
+    "auto": _fits,
+    "device": _on_device,
+    "host": lambda size, memory: False,
+}
 
 
 def _device_memory() -> int | None:
-    """Bytes of a device's own memory; None where it has none, as a CPU."""
+    """Bytes of a device's own memory; None for a CPU."""
     device = jax.local_devices()[0]
     if device.platform == "cpu":
         return None

@@ -1,4 +1,4 @@
-"""LARS with a clipped trust ratio, as self-supervised recipes use it."""
+"""LARS with a clipped trust ratio, as used by self-supervised recipes."""
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +13,22 @@ def scale_by_clipped_trust_ratio(
     weight_decay: float,
     epsilon: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Decays the weights and scales each array of the update to its parameter's size.
+    """Decays weights and scales the update of each array by its trust ratio.
 
-    Gradient g of parameter p becomes min(r / rate, 1) (g + decay p) with the ratio
+    The gradient g of parameter p becomes min(r / rate, 1) (g + decay p) with the ratio
 
       r = trust_coefficient |p| / (|g| + decay |p| + epsilon),
 
-    so that, multiplied by the learning rate, the step is r or the rate itself,
-    whichever is smaller. Arrays of one axis (biases, BatchNorm) and those where p or g
-    is zero keep their gradient, and are not decayed. `optax.lars` knows no clipping,
-    and divides by the norm of the sum instead of the sum of norms.
+    so that after multiplication by the learning rate the step size is the smaller of r
+    and the rate. Arrays with one axis (biases, BatchNorm) and arrays with zero p or g
+    keep their gradient and are not decayed. `optax.lars` does not clip, and divides by
+    the norm of the sum instead of the sum of norms.
 
     Args:
-      learning_rate: schedule of the rate by which the result is multiplied later.
+      learning_rate: schedule of the learning rate that the result is multiplied by.
       trust_coefficient: size of a step relative to the parameter.
-      weight_decay: part of the parameter added to its gradient.
-      epsilon: added to the denominator.
+      weight_decay: coefficient of the parameter added to its gradient.
+      epsilon: constant added to the denominator.
 
     Returns:
       The gradient transformation; its state counts the steps.
@@ -37,13 +37,15 @@ def scale_by_clipped_trust_ratio(
     and exclusions as in the official code of Halvagal et al. 2023.
     """
 
-    def init(params: optax.Params) -> optax.ScaleByScheduleState:
+    def init(params: optax.Params) -> optax.OptState:
         del params
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
 
     def update(
-        updates: optax.Updates, state: optax.ScaleByScheduleState, params: optax.Params
-    ) -> tuple[optax.Updates, optax.ScaleByScheduleState]:
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+    ) -> tuple[optax.Updates, optax.OptState]:
         rate = learning_rate(state.count)
 
         def scale(g: Array, p: Array) -> Array:
@@ -52,7 +54,7 @@ def scale_by_clipped_trust_ratio(
             p_norm, g_norm = jnp.linalg.norm(p.ravel()), jnp.linalg.norm(g.ravel())
             ratio = trust_coefficient * p_norm
             ratio = ratio / (g_norm + weight_decay * p_norm + epsilon)
-            # Written so that a rate of zero, at the warmup's start, divides nothing.
+            # Avoids a division by the zero rate at the start of the warmup.
             clipped = jnp.where(ratio < rate, ratio / jnp.where(rate > 0, rate, 1), 1)
             is_adapted = (p_norm > 0) & (g_norm > 0)
             adapted = jnp.where(is_adapted, clipped * (g + weight_decay * p), g)

@@ -1,4 +1,4 @@
-"""A state's arrays by name, and what proves each of them whole."""
+"""The arrays of a state by name, with their shapes and checksums."""
 
 import zlib
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Leaf(NamedTuple):
-    """What is known of an array; its checksum only where it was written."""
+    """Shape and type of an array, and its checksum if it was written."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -22,11 +22,12 @@ class Leaf(NamedTuple):
 def host_arrays(tree: Any) -> Arrays:
     """Copies a tree's arrays to the host, by name.
 
-    They are copies even where the device is the host: a training step reuses the memory
-    of its state.
+    The arrays are copied even if the device is the host, because a training step reuses
+    the memory of its state.
 
     Args:
-      tree: of arrays that are the same in every process. Random keys become their data.
+      tree: tree of arrays that are the same in every process. Random keys are replaced
+        by their data.
 
     Returns:
       The arrays, named like `params/backbone/Conv_0/kernel`.
@@ -36,10 +37,10 @@ def host_arrays(tree: Any) -> Arrays:
 
 
 def describe(tree: Any) -> dict[str, Leaf]:
-    """Shape and type of a tree's arrays, by the names of `host_arrays`.
+    """Returns shape and type of a tree's arrays, by the names of `host_arrays`.
 
     Args:
-      tree: of arrays or of their shapes.
+      tree: tree of arrays or of their shapes.
     """
     data = {
         name: jax.eval_shape(_key_data, leaf) for name, leaf in _named(tree).items()
@@ -52,7 +53,7 @@ def rebuild(like: Any, arrays: Arrays) -> Any:
 
     Args:
       like: tree of arrays or of their shapes.
-      arrays: by name, one for every leaf of `like`.
+      arrays: arrays by name, one for every leaf of `like`.
 
     Returns:
       The tree, on this process's first device.
@@ -66,7 +67,7 @@ def rebuild(like: Any, arrays: Arrays) -> Any:
 
 
 def checksum(array: np.ndarray) -> int:
-    """CRC-32 of an array's bytes, which finds every burst of up to 32 flipped bits."""
+    """CRC-32 of an array's bytes; detects every burst error of up to 32 bits."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
@@ -77,7 +78,7 @@ def _named(tree: Any) -> dict[str, Any]:
     }
 
 
-def _is_key(dtype) -> bool:
+def _is_key(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
@@ -85,7 +86,7 @@ def _key_data(leaf: Array) -> Array:
     return jax.random.key_data(leaf) if _is_key(leaf.dtype) else leaf
 
 
-def _as_key(array: Array, dtype) -> Array:
+def _as_key(array: Array, dtype: Any) -> Array:
     if not _is_key(dtype):
         return array
     impl = jax.random.key_impl(jnp.empty((), dtype))

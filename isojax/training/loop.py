@@ -6,11 +6,11 @@ import sys
 import time
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax import Array
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from isojax.runs.machine import save_machine
 from isojax.stopping import StopRequest
 from isojax.training.agreement import check_agreement
 from isojax.training.assembly import (
-    build,
+    build_step_context,
     check_data,
     first_state,
     last_step,
@@ -53,7 +53,8 @@ from isojax.training.monitor import (
     spectrum_metrics,
 )
 from isojax.training.sample_views import draw_views
-from isojax.training.step import make_train_step
+from isojax.training.settings import image_source
+from isojax.training.step import Metrics, train_step
 
 _STEPS_PER_REPORT = 10
 # Dispatched beyond the one that the host waits for: the device never waits for it.
@@ -88,7 +89,7 @@ def pretrain(
     """
     check_config(config)
     parallel.in_first_process(lambda: check_packages(read_options(config)))
-    dataset = load_dataset(config.data, data_dir=data_dir)
+    dataset = load_dataset(image_source(config.data), data_dir=data_dir)
     check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
     config = _normalize_by_own_images(config, dataset)
     check_data(config, dataset)
@@ -143,20 +144,14 @@ class _Run:
         self.options = read_options(config)
         self.steps_per_epoch = steps_per_epoch(config, dataset)
         self.last_step = last_step(config, dataset)
-        network, optimizer, learning_rate = build(config, dataset)
-        self.step = parallel.map_step(
-            with_resident_images(
-                make_train_step(
-                    network,
-                    optimizer,
-                    learning_rate,
-                    config,
-                    total_steps=self.steps_per_epoch * config.epochs,
-                    axis_name=parallel.axis_name(),
-                )
-            )
+        context = build_step_context(config, dataset)
+        self.views = context.views
+        self.step = parallel.MappedStep(
+            with_resident_images(partial(train_step, context))
         )
-        self.evaluate = make_evaluation(network, config)
+        self.evaluate = make_evaluation(
+            context.network, mean=context.views.mean, std=context.views.std
+        )
         self.feed = Feed(
             dataset.pretrain,
             batch_size=config.batch_size,
@@ -274,23 +269,24 @@ class _Run:
     def _train_epoch(self, epoch: int, bar: tqdm) -> bool:
         """Trains the rest of an epoch; returns whether to continue with the next."""
         start, timed = time.perf_counter(), 0
-        steps: list[dict[str, Array]] = []
-        running: deque[dict[str, Array]] = deque()
+        steps: list[Metrics] = []
+        running: deque[parallel.StepResult] = deque()
         shall_stop = False
         first = self.steps_done - epoch * self.steps_per_epoch
         batches = self.feed.epoch(epoch, first=first)
         for batch in itertools.islice(batches, self.last_step - self.steps_done):
-            self.state, metrics = self.step(
+            result = self.step(
                 self.state, batch, self.feed.resident, stop_requested=self.stop.is_set
             )
+            self.state = result.state
             if not self.has_trained:
                 self.has_trained, self.stop.ends_at_once = True, False
                 self._record_start()  # while the devices work
                 start = time.perf_counter()  # compiling does not count
             else:
                 timed += 1
-            steps.append(metrics)
-            running.append(metrics)
+            steps.append(result.report.metrics)
+            running.append(result)
             if len(running) > _STEPS_AHEAD:
                 shall_stop = self._finish_step(running.popleft(), bar)
             if shall_stop:
@@ -320,18 +316,20 @@ class _Run:
             write=tqdm.write,
         )
         attempt(
-            lambda: draw_views(self.workdir / "figures", images, self.config),
+            lambda: draw_views(self.workdir / "figures", images, self.views),
             failure="figures/views.png was not drawn",
             write=tqdm.write,
         )
 
-    def _finish_step(self, metrics: dict[str, Array], bar: tqdm) -> bool:
+    def _finish_step(self, result: parallel.StepResult, bar: tqdm) -> bool:
         """Waits for a step; returns whether any process was asked to stop."""
         self.steps_done += 1
-        if int(metrics["not_finite"]):
+        metrics = result.report.metrics
+        if not_finite := int(result.report.not_finite):
             self.checkpoints.wait()
             saved = self.checkpoints.steps()
             check_finite(
+                not_finite,
                 jax.device_get(metrics),
                 step=self.steps_done,
                 workdir=self.workdir,
@@ -340,17 +338,16 @@ class _Run:
         if self.steps_done % _STEPS_PER_REPORT == 0:
             bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
         bar.update(self.config.batch_size)
-        return bool(metrics["stop_requested"])
+        return bool(result.stop_requested)
 
     def _record(self, epoch: int, steps: list[dict], steps_per_second: float) -> None:
         """Adds a finished epoch to the history."""
-        names = steps[0].keys() - {"not_finite", "stop_requested"}
         row = {
             "step": self.steps_done,
             "epoch": epoch + 1,
             **{
                 f"train/{name}": float(np.mean([metrics[name] for metrics in steps]))
-                for name in sorted(names)
+                for name in sorted(steps[0])
             },
         }
         if steps_per_second:  # none where the epoch's only step has compiled

@@ -1,7 +1,7 @@
-"""A step's gradient, summed up part by part where its batch does not fit in memory."""
+"""Accumulates the gradient of a batch that does not fit in memory, part by part."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,59 +9,78 @@ from jax import Array
 
 from isojax.training.state import TrainState
 
-# From state and a part of the batch to its gradients, its new batch_stats, its new
-# correlation, what is stacked, and what is averaged.
-PartGradient = Callable[[TrainState, Any], tuple[Any, Any, Array, Any, Any]]
+
+class PartResult(NamedTuple):
+    """What a batch, or a part of it, contributes to a step.
+
+    Attributes:
+      gradients: gradients of the loss. Averaged over parts.
+      averages: other means over the images, such as metrics. Averaged over parts.
+      batch_stats: running statistics of the network after the part.
+      correlation: correlation of the projections after the part.
+      rows: arrays (n, ...) with one row per image. Concatenated over parts.
+    """
+
+    gradients: Any
+    averages: Any
+    batch_stats: Any
+    correlation: Array
+    rows: Any
+
+
+PartFunction = Callable[[TrainState, Any], PartResult]
 
 
 def accumulate(
-    gradient_of_part: PartGradient, state: TrainState, batch: Any, *, parts: int
-) -> tuple[Any, Any, Array, Any, Any]:
-    """Does the parts of a batch one after the other, with memory for one.
+    function: PartFunction, state: TrainState, batch: Any, *, parts: int
+) -> PartResult:
+    """Processes the parts of a batch one after the other, with memory for one.
 
-    The loss is a mean over images, so the gradients' mean over parts is the gradient
-    of the whole batch wherever an image's loss depends on that image alone. Two things
-    tie the images of a batch together, and see a part instead:
+    The loss is a mean over images, so the mean of the parts' gradients is the gradient
+    of the whole batch, as far as an image's loss depends on that image alone. Two
+    quantities depend on several images and see one part instead of the batch:
 
-    BatchNorm normalises each part by the part's own statistics (those over all devices,
-    where there are several), as if the batch were that small. Running statistics are
-    updated once a part. Where that matters take `config.remat` instead, which keeps the
-    whole batch's statistics.
+    BatchNorm normalises each part by the statistics of that part (over all devices), as
+    if the batch were that small. Running statistics are updated once per part. Where
+    this matters, use `config.remat` instead, which keeps the statistics of the batch.
 
-    The correlation is updated once a part, by the caller with the `parts`-th root of
-    its decay, so that a step forgets as much as it would with the batch whole; a
-    part's predictor is made of the correlation up to this part.
+    The correlation is updated once per part. The caller uses the `parts`-th root of its
+    decay, so that a step forgets as much as with a whole batch. A part's predictor is
+    built from the correlation up to and including this part.
 
     Args:
-      gradient_of_part: of `state`, whose `batch_stats` and `correlation` are those
-        after the part before, and of a part of `batch`.
-      state: of the run.
-      batch: arrays (n, ...), n divisible by `parts`.
-      parts: how many.
+      function: maps a state, whose `batch_stats` and `correlation` are those after the
+        previous part, and a part of `batch` to its `PartResult`.
+      state: state of the run.
+      batch: arrays (n, ...), with n divisible by `parts`.
+      parts: number of parts.
 
     Returns:
-      As `gradient_of_part`: gradients and what is averaged, their means; batch_stats
-      and correlation, after the last part; what is stacked, over all rows.
+      The result of the whole batch.
     """
     if parts == 1:
-        return gradient_of_part(state, batch)
+        return function(state, batch)
 
-    def one_part(carry, part):
+    def one_part(carry: tuple, part: Any) -> tuple[tuple, Any]:
         batch_stats, correlation, means = carry
-        gradients, batch_stats, correlation, rows, averaged = gradient_of_part(
+        result = function(
             state.replace(batch_stats=batch_stats, correlation=correlation), part
         )
         means = jax.tree.map(
-            lambda mean, value: mean + value / parts, means, (gradients, averaged)
+            lambda mean, value: mean + value / parts,
+            means,
+            (result.gradients, result.averages),
         )
-        return (batch_stats, correlation, means), rows
+        return (result.batch_stats, result.correlation, means), result.rows
 
     split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
     first_part = jax.tree.map(lambda x: x[0], split)
-    shapes = jax.eval_shape(gradient_of_part, state, first_part)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), (shapes[0], shapes[4]))
-    (batch_stats, correlation, means), rows = jax.lax.scan(
+    shapes = jax.eval_shape(function, state, first_part)
+    zeros = jax.tree.map(
+        lambda s: jnp.zeros(s.shape, s.dtype), (shapes.gradients, shapes.averages)
+    )
+    (batch_stats, correlation, (gradients, averages)), rows = jax.lax.scan(
         one_part, (state.batch_stats, state.correlation, zeros), split
     )
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rows)
-    return means[0], batch_stats, correlation, rows, means[1]
+    return PartResult(gradients, averages, batch_stats, correlation, rows)

@@ -1,12 +1,11 @@
-"""Metrics measured while a run trains, and the line that an epoch prints."""
+"""Metrics of an epoch, and the line that an epoch prints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ml_collections import ConfigDict
 
 from isojax import parallel, spectral
 from isojax.data import Split, augment, full_batches
@@ -19,17 +18,19 @@ _BATCH_SIZE = 250
 
 
 def make_evaluation(
-    network: SiameseNetwork, config: ConfigDict
+    network: SiameseNetwork, *, mean: Sequence[float], std: Sequence[float]
 ) -> Callable[[TrainState, Split], dict[str, float]]:
     """Builds the evaluation of an epoch.
 
     Args:
       network: the module.
-      config: of the run.
+      mean: mean of each channel, in [0, 1].
+      std: standard deviation of each channel.
 
     Returns:
-      From a state and labelled images to the online probe's accuracy and, in the first
-      process, the effective rank of the representations, in evaluation mode.
+      A function of a state and labelled images. It returns the online probe's accuracy
+      and, in the first process, the effective rank of the representations, both in
+      evaluation mode.
     """
 
     @jax.jit
@@ -38,8 +39,8 @@ def make_evaluation(
     ) -> tuple[Array, Array]:
         images = augment.normalize(
             images.astype(jnp.float32) / 255.0,
-            mean=config.data.mean,
-            std=config.data.std,
+            mean=mean,
+            std=std,
         )
         representation, _ = network.apply(
             {"params": params, "batch_stats": batch_stats}, images, train=False
@@ -66,10 +67,10 @@ def make_evaluation(
 
 
 def effective_rank_on_host(representations: np.ndarray) -> float:
-    """RankMe of many representations, a matrix (n, dim), faster than by their SVD.
+    """RankMe of representations (n, dim), computed without their SVD for speed.
 
-    The squares of their singular values are the eigenvalues of Z^T Z: uncentred, as
-    RankMe is. In float64, whose rounding stays below RankMe's own epsilon.
+    The squared singular values are the eigenvalues of the uncentred Z^T Z. The
+    computation is in float64, whose rounding error is below RankMe's epsilon.
     """
     z = representations.astype(np.float64)
     squares = np.maximum(np.linalg.eigvalsh(z.T @ z), 0)
@@ -89,14 +90,14 @@ def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
 
 
 def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]:
-    """How nearly a learned linear predictor shares the correlation's eigenvectors.
+    """Alignment of a learned linear predictor with the correlation's eigenvectors.
 
     Args:
-      params: of the network.
-      correlation: of the projections, shape (dim, dim).
+      params: parameters of the network.
+      correlation: correlation of the projections, shape (dim, dim).
 
     Returns:
-      Mean and minimum over the modes; nothing where the predictor is another.
+      Mean and minimum over the modes; empty for other predictors.
     """
     kernel = params.get("predictor", {}).get("map", {}).get("kernel")
     if kernel is None:
@@ -110,7 +111,7 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
 
 
 def describe_columns(evaluation_name: str) -> str:
-    """The explanation of the epoch lines, printed once before them."""
+    """Explains the lines of the epochs; printed once before them."""
     return (
         f"Each epoch prints the loss, the online probe's {evaluation_name} accuracy "
         "and\nthe participation ratio of the projections' correlation."
@@ -118,11 +119,11 @@ def describe_columns(evaluation_name: str) -> str:
 
 
 def describe(row: dict[str, float], epochs: int) -> str:
-    """The line that a finished epoch prints, at most 80 columns.
+    """Returns the line that a finished epoch prints, at most 80 columns.
 
     Args:
       row: the epoch's metrics, as in `metrics.jsonl`.
-      epochs: the number of epochs of the run.
+      epochs: number of epochs of the run.
     """
     speed = row.get(layout.IMAGES_PER_SECOND)
     return (

@@ -1,45 +1,102 @@
-"""The optimisers of the paper and of its official code."""
+"""Optimisers by name: SGD as in the paper, LARS as in its official code."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import optax
-from ml_collections import ConfigDict
 
+from isojax.errors import choose
 from isojax.schedules import warmup_cosine
 from isojax.training.lars import scale_by_clipped_trust_ratio
 
-OPTIMIZERS = ("sgd", "lars")
+
+class OptimizerSettings(NamedTuple):
+    """Settings of an optimiser: section `optimizer` of a config.
+
+    Attributes:
+      name: a name in `OPTIMIZERS`.
+      learning_rate: largest learning rate, at the end of the warmup.
+      momentum: fraction of the old update direction kept at a step.
+      weight_decay: coefficient of the parameters in the update.
+      trust_coefficient: size of a step relative to the parameters, for LARS.
+      warmup_epochs: epochs of linear warmup, whole or fractional.
+      warmup_start: learning rate at the first step.
+    """
+
+    name: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    trust_coefficient: float
+    warmup_epochs: float
+    warmup_start: float
+
+
+def sgd(
+    settings: OptimizerSettings, learning_rate: optax.Schedule
+) -> optax.GradientTransformation:
+    """SGD with momentum; weight decay is added to the gradient, as in PyTorch.
+
+    Args:
+      settings: settings of the optimiser.
+      learning_rate: learning rate as a function of the step.
+
+    Source: Halvagal et al. 2023, appendix D.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.sgd(learning_rate, momentum=settings.momentum),
+    )
+
+
+def lars(
+    settings: OptimizerSettings, learning_rate: optax.Schedule
+) -> optax.GradientTransformation:
+    """`scale_by_clipped_trust_ratio`, followed by SGD with momentum.
+
+    Args:
+      settings: settings of the optimiser.
+      learning_rate: learning rate as a function of the step.
+
+    Source: official code of Halvagal et al. 2023.
+    """
+    return optax.chain(
+        scale_by_clipped_trust_ratio(
+            learning_rate,
+            trust_coefficient=settings.trust_coefficient,
+            weight_decay=settings.weight_decay,
+        ),
+        optax.sgd(learning_rate, momentum=settings.momentum),
+    )
+
+
+OPTIMIZERS: dict[
+    str,
+    Callable[[OptimizerSettings, optax.Schedule], optax.GradientTransformation],
+] = {"sgd": sgd, "lars": lars}
 
 
 def make_optimizer(
-    optimizer: ConfigDict, *, steps_per_epoch: int, epochs: int
+    settings: OptimizerSettings, *, steps_per_epoch: int, epochs: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """SGD with momentum, weight decay, and a warmup-cosine learning rate; or LARS.
-
-    SGD adds weight decay to the gradient of every parameter before momentum, as in
-    PyTorch; LARS is `scale_by_clipped_trust_ratio` before momentum.
+    """Builds an optimiser with linear warmup and cosine decay of the learning rate.
 
     Args:
-      optimizer: the config's section of that name.
-      steps_per_epoch: optimiser steps of an epoch.
+      settings: settings of the optimiser.
+      steps_per_epoch: optimiser steps per epoch.
       epochs: length of the schedule.
 
     Returns:
       The gradient transformation and its learning rate as a function of the step.
 
-    Source: Halvagal et al. 2023, appendix D, and its official code.
+    Raises:
+      UsageError: if the optimiser is unknown.
     """
+    make = choose("config.optimizer.name", settings.name, OPTIMIZERS)
     learning_rate = warmup_cosine(
-        peak=optimizer.learning_rate,
-        warmup_steps=round(optimizer.warmup_epochs * steps_per_epoch),
+        peak=settings.learning_rate,
+        warmup_steps=round(settings.warmup_epochs * steps_per_epoch),
         total_steps=epochs * steps_per_epoch,
-        init=optimizer.warmup_start,
+        init=settings.warmup_start,
     )
-    if optimizer.name == "lars":
-        decay = scale_by_clipped_trust_ratio(
-            learning_rate,
-            trust_coefficient=optimizer.trust_coefficient,
-            weight_decay=optimizer.weight_decay,
-        )
-    else:
-        decay = optax.add_decayed_weights(optimizer.weight_decay)
-    momentum = optax.sgd(learning_rate, momentum=optimizer.momentum)
-    return optax.chain(decay, momentum), learning_rate
+    return make(settings, learning_rate), learning_rate

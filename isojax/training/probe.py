@@ -1,4 +1,4 @@
-"""A linear classifier trained beside the encoder, whose gradient never reaches it."""
+"""The online probe: a linear classifier trained on the frozen representations."""
 
 import flax.struct
 import jax
@@ -11,31 +11,36 @@ _OPTIMIZER = optax.adam(1e-3)
 
 @flax.struct.dataclass
 class Probe:
-    """Weights (features + 1, classes), the bias last, and the optimiser's state."""
+    """State of the online probe.
+
+    Attributes:
+      weights: shape (features + 1, classes); the last row is the bias.
+      opt_state: state of the probe's optimiser.
+    """
 
     weights: Array
     opt_state: optax.OptState
 
 
 def init_probe(features: int, classes: int) -> Probe:
-    """A probe that gives every class the same probability."""
+    """Returns a probe that assigns the same probability to every class."""
     weights = jnp.zeros((features + 1, classes), jnp.float32)
     return Probe(weights, _OPTIMIZER.init(weights))
 
 
 def probe_logits(weights: Array, representation: Array) -> Array:
-    """Logits (n, classes) of representations (n, features), which get no gradient."""
+    """Logits (n, classes) of representations (n, features); stops their gradient."""
     x = jax.lax.stop_gradient(representation)
     bias = jnp.broadcast_to(weights[-1], (x.shape[0], weights.shape[1]))
     return x @ weights[:-1] + bias
 
 
 def count_labelled(labels: Array, *, parts: int, axis_name: str | None) -> Array:
-    """Labelled images of a batch, for one of its parts on one device, on average.
+    """Mean number of labelled images per part of a batch on one device.
 
     Args:
-      labels: shape (n,), negative where an image has none.
-      parts: that each device's images are divided into.
+      labels: shape (n,), negative for images without a label.
+      parts: number of parts that each device's images are divided into.
       axis_name: mapped axis over which the global batch is spread, if any.
 
     Returns:
@@ -50,17 +55,17 @@ def count_labelled(labels: Array, *, parts: int, axis_name: str | None) -> Array
 def probe_loss(
     weights: Array, representation: Array, labels: Array, *, count: Array
 ) -> tuple[Array, Array]:
-    """Cross-entropy and accuracy, summed over a batch's labelled images, by `count`.
+    """Cross-entropy and accuracy, summed over labelled images and divided by `count`.
 
     Args:
-      weights: of the probe.
+      weights: weights of the probe, shape (features + 1, classes).
       representation: shape (n, features).
-      labels: shape (n,), negative where an image has none.
-      count: that the sums are divided by; with that of `count_labelled` their means
-        over parts and devices are those over the global batch's labelled images.
+      labels: shape (n,), negative for images without a label.
+      count: divisor of the sums. With the result of `count_labelled`, the means over
+        parts and devices are the means over the labelled images of the global batch.
 
     Returns:
-      Two scalars, zero where no image has a label.
+      Two scalars, zero if no image has a label.
     """
     logits = probe_logits(weights, representation)
     is_labelled = labels >= 0
@@ -73,6 +78,6 @@ def probe_loss(
 
 
 def update_probe(probe: Probe, gradients: Array) -> Probe:
-    """One step of Adam."""
+    """Applies one step of Adam."""
     updates, opt_state = _OPTIMIZER.update(gradients, probe.opt_state)
     return Probe(optax.apply_updates(probe.weights, updates), opt_state)

@@ -1,4 +1,4 @@
-"""Everything that a run carries from one step to the next."""
+"""The state of a run: everything that a step passes to the next one."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jax import Array
 from isojax.models import SiameseNetwork
 from isojax.training.probe import Probe, init_probe
 
-# What the target has of the network; a learned predictor is the online's alone.
+# Parts of the network that the target has; only the online network has a predictor.
 TARGET_PARTS = ("backbone", "projector")
 
 
@@ -23,11 +23,11 @@ class TrainState:
     Its types do not depend on `jax_enable_x64`: floating-point arrays are float32.
 
     Attributes:
-      step: optimiser steps done, scalar int32.
+      step: number of optimiser steps done, scalar int32.
       params: online parameters.
       batch_stats: running statistics of the online network.
       target_params: moving average of the online backbone's and projector's parameters;
-        empty where the target is the online network.
+        empty if the target is the online network.
       opt_state: state of the optimiser.
       correlation: uncentred correlation of the projections, (dim, dim) float32.
       probe: the online probe.
@@ -45,10 +45,10 @@ class TrainState:
 
 
 def random_key(seed: int) -> Array:
-    """The random key of a run, different for every seed below 2**64.
+    """Returns the random key of a run, different for every seed below 2**64.
 
-    `jax.random.key` takes 32 bits of a seed, and 64 with 64-bit types enabled. Here it
-    is always 64, and both give the same key for a seed below 2**32.
+    `jax.random.key` uses 32 bits of a seed, or 64 with 64-bit types enabled. This
+    function always uses 64; the keys of seeds below 2**32 are the same.
 
     Args:
       seed: at least 0, below 2**64.
@@ -63,11 +63,11 @@ def random_key(seed: int) -> Array:
 def init_variables(
     network: SiameseNetwork, key: Array, image_shape: tuple[int, int, int]
 ) -> dict:
-    """Fresh `params` and `batch_stats` of the whole network.
+    """Initialises `params` and `batch_stats` of the whole network.
 
     Args:
       network: the module.
-      key: random key; the same key gives the same numbers in a run and in evaluation.
+      key: random key. The same key gives the same values in a run and in evaluation.
       image_shape: (h, w, c) of the images.
 
     Returns:
@@ -87,14 +87,16 @@ def init_state(
     num_classes: int,
     ema: bool,
 ) -> TrainState:
-    """The state before the first step: the target equals the online network, C is zero.
+    """Returns the state before the first step.
+
+    The target equals the online network, and the correlation is zero.
 
     Args:
       network: the module.
       optimizer: gradient transformation of the parameters.
-      seed: of parameters and views.
+      seed: seed of parameters and views, at least 0, below 2**64.
       image_shape: (h, w, c) of the images.
-      num_classes: of the online probe.
+      num_classes: number of classes of the online probe.
       ema: whether the target is a moving average.
 
     Returns:
@@ -103,7 +105,7 @@ def init_state(
     key = random_key(seed)
     variables = init_variables(network, key, image_shape)
     params = variables["params"]
-    # Copied, because the step donates its state and no array may be donated twice.
+    # Copied, because the step donates its state and an array can be donated only once.
     target_params = {part: params[part] for part in TARGET_PARTS} if ema else {}
     representation, projection = jax.eval_shape(
         lambda: network.apply(

@@ -1,237 +1,198 @@
-"""The training step, a pure function of state and batch."""
+"""The training step, a pure function of state and batch.
 
-from collections.abc import Callable
+A batch of images becomes two views (`make_views`), representations and projections
+(`forward`), predictions and a loss (`compute_loss`), gradients (`part_result`, averaged
+by `microbatches.accumulate`) and a new state (`apply_update`). `train_step` connects
+them.
+"""
+
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from ml_collections import ConfigDict
 
 from isojax import schedules, spectral
 from isojax.data.augment import random_views
 from isojax.models import SiameseNetwork
 from isojax.predictor import update_correlation
 from isojax.training.health import first_not_finite
-from isojax.training.method import (
-    CLOSED_FORM,
-    Prediction,
-    closed_form_predictions,
-    view_loss,
-)
-from isojax.training.microbatches import accumulate
+from isojax.training.method import PREDICTORS, Method, view_loss
+from isojax.training.microbatches import PartResult, accumulate
 from isojax.training.probe import count_labelled, probe_loss, update_probe
+from isojax.training.settings import ViewPair
 from isojax.training.state import TARGET_PARTS, TrainState
 
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
 
 
-def make_train_step(
-    network: SiameseNetwork,
-    optimizer: optax.GradientTransformation,
-    learning_rate: optax.Schedule,
-    config: ConfigDict,
-    *,
-    total_steps: int,
-    axis_name: str | None = None,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Builds the step of a run.
+class StepContext(NamedTuple):
+    """What a step needs in addition to its state and batch.
+
+    Attributes:
+      network: the module, whose BatchNorm has the same `axis_name`.
+      optimizer: gradient transformation of the parameters.
+      learning_rate: schedule of the optimiser, for the metrics.
+      method: settings of the method.
+      views: settings of the two views.
+      total_steps: length of the run, for the schedule of the target.
+      microbatches: number of parts that a device's batch is processed in.
+      axis_name: mapped axis over which the global batch is spread, if any.
+    """
+
+    network: SiameseNetwork
+    optimizer: optax.GradientTransformation
+    learning_rate: optax.Schedule
+    method: Method
+    views: ViewPair
+    total_steps: int
+    microbatches: int = 1
+    axis_name: str | None = None
+
+
+class StepReport(NamedTuple):
+    """What a step reports in addition to its new state.
+
+    Attributes:
+      metrics: scalars over the global batch.
+      not_finite: which quantity became non-finite first, as `first_not_finite` counts.
+    """
+
+    metrics: Metrics
+    not_finite: Array
+
+
+class Outputs(NamedTuple):
+    """Outputs of the network for several views.
+
+    Attributes:
+      representations: one array (n, features) per view.
+      projections: one array (n, dim) per view.
+      batch_stats: running statistics after all views.
+    """
+
+    representations: list[Array]
+    projections: list[Array]
+    batch_stats: Any
+
+
+class Averages(NamedTuple):
+    """Quantities of a part of a batch that are averaged over parts and devices.
+
+    Attributes:
+      metrics: scalars.
+      projections: 0, or NaN if a projection is not finite.
+      predictions: 0, or NaN if a prediction is not finite.
+    """
+
+    metrics: Metrics
+    projections: Array
+    predictions: Array
+
+
+class LossDetails(NamedTuple):
+    """By-products of `compute_loss`.
+
+    Attributes:
+      averages: metrics and checks.
+      batch_stats: running statistics after both views.
+      correlation: updated correlation of the projections.
+      projections: projections of both views, shape (2 n, dim).
+    """
+
+    averages: Averages
+    batch_stats: Any
+    correlation: Array
+    projections: Array
+
+
+class Gradients(NamedTuple):
+    """Gradients of the loss with respect to the parameters and the probe's weights."""
+
+    params: Any
+    probe: Array
+
+
+class Update(NamedTuple):
+    """Result of `apply_update`.
+
+    Attributes:
+      state: the state with new parameters, target, optimiser state, probe and step.
+      norm: norm of the update of the parameters.
+    """
+
+    state: TrainState
+    norm: Array
+
+
+def train_step(
+    context: StepContext, state: TrainState, batch: Batch
+) -> tuple[TrainState, StepReport]:
+    """Trains one step.
 
     Args:
-      network: the module, whose BatchNorm knows `axis_name` too.
-      optimizer: gradient transformation of the parameters.
-      learning_rate: the optimiser's schedule, for the log.
-      config: of the run.
-      total_steps: length of the run, for the target's decay.
-      axis_name: mapped axis over which the global batch is spread, if any.
+      context: network, optimiser and settings.
+      state: state of the run.
+      batch: `images` (n, h, w, c) uint8, `labels` (n,) int32, negative for images
+        without a label, and `indices` (n,) int32, the images' numbers in the data set.
 
     Returns:
-      `step(state, batch) -> (state, metrics)`. A batch has `images` (n, h, w, c) uint8,
-      `labels` (n,) int32, negative where there is none, and `indices` (n,) int32;
-      metrics are scalars over the global batch.
+      The new state and the step's report.
 
-    Source: Halvagal et al. 2023, appendix D; the order of updates is explained in
-    `compute_loss` and `train_step`.
+    Source: Halvagal et al. 2023, appendix D.
     """
-    method = config.method
-
-    def compute_loss(params, probe_weights, state, views, labels, labelled):
-        online = network_outputs(params, state.batch_stats, views)
-        representations, projections, batch_stats = online
-        if method.target == "ema":
-            # The target normalises with its own batch's statistics and keeps none.
-            _, targets, _ = network_outputs(
-                state.target_params, state.batch_stats, views
-            )
-        else:
-            targets = projections
-        # C first, so that this step's predictor sees this step's projections.
-        correlation = update_correlation(
-            state.correlation,
-            jnp.concatenate(projections),
-            decay=method.correlation_decay ** (1 / config.microbatches),
-            axis_name=axis_name,
-        )
-        predictions, batch_stats = predict(
-            params, batch_stats, correlation, projections
-        )
-        loss = method.loss_scale * sum(
-            view_loss(method, z, prediction, target).mean()
-            for z, prediction, target in zip(
-                projections, predictions, reversed(targets), strict=True
-            )
-        )
-        probe_cross_entropy, probe_accuracy = probe_loss(
-            probe_weights,
-            jnp.concatenate(representations),
-            jnp.tile(labels, 2),
-            count=labelled,
-        )
-        similarity = spectral.cosine_similarity(*projections).mean()
-        metrics = {
-            "loss": loss,
-            "view_similarity": similarity,
-            "projections": _finite_or_nan(projections),
-            "predictions": _finite_or_nan(predictions),
-            "probe_loss": probe_cross_entropy,
-            "probe_accuracy": probe_accuracy,
+    axis_name = context.axis_name
+    key = jax.random.fold_in(state.key, state.step)
+    views = make_views(key, batch, views=context.views)
+    labelled = count_labelled(
+        jnp.tile(batch["labels"], 2), parts=context.microbatches, axis_name=axis_name
+    )
+    result = accumulate(
+        partial(part_result, context, labelled=labelled),
+        state,
+        (views, batch["labels"]),
+        parts=context.microbatches,
+    )
+    gradients, averages = result.gradients, result.averages
+    if axis_name is not None:
+        gradients, averages = jax.lax.pmean((gradients, averages), axis_name)
+    update = apply_update(context, state, gradients)
+    gradient_norm = optax.tree.norm(gradients.params)
+    not_finite = first_not_finite(
+        {
+            "projections": averages.projections,
+            "correlation": result.correlation.sum(),
+            "predictions": averages.predictions,
+            "loss": averages.metrics["loss"],
+            # Includes the update, which overflows if the learning rate is too high.
+            "gradients": gradient_norm + update.norm,
         }
-        carried = (batch_stats, correlation, jnp.concatenate(projections))
-        return loss + probe_cross_entropy, (carried, metrics)
-
-    @jax.jit  # traced once for all passes
-    def network_output(params, batch_stats, images):
-        return network.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )
-
-    def network_outputs(params, batch_stats, views):
-        representations, projections = [], []
-        for images in views:
-            (representation, projection), mutated = network_output(
-                params, batch_stats, images
-            )
-            batch_stats = mutated["batch_stats"]
-            representations.append(representation)
-            projections.append(projection)
-        return representations, projections, batch_stats
-
-    def predict(params, batch_stats, correlation, projections):
-        if method.predictor == CLOSED_FORM:
-            return closed_form_predictions(
-                method, correlation, projections
-            ), batch_stats
-        if method.predictor == "none":
-            return [Prediction(z, z) for z in projections], batch_stats
-        predictions = []
-        for z in projections:
-            prediction, mutated = network.apply(
-                {"params": params, "batch_stats": batch_stats},
-                z,
-                train=True,
-                method="predict",
-                mutable=["batch_stats"],
-            )
-            batch_stats = mutated["batch_stats"]
-            predictions.append(Prediction(prediction, prediction))
-        return predictions, batch_stats
-
-    def gradient_of_part(state, part, *, labelled):
-        views, labels = part
-        gradients, (carried, metrics) = jax.grad(
-            compute_loss, argnums=(0, 1), has_aux=True
-        )(state.params, state.probe.weights, state, views, labels, labelled)
-        return gradients, *carried, metrics
-
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        views = make_views(
-            jax.random.fold_in(state.key, state.step), batch, config=config
-        )
-        labelled = count_labelled(
-            jnp.tile(batch["labels"], 2),
-            parts=config.microbatches,
-            axis_name=axis_name,
-        )
-        gradients, batch_stats, correlation, projections, metrics = accumulate(
-            partial(gradient_of_part, labelled=labelled),
-            state,
-            (views, batch["labels"]),
-            parts=config.microbatches,
-        )
-        if axis_name is not None:
-            gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
-        param_gradients, probe_gradients = gradients
-        updates, opt_state = optimizer.update(
-            param_gradients, state.opt_state, state.params
-        )
-        params = optax.apply_updates(state.params, updates)
-        # float32 even with jax_enable_x64, as the parameters are.
-        decay = schedules.target_decay(
-            state.step.astype(jnp.float32),
-            total_steps=total_steps,
-            initial=method.target_decay,
-        )
-        target_params = state.target_params
-        if method.target == "ema":
-            target_params = optax.incremental_update(
-                {part: params[part] for part in TARGET_PARTS}, target_params, 1 - decay
-            )
-        gradient_norm = optax.tree.norm(param_gradients)
-        not_finite = first_not_finite(
-            {
-                "projections": metrics.pop("projections"),
-                "correlation": correlation.sum(),
-                "predictions": metrics.pop("predictions"),
-                "loss": metrics["loss"],
-                # With the updates, which overflow where the rate is too high.
-                "gradients": gradient_norm + optax.tree.norm(updates),
-            }
-        )
-        metrics |= {
-            "not_finite": not_finite,
-            "std": spectral.normalized_std(projections, axis_name=axis_name),
-            "gradient_norm": gradient_norm,
-            "learning_rate": learning_rate(state.step),
-            "target_decay": decay if method.target == "ema" else jnp.zeros(()),
-        }
-        new_state = TrainState(
-            step=state.step + 1,
-            params=params,
-            batch_stats=batch_stats,
-            target_params=target_params,
-            opt_state=opt_state,
-            correlation=correlation,
-            probe=update_probe(state.probe, probe_gradients),
-            key=state.key,
-        )
-        return new_state, metrics
-
-    return train_step
+    )
+    metrics = averages.metrics | {
+        "std": spectral.normalized_std(result.rows, axis_name=axis_name),
+        "gradient_norm": gradient_norm,
+        "learning_rate": jnp.asarray(context.learning_rate(state.step)),
+        "target_decay": target_decay(context, state.step),
+    }
+    new_state = update.state.replace(
+        batch_stats=result.batch_stats, correlation=result.correlation
+    )
+    return new_state, StepReport(metrics, not_finite)
 
 
-def _finite_or_nan(tree: Any) -> Array:
-    """Zero if all numbers are finite, otherwise NaN."""
-    is_finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-    return jnp.where(jnp.stack(is_finite).all(), 0.0, jnp.nan)
+def make_views(key: Array, batch: Batch, *, views: ViewPair) -> list[Array]:
+    """Makes two normalised views of every image.
 
-
-def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:
-    """Two normalised views of every image.
-
-    An image's views depend on `key` and its index alone, not on its place in the batch
-    or on the number of devices.
+    The views of an image depend only on `key` and the image's index, not on its place
+    in the batch or on the number of devices.
 
     Args:
       key: random key of the step.
-      batch: with `images` (n, h, w, c) uint8 and `indices` (n,).
-      config: of the run; sections `augment`, `augment_view2`, whose fields replace
-        those of `augment` in the second view, and `data` are read.
+      batch: `images` (n, h, w, c) uint8 and `indices` (n,).
+      views: settings of the two views.
 
     Returns:
       Two float32 arrays (n, h, w, c).
@@ -239,14 +200,215 @@ def make_views(key: Array, batch: Batch, *, config: ConfigDict) -> list[Array]:
     keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index)))(
         batch["indices"]
     )
-    second = ConfigDict(config.augment.to_dict() | config.augment_view2.to_dict())
     return [
         random_views(
-            keys[:, i],
-            batch["images"],
-            config=section,
-            mean=config.data.mean,
-            std=config.data.std,
+            keys[:, i], batch["images"], views=view, mean=views.mean, std=views.std
         )
-        for i, section in enumerate((config.augment, second))
+        for i, view in enumerate((views.first, views.second))
     ]
+
+
+def part_result(
+    context: StepContext,
+    state: TrainState,
+    part: tuple[list[Array], Array],
+    *,
+    labelled: Array,
+) -> PartResult:
+    """Computes loss and gradients of a batch or of a part of it.
+
+    Args:
+      context: network, optimiser and settings.
+      state: state of the run.
+      part: both views (n, h, w, c) of the images, and their labels (n,).
+      labelled: number of labelled images, as `count_labelled` returns it.
+
+    Returns:
+      Gradients, averages, running statistics, correlation and projections.
+    """
+    views, labels = part
+    loss = partial(
+        compute_loss,
+        context=context,
+        state=state,
+        views=views,
+        labels=labels,
+        labelled=labelled,
+    )
+    gradients, details = jax.grad(loss, argnums=(0, 1), has_aux=True)(
+        state.params, state.probe.weights
+    )
+    return PartResult(
+        gradients=Gradients(*gradients),
+        averages=details.averages,
+        batch_stats=details.batch_stats,
+        correlation=details.correlation,
+        rows=details.projections,
+    )
+
+
+def compute_loss(
+    params: Any,
+    probe_weights: Array,
+    *,
+    context: StepContext,
+    state: TrainState,
+    views: list[Array],
+    labels: Array,
+    labelled: Array,
+) -> tuple[Array, LossDetails]:
+    """Computes the loss of the method plus that of the online probe.
+
+    The loss is the mean over images, summed over the two orders of the views. The
+    correlation is updated first, so that the predictor of a step is built from the
+    projections of the same step.
+
+    Args:
+      params: online parameters.
+      probe_weights: weights of the online probe.
+      context: network, optimiser and settings.
+      state: state of the run; `params` and `probe` are not read.
+      views: both views, (n, h, w, c) each.
+      labels: labels of the images, shape (n,).
+      labelled: number of labelled images, as `count_labelled` returns it.
+
+    Returns:
+      The scalar loss and its by-products.
+    """
+    network, method = context.network, context.method
+    online = forward(network, params, state.batch_stats, views)
+    targets = online.projections
+    if method.has_moving_target:
+        # The target normalises by its own batch statistics and discards them.
+        targets = forward(
+            network, state.target_params, state.batch_stats, views
+        ).projections
+    correlation = update_correlation(
+        state.correlation,
+        jnp.concatenate(online.projections),
+        decay=method.correlation_decay ** (1 / context.microbatches),
+        axis_name=context.axis_name,
+    )
+    predict = PREDICTORS[method.predictor]
+    variables = {"params": params, "batch_stats": online.batch_stats}
+    predictions = predict(method, network, variables, correlation, online.projections)
+    loss = method.loss_scale * sum(
+        view_loss(method, z, prediction, target).mean()
+        for z, prediction, target in zip(
+            online.projections, predictions.views, reversed(targets), strict=True
+        )
+    )
+    probe_cross_entropy, probe_accuracy = probe_loss(
+        probe_weights,
+        jnp.concatenate(online.representations),
+        jnp.tile(labels, 2),
+        count=labelled,
+    )
+    z1, z2 = online.projections
+    metrics = {
+        "loss": loss,
+        "view_similarity": spectral.cosine_similarity(z1, z2).mean(),
+        "probe_loss": probe_cross_entropy,
+        "probe_accuracy": probe_accuracy,
+    }
+    details = LossDetails(
+        averages=Averages(
+            metrics,
+            projections=_zero_if_finite(online.projections),
+            predictions=_zero_if_finite(predictions.views),
+        ),
+        batch_stats=predictions.batch_stats,
+        correlation=correlation,
+        projections=jnp.concatenate(online.projections),
+    )
+    return loss + probe_cross_entropy, details
+
+
+def forward(
+    network: SiameseNetwork, params: Any, batch_stats: Any, views: list[Array]
+) -> Outputs:
+    """Applies backbone and projector to each view, in training mode.
+
+    Args:
+      network: the module.
+      params: parameters of backbone and projector.
+      batch_stats: running statistics, updated once per view.
+      views: one array (n, h, w, c) per view.
+
+    Returns:
+      The outputs of all views.
+    """
+    representations, projections = [], []
+    for images in views:
+        (representation, projection), batch_stats = _apply_network(
+            network, params, batch_stats, images
+        )
+        representations.append(representation)
+        projections.append(projection)
+    return Outputs(representations, projections, batch_stats)
+
+
+@partial(jax.jit, static_argnums=0)  # traced once for all views
+def _apply_network(
+    network: SiameseNetwork, params: Any, batch_stats: Any, images: Array
+) -> tuple[tuple[Array, Array], Any]:
+    outputs, mutated = network.apply(
+        {"params": params, "batch_stats": batch_stats},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    return outputs, mutated["batch_stats"]
+
+
+def apply_update(
+    context: StepContext, state: TrainState, gradients: Gradients
+) -> Update:
+    """Updates parameters, then the moving-average target, and the online probe.
+
+    Args:
+      context: network, optimiser and settings.
+      state: state of the run.
+      gradients: gradients over the global batch.
+
+    Returns:
+      The new state, whose `batch_stats` and `correlation` are unchanged, and the norm
+      of the update.
+    """
+    updates, opt_state = context.optimizer.update(
+        gradients.params, state.opt_state, state.params
+    )
+    params: Any = optax.apply_updates(state.params, updates)
+    target_params = state.target_params
+    if context.method.has_moving_target:
+        target_params = optax.incremental_update(
+            {part: params[part] for part in TARGET_PARTS},
+            target_params,
+            1 - target_decay(context, state.step),
+        )
+    new_state = state.replace(
+        step=state.step + 1,
+        params=params,
+        target_params=target_params,
+        opt_state=opt_state,
+        probe=update_probe(state.probe, gradients.probe),
+    )
+    return Update(new_state, optax.tree.norm(updates))
+
+
+def target_decay(context: StepContext, step: Array) -> Array:
+    """Returns the fraction of the target kept at a step; 0 without a moving average."""
+    if not context.method.has_moving_target:
+        return jnp.zeros(())
+    # float32 even with jax_enable_x64, like the parameters.
+    return schedules.target_decay(
+        step.astype(jnp.float32),
+        total_steps=context.total_steps,
+        initial=context.method.target_decay,
+    )
+
+
+def _zero_if_finite(tree: Any) -> Array:
+    """Returns 0 if all numbers of a tree are finite, otherwise NaN."""
+    is_finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return jnp.where(jnp.stack(is_finite).all(), 0.0, jnp.nan)

@@ -1,4 +1,4 @@
-"""What a training step costs: operations, bytes, collectives and time."""
+"""Costs of a training step: operations, bytes, collectives and time."""
 
 import re
 import statistics
@@ -14,8 +14,8 @@ from isojax.errors import UsageError
 from isojax.training.synthetic_step import SyntheticStep
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
-# Floating-point operations a second of one device, as its maker gives them for dense
-# products of bfloat16, by the beginning of the device's kind.
+# Peak floating-point operations per second of one device, as specified for dense
+# products of bfloat16, by prefix of the device kind.
 PEAKS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100 PCIe": 756e12,
@@ -32,13 +32,13 @@ class Profile(NamedTuple):
     """Costs of a step on one device.
 
     Attributes:
-      flops: floating-point operations of the program before XLA changes it.
-      bytes_accessed: read and written by the compiled program, by XLA's estimate; None
-        where it gives none.
-      memory: bytes at most at a time for what is computed inside, without the state.
-      collectives: how many the compiled program has, by kind.
-      seconds: median of the timed steps.
-      seconds_to_compile: of the program.
+      flops: floating-point operations of the program before XLA optimises it.
+      bytes_accessed: bytes read and written by the compiled program, as XLA estimates
+        them; None without an estimate.
+      memory: peak bytes of temporary arrays, without the state.
+      collectives: number of collectives in the compiled program, by kind.
+      seconds: median time of a step.
+      seconds_to_compile: time to compile the step.
     """
 
     flops: float
@@ -52,18 +52,18 @@ class Profile(NamedTuple):
 def profile_step(
     config: ConfigDict, *, steps: int, trace: str | Path | None = None
 ) -> Profile:
-    """Compiles a run's step, times it on random images, and reads its program.
+    """Compiles a run's step, times it on random images and analyses its program.
 
     Args:
-      config: of the run.
-      steps: timed, after one that is not.
-      trace: folder for a trace of them, which TensorBoard's and XProf's viewers read.
+      config: the run's configuration.
+      steps: number of timed steps, after one that is not timed.
+      trace: folder for a trace of these steps, which TensorBoard and XProf can show.
 
     Returns:
       The costs.
 
     Raises:
-      UsageError: if the config cannot be run, or `steps` is not positive.
+      UsageError: if the config is invalid or `steps` is not positive.
     """
     if steps < 1:
         raise UsageError(f"--steps={steps}: set it above 0")
@@ -98,7 +98,7 @@ def profile_step(
 
 
 def describe_profile(profile: Profile, config: ConfigDict) -> str:
-    """The costs in lines to print."""
+    """Formats the costs as lines to print."""
     kind = jax.devices()[0].device_kind
     collectives = ", ".join(f"{n} {name}" for name, n in profile.collectives.items())
     per_second = profile.flops / profile.seconds
@@ -107,17 +107,17 @@ def describe_profile(profile: Profile, config: ConfigDict) -> str:
         f"{parallel.device_count()} device(s), {kind}",
         f"  time         {profile.seconds * 1e3:,.1f} ms, "
         f"{config.batch_size / profile.seconds:,.0f} images/s",
-        f"  operations   {profile.flops / 1e9:,.1f} GFLOP a device, "
+        f"  operations   {profile.flops / 1e9:,.1f} GFLOP per device, "
         f"{per_second / 1e9:,.0f} GFLOP/s",
-        f"  memory       {profile.memory / 1e6:,.0f} MB of arrays inside, a device",
+        f"  memory       {profile.memory / 1e6:,.0f} MB of temporary arrays per device",
         f"  collectives  {collectives or 'none'}",
         f"  compiled in  {profile.seconds_to_compile:,.1f} s",
     ]
     if profile.bytes_accessed:
         lines.insert(
             3,
-            f"  bytes        {profile.bytes_accessed / 1e9:,.1f} GB accessed, by XLA's "
-            f"estimate; {profile.flops / profile.bytes_accessed:,.1f} FLOP a byte",
+            f"  bytes        {profile.bytes_accessed / 1e9:,.1f} GB accessed (XLA's "
+            f"estimate), {profile.flops / profile.bytes_accessed:,.1f} FLOP per byte",
         )
     peak = next((peak for name, peak in PEAKS.items() if kind.startswith(name)), None)
     if peak is not None:

@@ -1,6 +1,4 @@
-"""A run's training step on random images, to be timed or looked into."""
-
-from typing import Any
+"""A run's training step on random images, for timing and inspection."""
 
 import jax
 import numpy as np
@@ -10,38 +8,38 @@ from ml_collections import ConfigDict
 from isojax import parallel
 from isojax.data import Dataset, Split
 from isojax.errors import UsageError
-from isojax.training.assembly import build, first_state
+from isojax.training.assembly import build_step_context, first_state
 from isojax.training.config import check_config
-from isojax.training.step import make_train_step, make_views
+from isojax.training.step import make_views, train_step
 
 _CLASSES = 10
-_STEPS_PER_EPOCH = 100  # of the schedules; a step costs the same in all of them
+_STEPS_PER_EPOCH = 100  # of the schedules; the cost of a step does not depend on it
 
 
 class SyntheticStep:
-    """A step with everything that it needs, but for a data set.
+    """A training step with its state and a batch of random images.
 
     Attributes:
-      state: on the devices, as training has brought it.
+      state: the current state, on the devices.
     """
 
     def __init__(self, config: ConfigDict):
-        """Makes the state and a batch of random images.
+        """Creates the state and a batch of random images.
 
         Args:
-          config: of the run; `data.resolution` and `batch_size` give the batch.
+          config: the run's configuration. `batch_size`, `data.resolution` and the
+            length of `data.mean` determine the shape of the batch.
 
         Raises:
-          UsageError: if the config cannot be run.
+          UsageError: if the config is invalid.
         """
         check_config(config)
         parallel.check_batch_size(config.batch_size, parts=config.microbatches)
         if config.data.mean is None or config.data.std is None:
             raise UsageError(
-                "config.data.mean and config.data.std are computed from images, and "
-                "none are loaded here; set both, one value a channel"
+                "config.data.mean and config.data.std cannot be computed here, because "
+                "no images are loaded; set both, one value per channel"
             )
-        self._config = config
         side, channels = config.data.resolution, len(config.data.mean)
         rng = np.random.default_rng(0)
         shape = (config.batch_size, side, side, channels)
@@ -52,16 +50,11 @@ class SyntheticStep:
             np.zeros(_STEPS_PER_EPOCH * len(images), np.int32),
         )
         dataset = Dataset(epoch, epoch, epoch, "test", _CLASSES, ())
-        network, optimizer, learning_rate = build(config, dataset)
-        train_step = make_train_step(
-            network,
-            optimizer,
-            learning_rate,
-            config,
-            total_steps=_STEPS_PER_EPOCH * config.epochs,
-            axis_name=parallel.axis_name(),
+        context = build_step_context(config, dataset)
+        self._views = context.views
+        self._step = parallel.MappedStep(
+            lambda state, batch, _: train_step(context, state, batch)
         )
-        self._step = parallel.map_step(lambda state, batch, _: train_step(state, batch))
         self._host_batch = {
             "images": images,
             "labels": labels,
@@ -74,15 +67,16 @@ class SyntheticStep:
         self.state = parallel.replicate(first_state(config, dataset))
 
     def lower(self) -> jax.stages.Lowered:
-        """The step as JAX lowers it, before XLA compiles it."""
+        """Lowers the step, without compiling it."""
         return self._step.lower(self.state, self._batch, {})
 
     def views(self) -> list[Array]:
-        """The two views of the batch that the next step makes, (n, h, w, c) each."""
+        """Returns the two views that the next step makes, (n, h, w, c) each."""
         key = jax.random.fold_in(self.state.key, self.state.step)
-        return make_views(key, self._host_batch, config=self._config)
+        return make_views(key, self._host_batch, views=self._views)
 
-    def step(self) -> dict[str, Any]:
-        """Trains a step; its metrics, not waited for."""
-        self.state, metrics = self._step(self.state, self._batch, {})
-        return metrics
+    def step(self) -> dict[str, Array]:
+        """Trains one step; returns its metrics without waiting for them."""
+        result = self._step(self.state, self._batch, {})
+        self.state = result.state
+        return result.report.metrics

@@ -1,25 +1,22 @@
 """Affine maps of drawings and their random views."""
 
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.data import augment
+from isojax.training.settings import view_settings
 
 IMAGE = jnp.asarray(np.random.default_rng(0).random((32, 32, 3)), jnp.float32)
 GREY = IMAGE[..., :1]
 
 
 def settings(**changes):
-    config = ConfigDict(digits.get_config().augment.to_dict())
-    config.update(changes)
-    return config
+    return view_settings(digits.get_config().augment).config._replace(**changes)
 
 
 NO_CHANGE = dict(
@@ -79,7 +76,7 @@ SIDE = 17
 @partial(jax.jit, static_argnames=("brightness", "contrast"))
 def _many_views(image, geometry, *, brightness=0.0, contrast=0.0):
     changes = NO_CHANGE | geometry | dict(brightness=brightness, contrast=contrast)
-    config = SimpleNamespace(**changes)
+    config = settings(**changes)
     view = jax.vmap(lambda key: augment.affine_view(key, image, config=config))
     return view(jax.random.split(jax.random.key(2), N))
 

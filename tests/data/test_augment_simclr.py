@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from isojax.data import augment
 from isojax.data.augment.crop import crop_box
@@ -22,8 +21,8 @@ BLUR = jax.jit(partial(augment.gaussian_blur, kernel_size=blur_kernel_size(SIZE)
 
 
 def settings(**changes):
-    config = ConfigDict(
-        dict(
+    return augment.SimclrSettings(
+        **dict(
             crop_scale=(0.08, 1.0),
             crop_ratio=(3 / 4, 4 / 3),
             flip_probability=0.5,
@@ -37,9 +36,8 @@ def settings(**changes):
             blur_sigma=(0.1, 2.0),
             solarize_probability=0.3,
         )
+        | changes
     )
-    config.update(changes)
-    return config
 
 
 NOTHING = dict(

@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from isojax.configs import digits
 from isojax.data import augment
 from isojax.data.augment import views as views_module
 from isojax.errors import UsageError
+from isojax.training.settings import ViewPair, view_settings
 from isojax.training.step import make_views
 
-SIMCLR = FrozenConfigDict(
-    dict(
-        kind="simclr",
+SIMCLR = augment.ViewSettings(
+    "simclr",
+    augment.SimclrSettings(
         crop_scale=(0.08, 1.0),
         crop_ratio=(3 / 4, 4 / 3),
         flip_probability=0.5,
@@ -29,9 +29,9 @@ SIMCLR = FrozenConfigDict(
         blur_probability=0.5,
         blur_sigma=(0.1, 2.0),
         solarize_probability=0.0,
-    )
+    ),
 )
-AFFINE = FrozenConfigDict(digits.get_config().augment)
+AFFINE = view_settings(digits.get_config().augment)
 MEAN, STD = (0.1, 0.4, 0.7), (0.2, 0.3, 0.5)
 # So many that the batch is worked on in parts.
 IMAGES = np.random.default_rng(0).integers(0, 256, (54, 40, 40, 3), dtype=np.uint8)
@@ -39,24 +39,23 @@ KEYS = jax.random.split(jax.random.key(5), len(IMAGES))
 
 
 @lru_cache
-def compiled_views(config, dtype=jnp.float32):
+def compiled_views(views, dtype=jnp.float32):
     return jax.jit(
-        partial(augment.random_views, config=config, mean=MEAN, std=STD, dtype=dtype)
+        partial(augment.random_views, views=views, mean=MEAN, std=STD, dtype=dtype)
     )
 
 
-def run_config(augment, **view2):
-    return ConfigDict(
-        dict(augment=augment, augment_view2=view2, data=dict(mean=MEAN, std=STD))
-    )
+def simclr_pair(**view2):
+    second = SIMCLR._replace(config=SIMCLR.config._replace(**view2))
+    return ViewPair(SIMCLR, second, MEAN, STD)
 
 
-@pytest.mark.parametrize("config", [SIMCLR, AFFINE], ids=lambda config: config.kind)
-def test_views_are_those_of_each_image_alone_normalised(config):
-    views = compiled_views(config)(KEYS, IMAGES)
+@pytest.mark.parametrize("settings", [SIMCLR, AFFINE], ids=lambda views: views.kind)
+def test_views_are_those_of_each_image_alone_normalised(settings):
+    views = compiled_views(settings)(KEYS, IMAGES)
     assert views.shape == IMAGES.shape and views.dtype == jnp.float32
-    function = getattr(augment, f"{config.kind}_view")
-    view = jax.jit(lambda key, image: function(key, image, config=config))
+    function = getattr(augment, f"{settings.kind}_view")
+    view = jax.jit(lambda key, image: function(key, image, config=settings.config))
     for i in (0, 7, 53):
         one = view(KEYS[i], IMAGES[i] / np.float32(255))
         expected = augment.normalize(one, mean=MEAN, std=STD)
@@ -100,17 +99,17 @@ def test_accelerators_work_on_the_whole_batch_at_once():
 
 
 def test_an_unknown_kind_names_the_known_ones():
-    with pytest.raises(UsageError, match="'simclar'.*simclr, affine"):
-        compiled_views(FrozenConfigDict({"kind": "simclar"}))(KEYS, IMAGES)
+    with pytest.raises(UsageError, match="kind=simclar: .*simclr, affine"):
+        compiled_views(augment.ViewSettings("simclar", None))(KEYS, IMAGES)
 
 
 def test_the_second_view_is_drawn_apart_and_may_differ_in_some_fields():
     batch = {"images": IMAGES[:4], "indices": np.arange(4)}
     key = jax.random.key(0)
-    first, same = jax.jit(partial(make_views, config=run_config(SIMCLR)))(key, batch)
+    first, same = jax.jit(partial(make_views, views=simclr_pair()))(key, batch)
     assert jnp.abs(first - same).mean() > 0.1
-    config = run_config(SIMCLR, solarize_probability=1.0)
-    unchanged, second = jax.jit(partial(make_views, config=config))(key, batch)
+    pair = simclr_pair(solarize_probability=1.0)
+    unchanged, second = jax.jit(partial(make_views, views=pair))(key, batch)
     np.testing.assert_allclose(unchanged, first, atol=1e-5)
     before, after = np.asarray(same) * STD + MEAN, np.asarray(second) * STD + MEAN
     is_close = np.abs(before - 0.5) < 1e-5  # rounding decides

@@ -1,7 +1,7 @@
 """A network small enough to compile in a second, and batches for it."""
 
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,8 +16,13 @@ from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
 from isojax.models.convolution import Conv
 from isojax.training.feeding import with_resident_images
 from isojax.training.optimizer import make_optimizer
+from isojax.training.settings import (
+    method_settings,
+    optimizer_settings,
+    view_pair,
+)
 from isojax.training.state import init_state
-from isojax.training.step import make_train_step
+from isojax.training.step import StepContext, train_step
 
 SIDE, DIM, TOTAL_STEPS = 8, 6, 40
 
@@ -41,6 +46,34 @@ def make_network(predictor, axis_name, dtype=None):
     )
 
 
+def make_context(config, network, axis_name=None):
+    """The step's context for a config with another network."""
+    optimizer, learning_rate = make_optimizer(
+        optimizer_settings(config), steps_per_epoch=TOTAL_STEPS, epochs=1
+    )
+    return StepContext(
+        network=network,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        method=method_settings(config),
+        views=view_pair(config),
+        total_steps=TOTAL_STEPS,
+        microbatches=config.microbatches,
+        axis_name=axis_name,
+    )
+
+
+def make_first_state(context):
+    return init_state(
+        context.network,
+        context.optimizer,
+        seed=0,
+        image_shape=(SIDE, SIDE, 1),
+        num_classes=3,
+        ema=context.method.has_moving_target,
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_network():
     """`tiny_network(predictor, axis_name)` gives the module."""
@@ -51,38 +84,26 @@ def tiny_network():
 def tiny_run():
     """`tiny_run(**fields)` gives the config, first state and unmapped step of a run."""
 
-    def make(axis_name=None, optimizer="sgd", microbatches=1, precision=None, **method):
+    def make(
+        axis_name=None,
+        optimizer="sgd",
+        microbatches=1,
+        precision=None,
+        optimizer_fields=MappingProxyType({}),
+        **method,
+    ):
         config = ConfigDict(digits.get_config().to_dict())
         config.method.update(method)
         config.microbatches = microbatches
         network = make_network(config.method.predictor, axis_name, precision)
-        config.optimizer.update(name=optimizer, warmup_epochs=0.0)
-        optimizer, learning_rate = make_optimizer(
-            config.optimizer,
-            steps_per_epoch=TOTAL_STEPS,
-            epochs=1,
-        )
-        step = make_train_step(
-            network,
-            optimizer,
-            learning_rate,
-            config,
-            total_steps=TOTAL_STEPS,
-            axis_name=axis_name,
-        )
-        state = init_state(
-            network,
-            optimizer,
-            seed=0,
-            image_shape=(SIDE, SIDE, 1),
-            num_classes=3,
-            ema=config.method.target == "ema",
-        )
+        config.optimizer.update(name=optimizer, warmup_epochs=0.0, **optimizer_fields)
+        context = make_context(config, network, axis_name)
         return SimpleNamespace(
             config=config,
             network=network,
-            step=step,
-            state=state,
+            context=context,
+            step=partial(train_step, context),
+            state=make_first_state(context),
             total_steps=TOTAL_STEPS,
             axis_name=axis_name,
         )
@@ -96,8 +117,8 @@ def spread_run(tiny_run):
 
     def make(**fields):
         run = tiny_run(axis_name=parallel.AXIS, **fields)
-        mapped = parallel.map_step(with_resident_images(run.step))
-        run.step = lambda state, batch: mapped(state, batch, {})
+        mapped = parallel.MappedStep(with_resident_images(run.step))
+        run.step = lambda state, batch: mapped(state, batch, {})[:2]
         run.state = parallel.replicate(run.state)
         return run
 

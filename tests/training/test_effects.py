@@ -1,5 +1,7 @@
 """What `isojax.fields` says of a field is true of the computation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,14 @@ from isojax.configs import cifar10, digits
 from isojax.fields import EFFECTS, why_without_effect
 from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer
-from isojax.training.state import init_state
-from isojax.training.step import make_train_step, make_views
+from isojax.training.settings import (
+    method_settings,
+    network_settings,
+    optimizer_settings,
+    view_pair,
+)
+from isojax.training.step import make_views, train_step
+from tests.training.conftest import make_context, make_first_state
 
 
 def changed(base, changes):
@@ -27,23 +35,9 @@ def program(tiny_network, batch):
 
     def lower(config):
         network = tiny_network(config.method.predictor, None)
-        optimizer, learning_rate = make_optimizer(
-            config.optimizer, steps_per_epoch=4, epochs=3
-        )
-        step = make_train_step(
-            network, optimizer, learning_rate, config, total_steps=12
-        )
-        state = jax.eval_shape(
-            lambda: init_state(
-                network,
-                optimizer,
-                seed=0,
-                image_shape=(8, 8, 1),
-                num_classes=3,
-                ema=config.method.target == "ema",
-            )
-        )
-        return jax.jit(step).lower(state, batch).as_text()
+        context = make_context(config, network)
+        state = jax.eval_shape(lambda: make_first_state(context))
+        return jax.jit(partial(train_step, context)).lower(state, batch).as_text()
 
     return lower
 
@@ -78,8 +72,8 @@ def test_the_rate_depends_on_its_start_where_the_table_says_so(warmup_epochs):
     config = changed(digits.get_config(), {"optimizer.warmup_epochs": warmup_epochs})
 
     def rates(start):
-        section = changed(config.optimizer, {"warmup_start": start})
-        _, rate = make_optimizer(section, steps_per_epoch=4, epochs=3)
+        settings = optimizer_settings(config)._replace(warmup_start=start)
+        _, rate = make_optimizer(settings, steps_per_epoch=4, epochs=3)
         return [float(rate(step)) for step in range(12)]
 
     idle = why_without_effect(config, "optimizer.warmup_start") is not None
@@ -90,16 +84,19 @@ def test_the_rate_depends_on_its_start_where_the_table_says_so(warmup_epochs):
 def test_the_network_depends_on_the_predictor_s_width_where_the_table_says_so(
     predictor,
 ):
+    config = changed(digits.get_config(), {"method.predictor": predictor})
+
     def shapes(width):
-        model = changed(digits.get_config().model, {"predictor_hidden_dim": width})
-        network = build_network(model, predictor=predictor)
+        settings = network_settings(config)._replace(predictor_hidden_dim=width)
+        network = build_network(
+            settings, predictor=method_settings(config).learned_predictor
+        )
         return jax.eval_shape(
             lambda: network.init(
                 jax.random.key(0), jnp.zeros((1, 8, 8, 1)), method="initialize"
             )
         )
 
-    config = changed(digits.get_config(), {"method.predictor": predictor})
     idle = why_without_effect(config, "model.predictor_hidden_dim") is not None
     assert (shapes(8) == shapes(16)) == idle
 
@@ -133,7 +130,8 @@ def compare_views(base, field, value, acting, idle, *, channels):
     batch = {"images": images, "indices": np.arange(4, dtype=np.int32)}
 
     def views(config):
-        make = jax.jit(lambda key: make_views(key, batch, config=config))
+        pair = view_pair(config)
+        make = jax.jit(lambda key: make_views(key, batch, views=pair))
         return np.stack(make(jax.random.key(0)))
 
     for changes in (acting, idle):

@@ -28,10 +28,10 @@ def images_seen(some_feed, **kwargs):
             lambda array: jax.lax.all_gather(array, parallel.AXIS, tiled=True), batch
         )
 
-    mapped = parallel.map_step(with_resident_images(step))
+    mapped = parallel.MappedStep(with_resident_images(step))
     state = parallel.replicate(jnp.zeros(()))
     for batch in some_feed.epoch(0, **kwargs):
-        state, seen = mapped(state, batch, some_feed.resident)
+        state, seen, _ = mapped(state, batch, some_feed.resident)
         yield jax.tree.map(np.asarray, seen)
 
 

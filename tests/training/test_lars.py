@@ -2,17 +2,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from isojax.configs import cifar10
 from isojax.training.optimizer import make_optimizer
+from isojax.training.settings import optimizer_settings
 
 PARAMS = {"kernel": jnp.array([[3.0, 0.0], [0.0, 4.0]]), "bias": jnp.array([1.0, 2.0])}
 
 
 def lars(**settings):
-    config = ConfigDict(cifar10.get_config("official").optimizer.to_dict())
-    config.update(warmup_epochs=0.0, weight_decay=0.1, **settings)
+    config = optimizer_settings(cifar10.get_config("official"))
+    config = config._replace(warmup_epochs=0.0, weight_decay=0.1, **settings)
     return make_optimizer(config, steps_per_epoch=10, epochs=1)
 
 
@@ -67,8 +67,8 @@ def test_momentum_gathers_adapted_gradients_along_the_schedule():
 
 
 def test_a_rate_of_zero_moves_nothing():
-    config = ConfigDict(cifar10.get_config("official").optimizer.to_dict())
-    config.update(warmup_start=0.0)
+    config = optimizer_settings(cifar10.get_config("official"))
+    config = config._replace(warmup_start=0.0)
     optimizer, _ = make_optimizer(config, steps_per_epoch=2, epochs=20)
     updates = step_of(optimizer, PARAMS, PARAMS)
     for leaf in jax.tree.leaves(updates):

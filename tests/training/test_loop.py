@@ -58,7 +58,7 @@ def small_data():
 def _small_run(small_data, tiny_network):
     """Every run here has the small data and a network that compiles in a second."""
 
-    def build(model, *, predictor, axis_name=None, **_):
+    def build(settings, *, predictor=None, axis_name=None, **_):
         return tiny_network(predictor, axis_name)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -184,20 +184,15 @@ def test_a_computed_normalisation_is_recorded_and_used(small_data, tmp_path, cap
 
 def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch):
     workdir = tmp_path / "stopped"
-    map_step = parallel.map_step
 
-    def map_and_stop(step):
-        mapped = map_step(step)
-
-        def stopping(state, batch, resident, stop_requested):
+    class StoppingStep(parallel.MappedStep):
+        def __call__(self, state, *args, **kwargs):
             if int(state.step) == 7:  # in the middle of the last epoch
                 raise KeyboardInterrupt
-            return mapped(state, batch, resident, stop_requested=stop_requested)
-
-        return stopping
+            return super().__call__(state, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(parallel, "map_step", map_and_stop)
+        patch.setattr(parallel, "MappedStep", StoppingStep)
         pretrain(small_config(), workdir)
     assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 2
 
@@ -221,9 +216,9 @@ def crossing(step):
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
 
     def cross(state, batch, shared):
-        state, metrics = step(state, batch, shared)
+        state, report = step(state, batch, shared)
         values = 2 + jnp.cos(state.step * 0.7 + jnp.arange(6.0))
-        return state.replace(correlation=(basis * values[None]) @ basis.T), metrics
+        return state.replace(correlation=(basis * values[None]) @ basis.T), report
 
     return cross
 
@@ -231,11 +226,11 @@ def crossing(step):
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory):
     """A config, and the spectrum of its whole run, in which modes cross."""
-    map_step = parallel.map_step
+    mapped_step = parallel.MappedStep
     config = small_config()
     config.update(epochs=6, checkpoint_every_epochs=6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "map_step", lambda step: map_step(crossing(step)))
+        patch.setattr(parallel, "MappedStep", lambda step: mapped_step(crossing(step)))
         whole = pretrain(config, tmp_path_factory.mktemp("runs") / "crossed")
         expected = dict(np.load(whole / "spectrum.npz"))
         assert (expected["tracked"] != expected["eigenvalues"]).any()
@@ -436,7 +431,7 @@ def test_a_diverging_run_is_told_in_one_line(tmp_path):
     config.method.update(metric="euclidean", normalize=False)
     config.optimizer.learning_rate = 1e30
     with pytest.raises(
-        UsageError, match="diverged in step .* went first.*learning_rate"
+        UsageError, match="diverged in step .* non-finite first.*learning_rate"
     ):
         pretrain(config, tmp_path / "run")
 
@@ -481,7 +476,9 @@ def test_a_diverging_run_leaves_its_last_good_checkpoint(tmp_path):
     config.epochs = 8
     config.method.update(metric="euclidean", normalize=False)
     config.optimizer.learning_rate = 1e30
-    with pytest.raises(UsageError, match="diverged in step 1[0-9]: the .* went first"):
+    with pytest.raises(
+        UsageError, match="diverged in step 1[0-9]: .* non-finite first"
+    ):
         pretrain(config, tmp_path / "fork", fork_from=workdir)
     report = json.loads((tmp_path / "fork" / "not_finite.json").read_text())
     assert report["step"] > 9

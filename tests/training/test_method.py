@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from isojax import losses
 from isojax.configs import digits
@@ -18,17 +17,18 @@ from isojax.training.method import (
     closed_form_predictor,
     view_loss,
 )
+from isojax.training.settings import method_settings
 
 
-def method(**changes):
-    return ConfigDict(digits.get_config().method.to_dict() | changes)
+def method(preset="isoloss", **changes):
+    return method_settings(digits.get_config(preset))._replace(**changes)
 
 
 def is_accepted(**changes):
     try:
         check_method(method(**changes))
     except UsageError as error:
-        assert "set config.method." in str(error)
+        assert "config.method." in str(error)
         return False
     return True
 
@@ -66,16 +66,15 @@ def test_a_loss_of_ones_own_has_no_iso_form(monkeypatch):
 
 
 def test_an_unknown_choice_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="'l2' is not one of euclidean, cosine"):
+    with pytest.raises(UsageError, match="metric=l2: .* euclidean, cosine"):
         check_method(method(metric="l2"))
 
 
 def test_directcopy_is_directpred_with_the_numbers_of_its_preset():
-    with pytest.raises(UsageError, match="use the preset directcopy"):
+    with pytest.raises(UsageError, match="predictor=directcopy .* preset directcopy"):
         check_method(method(predictor="directcopy"))
     correlation = jnp.diag(jnp.array([1.0, 2.0, 4.0]))
-    section = digits.get_config("directcopy").method
-    matrix = closed_form_predictor(section, correlation).matrix
+    matrix = closed_form_predictor(method("directcopy"), correlation).matrix
     np.testing.assert_allclose(
         matrix, jnp.diag(jnp.array([0.5, 0.75, 1.25])), atol=1e-6
     )
@@ -90,10 +89,9 @@ def test_directcopy_is_directpred_with_the_numbers_of_its_preset():
     ],
 )
 def test_every_number_of_directcopy_is_used(field, value, expected):
-    section = ConfigDict(digits.get_config("directcopy").method.to_dict())
-    section[field] = value
+    changed = method("directcopy", **{field: value})
     correlation = jnp.diag(jnp.array([1.0, 2.0, 4.0]))
-    matrix = closed_form_predictor(section, correlation).matrix
+    matrix = closed_form_predictor(changed, correlation).matrix
     np.testing.assert_allclose(jnp.diag(matrix), expected, atol=1e-5)
 
 
@@ -118,16 +116,16 @@ def test_each_metric_and_form_is_its_loss(metric, form):
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("stop_gradient", [True, False])
 def test_the_target_has_a_gradient_only_without_stop_gradient(metric, stop_gradient):
-    section = method(metric=metric, form="standard", stop_gradient=stop_gradient)
-    gradient = jax.grad(lambda t: view_loss(section, Z, Prediction(P, P), t).sum())
+    settings = method(metric=metric, form="standard", stop_gradient=stop_gradient)
+    gradient = jax.grad(lambda t: view_loss(settings, Z, Prediction(P, P), t).sum())
     assert (jnp.abs(gradient(TARGET)).max() == 0) == stop_gradient
 
 
 def test_predictions_are_of_the_predictor_and_root_predictions_of_its_root():
     correlation = Z.T @ Z / len(Z)
-    section = method(alpha=0.7, normalize=True, epsilon=0.1)
-    predictor = closed_form_predictor(section, correlation)
-    (first, second) = closed_form_predictions(section, correlation, [Z, P])
+    settings = method(alpha=0.7, normalize=True, epsilon=0.1)
+    predictor = closed_form_predictor(settings, correlation)
+    (first, second) = closed_form_predictions(settings, correlation, [Z, P])
     for z, (prediction, root_prediction) in ((Z, first), (P, second)):
         np.testing.assert_allclose(prediction, z @ predictor.matrix, rtol=1e-5)
         np.testing.assert_allclose(root_prediction, z @ predictor.root, rtol=1e-5)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,8 @@ import pytest
 
 from isojax import parallel
 from isojax.errors import UsageError
-from isojax.training.microbatches import accumulate
+from isojax.training.microbatches import PartResult, accumulate
+from isojax.training.step import train_step
 
 
 @pytest.fixture
@@ -14,9 +17,12 @@ def run_in_parts(tiny_run):
     """`run_in_parts(parts)` gives the run whose step takes so many parts."""
 
     def make(parts):
-        run = tiny_run(metric="euclidean", form="standard", predictor="directpred")
-        run.config.microbatches = parts  # read when the step is traced
-        return run
+        return tiny_run(
+            metric="euclidean",
+            form="standard",
+            predictor="directpred",
+            microbatches=parts,
+        )
 
     return make
 
@@ -36,8 +42,8 @@ def test_equal_parts_give_the_gradient_and_statistics_of_one(run_in_parts, batch
         state, _ = jax.jit(run.step)(run.state, batch)
         for _ in range(2):
             state = run.state.replace(correlation=state.correlation)
-            state, metrics = jax.jit(run.step)(state, batch)
-        results[parts] = state, metrics
+            state, report = jax.jit(run.step)(state, batch)
+        results[parts] = state, report.metrics
     (whole, whole_metrics), (parted, parted_metrics) = results[1], results[2]
     np.testing.assert_allclose(parted.correlation, whole.correlation, rtol=1e-5)
     for name in ("view_similarity", "std", "probe_loss", "probe_accuracy"):
@@ -56,44 +62,40 @@ def test_equal_parts_give_the_gradient_and_statistics_of_one(run_in_parts, batch
 def test_the_loss_and_its_gradient_are_means_over_parts(tiny_run, batch):
     """Without a predictor parts meet in the optimiser alone."""
     run = tiny_run(metric="cosine", form="standard", predictor="none", target="online")
-    run.config.optimizer.momentum = 0.0
     halves = [{name: rows[i : i + 8] for name, rows in batch.items()} for i in (0, 8)]
     # From the same state, the optimiser's first update is linear in the gradient.
     ends = [jax.jit(run.step)(run.state, half) for half in halves]
-    run.config.microbatches = 2
-    state, metrics = jax.jit(lambda s, b: run.step(s, b))(run.state, batch)
+    in_parts = partial(train_step, run.context._replace(microbatches=2))
+    state, report = jax.jit(in_parts)(run.state, batch)
     expected = jax.tree.map(
         lambda a, b: (a + b) / 2, ends[0][0].params, ends[1][0].params
     )
     chex.assert_trees_all_close(state.params, expected, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(
-        metrics["loss"], (ends[0][1]["loss"] + ends[1][1]["loss"]) / 2, rtol=1e-5
-    )
+    losses = [end_report.metrics["loss"] for _, end_report in ends]
+    np.testing.assert_allclose(report.metrics["loss"], np.mean(losses), rtol=1e-5)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_follow_each_other_and_their_rows_keep_their_order(make_state, parts):
-    def gradient_of_part(state, part):
+    def result_of_part(state, part):
         stats = 2 * state.batch_stats + part.sum()
         correlation = 3 * state.correlation + part.sum()
-        return part.sum(axis=0), stats, correlation, part, part.mean()
+        return PartResult(part.sum(axis=0), part.mean(), stats, correlation, part)
 
     state = make_state(0).replace(
         batch_stats=jnp.float32(1), correlation=jnp.float32(2)
     )
     batch = jnp.arange(12.0).reshape(6, 2)
-    gradients, stats, correlation, rows, averaged = accumulate(
-        gradient_of_part, state, batch, parts=parts
-    )
+    result = accumulate(result_of_part, state, batch, parts=parts)
     expected_stats, expected_correlation = 1, 2
     for part in np.split(batch, parts):
         expected_stats = 2 * expected_stats + part.sum()
         expected_correlation = 3 * expected_correlation + part.sum()
-    np.testing.assert_array_equal(rows, batch)
-    np.testing.assert_allclose(gradients, batch.sum(axis=0) / parts, rtol=1e-6)
-    np.testing.assert_allclose(averaged, batch.mean(), rtol=1e-6)
+    np.testing.assert_array_equal(result.rows, batch)
+    np.testing.assert_allclose(result.gradients, batch.sum(axis=0) / parts, rtol=1e-6)
+    np.testing.assert_allclose(result.averages, batch.mean(), rtol=1e-6)
     np.testing.assert_allclose(
-        (stats, correlation), (expected_stats, expected_correlation)
+        (result.batch_stats, result.correlation), (expected_stats, expected_correlation)
     )
 
 

@@ -2,18 +2,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from isojax.configs import digits
+from isojax.errors import UsageError
 from isojax.training.optimizer import make_optimizer
+from isojax.training.settings import optimizer_settings
 
 
-def section(**changes):
-    return ConfigDict(digits.get_config().optimizer.to_dict() | changes)
+def settings(**changes):
+    return optimizer_settings(digits.get_config())._replace(**changes)
 
 
 def test_the_rate_warms_up_over_a_fraction_of_epochs_and_decays_to_zero():
-    config = section(learning_rate=0.3, warmup_epochs=1.5, warmup_start=0.06)
+    config = settings(learning_rate=0.3, warmup_epochs=1.5, warmup_start=0.06)
     _, learning_rate = make_optimizer(config, steps_per_epoch=4, epochs=5)
     warmup = 0.06 + (0.3 - 0.06) * np.arange(6) / 6
     decay = 0.3 * (1 + np.cos(np.pi * np.arange(15) / 14)) / 2
@@ -23,7 +24,7 @@ def test_the_rate_warms_up_over_a_fraction_of_epochs_and_decays_to_zero():
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_sgd_adds_decay_to_the_gradient_before_plain_momentum(weight_decay):
-    config = section(
+    config = settings(
         learning_rate=0.3, momentum=0.8, weight_decay=weight_decay, warmup_epochs=1.0
     )
     optimizer, learning_rate = make_optimizer(config, steps_per_epoch=2, epochs=3)
@@ -40,3 +41,8 @@ def test_sgd_adds_decay_to_the_gradient_before_plain_momentum(weight_decay):
         np.testing.assert_allclose(params["kernel"], p, rtol=1e-5)
     # Biases are decayed too.
     assert (params["bias"][0] < 1) == (weight_decay > 0)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(UsageError, match="optimizer.name=adam: .* sgd, lars"):
+        make_optimizer(settings(name="adam"), steps_per_epoch=1, epochs=1)

@@ -34,7 +34,7 @@ def train(tmp_path, monkeypatch, tiny_network):
             monkeypatch.setattr(
                 module,
                 "build_network",
-                lambda model, *, predictor, axis_name=None, **_: tiny_network(
+                lambda _settings, *, predictor=None, axis_name=None, **_: tiny_network(
                     predictor, axis_name
                 ),
             )

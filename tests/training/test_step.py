@@ -36,14 +36,17 @@ def test_one_device_and_four_devices_make_the_same_step(
     step = jax.jit(alone.step)
     state, spread_state = alone.state, spread.state
     for _ in range(3):
-        state, metrics = step(state, batch)
-        spread_state, spread_metrics = spread.step(
+        state, report = step(state, batch)
+        spread_state, spread_report = spread.step(
             spread_state, parallel.split_batch(batch)
         )
     assert parallel.device_count() == 4
-    assert set(metrics) | {"stop_requested"} == set(spread_metrics)
-    for name, value in metrics.items():
-        np.testing.assert_allclose(spread_metrics[name], value, rtol=1e-3, err_msg=name)
+    assert set(report.metrics) == set(spread_report.metrics)
+    for name, value in report.metrics.items():
+        np.testing.assert_allclose(
+            spread_report.metrics[name], value, rtol=1e-3, err_msg=name
+        )
+    assert report.not_finite == spread_report.not_finite == 0
     leaves = jax.tree.leaves_with_path(state.replace(key=None))
     spread_leaves = jax.tree.leaves(spread_state.replace(key=None))
     for (path, leaf), spread_leaf in zip(leaves, spread_leaves, strict=True):
@@ -84,9 +87,9 @@ def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
     method, step, state = run.config.method, jax.jit(run.step), run.state
     for _ in range(3):
         state, _ = step(state, batch)
-    new_state, metrics = step(state, batch)
+    new_state, report = step(state, batch)
 
-    views = make_views(jax.random.fold_in(state.key, 3), batch, config=run.config)
+    views = make_views(jax.random.fold_in(state.key, 3), batch, views=run.context.views)
     (loss, (batch_stats, z1, z2)), gradient = jax.jit(
         jax.value_and_grad(partial(reference_loss, run), has_aux=True)
     )(state.params, state, views)
@@ -133,9 +136,9 @@ def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
         "gradient_norm": optax.tree.norm(gradient),
         "learning_rate": rate,
         "target_decay": tau,
-        "not_finite": 0,
     }.items():
-        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(report.metrics[name], value, rtol=1e-4, err_msg=name)
+    assert report.not_finite == 0
 
 
 def reference_loss(run, params, state, views):
@@ -242,8 +245,8 @@ def test_the_probe_learns(tiny_run, batch):
     run = tiny_run()
     step, state, losses = jax.jit(run.step), run.state, []
     for _ in range(31):
-        state, metrics = step(state, batch)
-        losses.append(metrics["probe_loss"])
+        state, report = step(state, batch)
+        losses.append(report.metrics["probe_loss"])
     assert losses[-1] < losses[0]
 
 
@@ -256,21 +259,21 @@ def test_weight_decay_and_momentum_are_pytorch_s(tiny_run, batch):
     state.params["projector"]["hidden"]["bias"] = bias
     step, expected, velocity = jax.jit(run.step), np.asarray(bias, np.float64), 0.0
     for _ in range(3):
-        state, metrics = step(state, batch)
+        state, report = step(state, batch)
         velocity = 0.9 * velocity + 4e-4 * expected
-        expected = expected - float(metrics["learning_rate"]) * velocity
+        expected = expected - float(report.metrics["learning_rate"]) * velocity
     np.testing.assert_allclose(
         state.params["projector"]["hidden"]["bias"], expected, rtol=1e-6
     )
 
 
 def test_views_follow_the_image_not_its_place(tiny_run, batch):
-    config = tiny_run().config
+    pair = tiny_run().context.views
     key = jax.random.key(0)
-    views = make_views(key, batch, config=config)
+    views = make_views(key, batch, views=pair)
     order = np.array([3, 1, 2, 0])
     shuffled = make_views(
-        key, {name: array[order] for name, array in batch.items()}, config=config
+        key, {name: array[order] for name, array in batch.items()}, views=pair
     )
     for view, part in zip(views, shuffled, strict=True):
         np.testing.assert_allclose(part, view[order], atol=1e-5)

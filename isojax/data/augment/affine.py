@@ -1,21 +1,49 @@
-"""Views of drawings: small affine maps, brightness and contrast."""
+"""Affine views for drawings: small affine maps, brightness and contrast."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from ml_collections import ConfigDict
 
 from isojax.data.augment.colour import adjust_brightness, adjust_contrast
 from isojax.data.augment.crop import random_crop_box, resized_crop
 
 
+class AffineSettings(NamedTuple):
+    """Settings of `affine_view`. Deviations are the largest in either direction.
+
+    Attributes:
+      crop_scale: smallest and largest area of the crop, as a fraction of the image's.
+        (1, 1) does not crop.
+      crop_ratio: smallest and largest width over height of the crop.
+      rotation: deviation of the angle, in degrees.
+      log_scale: deviation of the logarithm of the size.
+      log_aspect: deviation of the logarithm of width over height.
+      shear: deviation of the shear, in columns per row.
+      shift: deviation of the position, as a fraction of the side.
+      brightness: deviation of the brightness factor from 1.
+      contrast: deviation of the contrast factor from 1.
+    """
+
+    crop_scale: tuple[float, float]
+    crop_ratio: tuple[float, float]
+    rotation: float
+    log_scale: float
+    log_aspect: float
+    shear: float
+    shift: float
+    brightness: float
+    contrast: float
+
+
 def affine(image: Array, matrix: Array, shift: Array) -> Array:
-    """Samples the image bilinearly where a linear map sends each pixel.
+    """Warps an image by an affine map, with bilinear sampling.
 
     Args:
       image: shape (h, w, c).
-      matrix: (2, 2), from (row, column) of the result to that of `image`, both measured
-        from the centre.
+      matrix: (2, 2), maps (row, column) of the result to (row, column) of `image`, both
+        measured from the centre.
       shift: (2,), added after `matrix`, in pixels (rows, columns).
 
     Returns:
@@ -27,22 +55,22 @@ def affine(image: Array, matrix: Array, shift: Array) -> Array:
     offset = grid - centre[:, None, None]
     source = jnp.einsum("ij,jhw->ihw", matrix, offset) + (centre + shift)[:, None, None]
     sample = jax.vmap(
-        lambda channel: jax.scipy.ndimage.map_coordinates(channel, source, order=1),
+        lambda channel: jax.scipy.ndimage.map_coordinates(
+            channel, list(source), order=1
+        ),
         in_axes=-1,
         out_axes=-1,
     )
     return sample(image)
 
 
-def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
-    """A random view of a drawing: crop, small affine map, brightness and contrast.
+def affine_view(key: Array, image: Array, *, config: AffineSettings) -> Array:
+    """Returns a random view of a drawing: crop, affine map, brightness and contrast.
 
     Args:
       key: random key.
       image: float in [0, 1], square, shape (size, size, c).
-      config: section with `crop_scale`, `crop_ratio` (as in `random_crop_box`),
-        `rotation` (degrees), `log_scale`, `log_aspect`, `shear`, `shift` (part of the
-        side), `brightness`, `contrast`: each the largest deviation either way.
+      config: settings of the view.
 
     Returns:
       The view, float in [0, 1], shape as `image`.
@@ -56,8 +84,8 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
             crop_key,
             size,
             size,
-            scale=tuple(config.crop_scale),
-            ratio=tuple(config.crop_ratio),
+            scale=config.crop_scale,
+            ratio=config.crop_ratio,
         )
         image = resized_crop(image, *box, size=size)
     uniform = jax.random.uniform(warp_key, (4,), jnp.float32, minval=-1.0, maxval=1.0)
@@ -79,6 +107,21 @@ def affine_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
     brightness = _factor(brightness_key, config.brightness)
     contrast = _factor(contrast_key, config.contrast)
     return adjust_contrast(adjust_brightness(image, brightness), contrast)
+
+
+def affine_views(keys: Array, images: Array, *, config: AffineSettings) -> Array:
+    """Returns a view of each image by its own key, as `affine_view`.
+
+    Args:
+      keys: random keys, shape (n,).
+      images: uint8, square, shape (n, size, size, c).
+      config: settings of the views.
+
+    Returns:
+      The views, float32 in [0, 1], shape as `images`.
+    """
+    view = jax.vmap(lambda key, image: affine_view(key, image, config=config))
+    return view(keys, images.astype(jnp.float32) / 255.0)
 
 
 def _factor(key: Array, deviation: float) -> Array:

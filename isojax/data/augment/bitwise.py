@@ -1,9 +1,9 @@
-"""Larger, smaller and clipped float32 numbers, by comparing their bits.
+"""Maximum, minimum and clipping of float32 numbers by comparing their bits.
 
-Floats compare as their bits do, unless both are negative. The comparison of integers is
-one instruction of a processor; that of floats has to mind NaN and takes five, and a
-select takes more still. All arrays here are float32, and of two numbers that are
-compared one at least is not negative.
+Floats order like their bits, unless both are negative. Comparing integers takes one
+processor instruction; comparing floats takes five, because of NaN, and a select takes
+more. All arrays are float32, and at least one of two compared numbers must not be
+negative.
 """
 
 import jax
@@ -27,7 +27,7 @@ def clip(x: Array) -> Array:
 
 
 def flip_sign(x: Array, sign: Array) -> Array:
-    """Changes the sign of `x` where `sign` is negative; both may be."""
+    """Negates `x` where `sign` is negative; both may be negative."""
     sign_bit = jnp.iinfo(jnp.int32).min
     return _float(_bits(x) ^ (_bits(sign) & sign_bit))
 

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.data.augment.resample import gaussian_taps, sum_rows, turn
+from isojax.data.augment.resample import gaussian_taps, sum_rows, transpose
 
 
 def gaussian_blur(image: Array, sigma: Array | float, *, kernel_size: int) -> Array:
-    """Blurs with a square Gaussian kernel; the image is reflected at its border.
+    """Blurs an image with a square Gaussian kernel, reflecting it at its border.
 
     Args:
       image: float, shape (h, w, c).
@@ -22,8 +22,8 @@ def gaussian_blur(image: Array, sigma: Array | float, *, kernel_size: int) -> Ar
     """
     if kernel_size % 2 == 0 or kernel_size // 2 >= min(image.shape[:2]):
         raise ValueError(
-            f"kernel_size must be odd and less than twice the side of an image of "
-            f"shape {image.shape}; it is {kernel_size}"
+            f"kernel_size={kernel_size} must be odd and less than twice the side of an "
+            f"image of shape {image.shape}"
         )
     sigma = jnp.asarray(sigma, jnp.float32)[None]
     channels_first = image.transpose(2, 1, 0)[None]
@@ -35,8 +35,8 @@ def blur_batch(images: Array, sigma: Array, *, kernel_size: int) -> Array:
     """Blurs each image of a batch.
 
     Args:
-      images: float, turned: shape (n, c, columns, rows).
-      sigma: in pixels, shape (n,); 0 leaves an image as it is.
+      images: float, transposed: shape (n, c, columns, rows).
+      sigma: standard deviations in pixels, shape (n,); 0 does not blur.
       kernel_size: side of the kernel, odd.
 
     Returns:
@@ -44,4 +44,4 @@ def blur_batch(images: Array, sigma: Array, *, kernel_size: int) -> Array:
     """
     columns = gaussian_taps(sigma, length=images.shape[2], kernel_size=kernel_size)
     rows = gaussian_taps(sigma, length=images.shape[3], kernel_size=kernel_size)
-    return sum_rows(turn(sum_rows(images, *columns)), *rows)
+    return sum_rows(transpose(sum_rows(images, *columns)), *rows)

@@ -1,7 +1,7 @@
-"""Operations on colour, each as torchvision's function of the same name defines it.
+"""Colour operations, each equal to torchvision's function of the same name.
 
-Public functions take one image, float in [0, 1], shape (h, w, 3). The functions of
-channels take arrays (..., 3, m), whose last axis is long and contiguous.
+Public functions take one image, float in [0, 1], shape (h, w, 3). Functions named
+`*_of_channels` take arrays (..., 3, m), whose last axis is long and contiguous.
 """
 
 import jax.numpy as jnp
@@ -46,16 +46,16 @@ def adjust_saturation(image: Array, factor: Array | float) -> Array:
 
 
 def adjust_hue(image: Array, delta: Array | float) -> Array:
-    """Turns the hue, keeping the largest and smallest channel of each pixel.
+    """Shifts the hue, keeping the largest and smallest channel of each pixel.
 
     Args:
       image: float in [0, 1], shape (h, w, 3).
-      delta: part of a full turn, in [-1/2, 1/2].
+      delta: shift as a fraction of a full turn, in [-1/2, 1/2].
 
     Returns:
-      The turned image, shape (h, w, 3).
+      The image with shifted hue, shape (h, w, 3).
     """
-    return turn_hue_of_channels(image[..., None], delta)[..., 0]
+    return shift_hue_of_channels(image[..., None], delta)[..., 0]
 
 
 def rgb_to_grayscale(image: Array) -> Array:
@@ -64,23 +64,25 @@ def rgb_to_grayscale(image: Array) -> Array:
 
 
 def solarize(image: Array, threshold: Array | float = 0.5) -> Array:
-    """Inverts every value that reaches `threshold`; any shape."""
+    """Inverts every value of at least `threshold`; any shape."""
     return jnp.where(image >= threshold, 1.0 - image, image)
 
 
 def luma_of_channels(image: Array) -> Array:
     """Luma of ITU-R BT.601; (..., 3, m) to (..., 1, m)."""
-    return sum(weight * image[..., i : i + 1, :] for i, weight in enumerate(_LUMA))
+    red, green, blue = (w * image[..., i : i + 1, :] for i, w in enumerate(_LUMA))
+    return red + green + blue
 
 
-def turn_hue_of_channels(image: Array, delta: Array | float) -> Array:
-    """Turns the hue by `delta`, as `adjust_hue`, of an image of shape (..., 3, m).
+def shift_hue_of_channels(image: Array, delta: Array | float) -> Array:
+    """Shifts the hue by `delta`, as `adjust_hue`, for images of shape (..., 3, m).
 
-    With red, green and blue at hues 0, 2 and 4 of a circle of 6, a channel at distance
-    d from the hue is the smallest channel plus the chroma times clip(2 - d, 0, 1).
-    Times the chroma, red's d is green + blue - red + largest - 2 smallest, and the hue
-    lies on the side of the larger of green and blue; so for the others in turn. This
-    needs neither cases nor divisions, which are slow.
+    With red, green and blue at hues 0, 2 and 4 of a circle of length 6, a channel at
+    distance d from the hue equals the smallest channel plus the chroma times
+    clip(2 - d, 0, 1). Multiplied by the chroma, d of red is green + blue - red +
+    largest - 2 smallest, and the hue lies on the side of the larger of green and blue;
+    the other channels follow by rotation. This avoids case distinctions and divisions,
+    which are slow.
     """
     r, g, b = (image[..., i : i + 1, :] for i in range(3))
     largest = larger(larger(r, g), b)

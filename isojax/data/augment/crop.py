@@ -1,4 +1,4 @@
-"""Cutting a box out of an image and resizing it."""
+"""Random resized crops."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
 from isojax.data.augment.stages import stage
 
 _ATTEMPTS = 10
-BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that a random box takes
+BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that a random box needs
 
 
 def resized_crop(
@@ -21,13 +21,13 @@ def resized_crop(
     *,
     size: int,
 ) -> Array:
-    """Cuts out a box and resizes it, bicubic and antialiased, clipped to [0, 1].
+    """Crops a box and resizes it, bicubic and antialiased, clipped to [0, 1].
 
     Args:
       image: float in [0, 1], shape (h, w, c).
       top: first row of the box, in pixels; may be traced, as the next three.
       left: first column of the box.
-      height: rows of the box, which lies within the image.
+      height: rows of the box, which must lie within the image.
       width: columns of the box.
       size: side of the result, in pixels; static.
 
@@ -36,8 +36,8 @@ def resized_crop(
     """
     box = (jnp.asarray(edge)[None] for edge in (top, left, height, width))
     is_flipped = jnp.zeros((1,), bool)
-    turned = crop_batch(image[None], *box, is_flipped, size=size)
-    return turned[0].transpose(2, 1, 0)
+    transposed = crop_batch(image[None], *box, is_flipped, size=size)
+    return transposed[0].transpose(2, 1, 0)
 
 
 def crop_batch(
@@ -50,19 +50,19 @@ def crop_batch(
     *,
     size: int,
 ) -> Array:
-    """Crops each image of a batch as `resized_crop` does, and flips some.
+    """Crops each image of a batch as `resized_crop` does, and mirrors some.
 
     Args:
       images: float in [0, 1] or uint8, shape (n, h, w, c).
       top: first row of each box, shape (n,), as the next three.
-      left: first column.
-      height: rows.
-      width: columns.
+      left: first column of each box.
+      height: rows of each box.
+      width: columns of each box.
       is_flipped: which images are mirrored left to right, shape (n,).
       size: side of the result, in pixels.
 
     Returns:
-      Float32 in [0, 1], turned: shape (n, c, columns, rows).
+      Float32 in [0, 1], transposed: shape (n, c, columns, rows).
     """
     n, height_in, width_in, channels = images.shape
     upright = jnp.zeros_like(is_flipped)
@@ -96,15 +96,15 @@ def random_crop_box(
 ) -> tuple[Array, Array, Array, Array]:
     """Draws the box of a random resized crop.
 
-    The area is uniform in `scale`, the logarithm of the aspect ratio uniform; of ten
-    draws the first that fits is taken, and the largest central box of an allowed ratio
-    when none does.
+    The area is uniform in `scale` and the logarithm of the aspect ratio is uniform in
+    that of `ratio`. The first of ten draws that fits is used. If none fits, the box is
+    the largest central one of an allowed ratio.
 
     Args:
       key: random key.
       height: rows of the image.
       width: columns of the image.
-      scale: smallest and largest area, as a part of the image's.
+      scale: smallest and largest area, as a fraction of the image's.
       ratio: smallest and largest width over height.
 
     Returns:
@@ -125,7 +125,7 @@ def crop_box(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> tuple[Array, Array, Array, Array]:
-    """The box of `random_crop_box` for (..., BOX_DRAWS) numbers in [0, 1)."""
+    """Computes the box of `random_crop_box` from (..., BOX_DRAWS) numbers in [0, 1)."""
     area_draws, ratio_draws, place_draws = jnp.split(
         uniform, [_ATTEMPTS, 2 * _ATTEMPTS], axis=-1
     )
@@ -146,7 +146,7 @@ def crop_box(
 
     def start(draw: Array, length: int, extent: Array) -> Array:
         place = jnp.floor(draw * (length - extent + 1)).astype(jnp.int32)
-        # Rounding may carry a draw just below one to the place behind the last.
+        # Rounding may move a draw just below one past the last place.
         place = jnp.minimum(place, length - extent)
         return jnp.where(any_fits, place, (length - extent) // 2)
 

@@ -1,7 +1,7 @@
-"""Weighted sums of a few rows, by which images are cropped, resized and blurred.
+"""Cropping, resizing and blurring as weighted sums of a few rows.
 
-Rows are contiguous in memory, so that a sum of rows is fast on every backend. The
-columns follow by turning the images over. Images here are batches.
+Rows are contiguous in memory, so that summing rows is fast on every backend. Columns
+are handled by transposing the images first. All functions act on batches.
 """
 
 import math
@@ -16,12 +16,12 @@ Taps = tuple[Array, Array]
 
 
 def weighted_rows(images: Array, indices: Array, weights: Array) -> Array:
-    """Sums rows of each image.
+    """Computes weighted sums of rows of each image.
 
     Args:
       images: shape (n, channels, length, width), of any type.
-      indices: of the rows, shape (taps, n, size), within the image.
-      weights: shape (taps, n, size).
+      indices: row indices, shape (taps, n, size), within the image.
+      weights: weights of the rows, shape (taps, n, size).
 
     Returns:
       The sums over taps, float32, shape (n, channels, size, width).
@@ -42,26 +42,26 @@ sum_rows = stage(weighted_rows)
 
 
 @stage
-def turn(images: Array) -> Array:
-    """Exchanges rows and columns, the last two axes."""
+def transpose(images: Array) -> Array:
+    """Swaps rows and columns, the last two axes."""
     return jnp.swapaxes(images, -1, -2)
 
 
 def bicubic_taps(
     start: Array, extent: Array, is_reversed: Array, *, length: int, size: int
 ) -> Taps:
-    """Where each pixel of a resized axis comes from, bicubic and antialiased.
+    """Source pixels and weights of a resized axis, bicubic and antialiased.
 
     Args:
       start: first pixel of the box along this axis, an integer, shape (n,).
-      extent: pixels of the box, shape (n,).
-      is_reversed: whether the result runs backwards, shape (n,).
-      length: pixels of the whole axis; a box lies within.
-      size: pixels of the result.
+      extent: length of the box in pixels, shape (n,).
+      is_reversed: whether the result is mirrored, shape (n,).
+      length: length of the whole axis in pixels; the box lies within it.
+      size: length of the result in pixels.
 
     Returns:
-      Indices and weights, shape (taps, n, size). Pixels outside the box weigh nothing,
-      and the weights of a pixel sum to one.
+      Indices and weights, shape (taps, n, size). Pixels outside the box have weight
+      zero, and the weights of each pixel sum to one.
     """
     start, extent = (x[:, None].astype(jnp.float32) for x in (start, extent))
     place = jnp.arange(size)[None, :]
@@ -87,12 +87,12 @@ def _cubic(x: Array) -> Array:
 
 
 def gaussian_taps(sigma: Array, *, length: int, kernel_size: int) -> Taps:
-    """A Gaussian of each image along one axis, which is reflected at its ends.
+    """Source pixels and weights of a Gaussian blur along one axis, with reflection.
 
     Args:
-      sigma: standard deviations in pixels, shape (n,); 0 leaves the image as it is.
-      length: pixels of the axis.
-      kernel_size: pixels of the kernel, odd.
+      sigma: standard deviations in pixels, shape (n,); 0 does not blur.
+      length: length of the axis in pixels.
+      kernel_size: side of the kernel in pixels, odd.
 
     Returns:
       Indices and weights, shape (kernel_size, n, length).

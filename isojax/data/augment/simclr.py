@@ -1,7 +1,7 @@
 """SimCLR's views: crop, flip, colour jitter, grey-scale, blur, solarisation.
 
-The random numbers of a view are drawn at once from its key; the operations then act on
-a whole batch, channels first and turned: (n, 3, columns, rows).
+All random numbers of a view are drawn from its key first. The operations then act on
+the whole batch, channels first and transposed: (n, 3, columns, rows).
 """
 
 import itertools
@@ -10,35 +10,67 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from ml_collections import ConfigDict
 
 from isojax.data.augment.bitwise import clip
 from isojax.data.augment.blur import blur_batch
 from isojax.data.augment.colour import (
     luma_of_channels,
+    shift_hue_of_channels,
     solarize,
-    turn_hue_of_channels,
 )
 from isojax.data.augment.crop import BOX_DRAWS, crop_batch, crop_box
 from isojax.data.augment.stages import stage
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 _ORDERS = tuple(itertools.permutations((BRIGHTNESS, CONTRAST, SATURATION)))
-_OTHER_DRAWS = 12  # beside those of the box
+_OTHER_DRAWS = 12  # uniform numbers in addition to those of the box
+
+
+class SimclrSettings(NamedTuple):
+    """Settings of `simclr_view`. A probability or deviation of 0 skips its operation.
+
+    Attributes:
+      crop_scale: smallest and largest area of the crop, as a fraction of the image's.
+      crop_ratio: smallest and largest width over height of the crop.
+      flip_probability: probability of mirroring left to right.
+      jitter_probability: probability of the next four operations, in random order.
+      brightness: largest deviation of the brightness factor from 1.
+      contrast: largest deviation of the contrast factor from 1.
+      saturation: largest deviation of the saturation factor from 1.
+      hue: largest shift of the hue in either direction, as a fraction of a full turn.
+      grayscale_probability: probability of removing colour.
+      blur_probability: probability of Gaussian blur.
+      blur_sigma: smallest and largest standard deviation of the blur, in pixels.
+      solarize_probability: probability of inverting values above 0.5.
+    """
+
+    crop_scale: tuple[float, float]
+    crop_ratio: tuple[float, float]
+    flip_probability: float
+    jitter_probability: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    grayscale_probability: float
+    blur_probability: float
+    blur_sigma: tuple[float, float]
+    solarize_probability: float
 
 
 class SimclrDraws(NamedTuple):
-    """All that is random in a batch of views; every field has shape (n, ...).
+    """Random parameters of a batch of views; every field has shape (n, ...).
 
     Attributes:
       box: top, left, height, width of the crop, in pixels.
       is_flipped: whether the view is mirrored left to right.
-      factors: of brightness, contrast and saturation, shape (n, 3); 1 without jitter.
-      hue: part of a full turn; 0 without jitter.
-      order: operations of `factors` as they follow each other, shape (n, 3).
-      hue_place: how many of these come before the hue, 0 to 3.
-      is_grey: whether colour is taken away.
-      sigma: standard deviation of the blur, in pixels; 0 without.
+      factors: brightness, contrast and saturation factors, shape (n, 3); 1 without
+        jitter.
+      hue: shift of the hue, as a fraction of a full turn; 0 without jitter.
+      order: order in which the operations of `factors` are applied, shape (n, 3).
+      hue_place: number of these operations applied before the hue, 0 to 3.
+      is_grey: whether colour is removed.
+      sigma: standard deviation of the blur, in pixels; 0 without blur.
       is_solarized: whether bright values are inverted.
     """
 
@@ -53,41 +85,44 @@ class SimclrDraws(NamedTuple):
     is_solarized: Array
 
 
-def simclr_view(key: Array, image: Array, *, config: ConfigDict) -> Array:
-    """A random view of a colour image, as in SimCLR.
+def simclr_view(key: Array, image: Array, *, config: SimclrSettings) -> Array:
+    """Returns a random view of a colour image, as in SimCLR.
 
     Args:
       key: random key.
       image: float in [0, 1] or uint8, square, shape (size, size, 3).
-      config: section with `crop_scale`, `crop_ratio` (as in `random_crop_box`);
-        `flip_probability`, `jitter_probability`, `grayscale_probability`,
-        `blur_probability`, `solarize_probability`; `brightness`, `contrast`,
-        `saturation` (largest deviation of the factor from 1), `hue` (largest part of a
-        turn either way); `blur_sigma`, smallest and largest, in pixels.
+      config: settings of the view; any object with the fields of `SimclrSettings`.
 
     Returns:
-      The view, float32 in [0, 1], shape as `image`. What has probability or deviation
-      0 is not computed.
+      The view, float32 in [0, 1], shape as `image`.
 
     Source: Chen et al. 2020, appendix A, in the form of torchvision's transforms.
     """
     return simclr_views(key[None], image[None], config=config)[0]
 
 
-def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
-    """A view of each image by its own key, as `simclr_view`; shape (n, size, size, 3).
+def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array:
+    """Returns a view of each image by its own key, as `simclr_view`.
+
+    Args:
+      keys: random keys, shape (n,).
+      images: float in [0, 1] or uint8, square, shape (n, size, size, 3).
+      config: settings of the views.
+
+    Returns:
+      The views, float32 in [0, 1], shape as `images`.
 
     Raises:
-      ValueError: if the images are not square or have no three channels.
+      ValueError: if the images are not square or do not have three channels.
     """
     size = images.shape[1]
     if images.shape[1:] != (size, size, 3):
         raise ValueError(
-            f"views are made of square images of three channels, not {images.shape}"
+            f"simclr views need square images with three channels, not {images.shape}"
         )
     draws = draw_parameters(keys, size=size, config=config)
     views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
-    turned = views.shape
+    transposed = views.shape
     views = views.reshape(len(views), 3, -1)
     if config.jitter_probability > 0:
         views = _jitter(views, draws, config)
@@ -96,10 +131,12 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
         views = _blend(views, 1 - grey, grey, jnp.zeros_like(grey))
     if config.blur_probability > 0:
         kernel_size = blur_kernel_size(size)
-        views = blur_batch(views.reshape(turned), draws.sigma, kernel_size=kernel_size)
+        views = blur_batch(
+            views.reshape(transposed), draws.sigma, kernel_size=kernel_size
+        )
         views = views.transpose(0, 2, 3, 1)
     else:
-        views = views.reshape(turned).transpose(0, 3, 2, 1)
+        views = views.reshape(transposed).transpose(0, 3, 2, 1)
     if config.solarize_probability > 0:
         is_solarized = draws.is_solarized[:, None, None, None]
         views = jnp.where(is_solarized, solarize(views), views)
@@ -107,17 +144,17 @@ def simclr_views(keys: Array, images: Array, *, config: ConfigDict) -> Array:
 
 
 def blur_kernel_size(size: int) -> int:
-    """Side of the blur's kernel: about a tenth of the image's, odd and at least 3."""
+    """Side of the blur kernel: about a tenth of the image side, odd, at least 3."""
     return max(3, size // 20 * 2 + 1)
 
 
-def draw_parameters(keys: Array, *, size: int, config: ConfigDict) -> SimclrDraws:
-    """Draws the parameters of views.
+def draw_parameters(keys: Array, *, size: int, config: SimclrSettings) -> SimclrDraws:
+    """Draws the random parameters of views.
 
     Args:
       keys: random keys, shape (n,).
-      size: side of the images.
-      config: as in `simclr_view`.
+      size: side of the images, in pixels.
+      config: settings of the views.
 
     Returns:
       The parameters of each view.
@@ -129,8 +166,8 @@ def draw_parameters(keys: Array, *, size: int, config: ConfigDict) -> SimclrDraw
         uniform[:, :BOX_DRAWS],
         size,
         size,
-        scale=tuple(config.crop_scale),
-        ratio=tuple(config.crop_ratio),
+        scale=config.crop_scale,
+        ratio=config.crop_ratio,
     )
     flip, jitter, *factors, hue, order, place, grey, blur, sigma, solarized = uniform[
         :, BOX_DRAWS:
@@ -161,13 +198,13 @@ def _factor(uniform: Array, deviation: float) -> Array:
     return low + (1.0 + deviation - low) * uniform
 
 
-def _jitter(images: Array, draws: SimclrDraws, config: ConfigDict) -> Array:
-    """Brightness, contrast, saturation and hue, in each image's own order.
+def _jitter(images: Array, draws: SimclrDraws, config: SimclrSettings) -> Array:
+    """Applies brightness, contrast, saturation and hue, in each image's own order.
 
-    The first three are blends with something grey, so that one formula serves all and
-    their order is a matter of its weights. They fill three of four places; the hue is
-    turned after the first place or after the third, and one place stays idle so that
-    as many blends come before the hue as should.
+    The first three blend the image with a grey one, so one formula computes all of
+    them and only its weights depend on the order. The blends take three of four
+    places. The hue is shifted after the first or after the third place, and one place
+    is left empty so that the drawn number of blends comes before the hue.
     """
     first = 1 - draws.hue_place % 2
     is_early = draws.hue_place < 2
@@ -175,14 +212,14 @@ def _jitter(images: Array, draws: SimclrDraws, config: ConfigDict) -> Array:
         images = _blend_at(place - first, images, draws, config)
         if config.hue > 0 and place in (0, 2):
             is_here = is_early if place == 0 else ~is_early
-            images = _turn_hue(images, jnp.where(is_here, draws.hue, 0.0))
+            images = _shift_hue(images, jnp.where(is_here, draws.hue, 0.0))
     return images
 
 
 def _blend_at(
-    place: Array, images: Array, draws: SimclrDraws, config: ConfigDict
+    place: Array, images: Array, draws: SimclrDraws, config: SimclrSettings
 ) -> Array:
-    """The blend that comes at `place`, shape (n,), in each image's order, if any."""
+    """Applies the blend at `place`, shape (n,), of each image's order, if any."""
     if config.brightness == config.contrast == config.saturation == 0:
         return images
     index = jnp.clip(place, 0, 2)[:, None]
@@ -200,7 +237,7 @@ def _blend_at(
 
 @stage
 def _blend(images: Array, factor: Array, grey: Array, level: Array) -> Array:
-    """Image, its grey version and an even grey, added with weights of shape (n,)."""
+    """Weighted sum of image, its grey version and uniform grey; weights (n,)."""
     factor, grey, level = (x[:, None, None] for x in (factor, grey, level))
     return clip(factor * images + (grey * luma_of_channels(images) + level))
 
@@ -211,5 +248,5 @@ def _mean_luma(images: Array) -> Array:
 
 
 @stage
-def _turn_hue(images: Array, delta: Array) -> Array:
-    return turn_hue_of_channels(images, delta[:, None, None])
+def _shift_hue(images: Array, delta: Array) -> Array:
+    return shift_hue_of_channels(images, delta[:, None, None])

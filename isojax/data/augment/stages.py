@@ -1,4 +1,4 @@
-"""Stages of a computation that the CPU compiler keeps apart."""
+"""Prevents XLA from fusing the stages of a computation."""
 
 import functools
 from collections.abc import Callable
@@ -9,15 +9,16 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def stage(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Makes the result of a function of arrays stand in memory before it is used.
+    """Wraps a function so that its result is written to memory before it is used.
 
-    Compilers fuse a chain of passes over an image into its last one, and then compute
-    the whole chain anew for every element that this reads: ten times slower where each
-    pass reads several. `jax.lax.optimization_barrier` prevents it, except on the CPU,
-    where it is dropped; there a call that may not be inlined does.
+    XLA fuses a chain of passes over an image into the last one, and then recomputes the
+    whole chain for every element that the last pass reads: ten times slower where each
+    pass reads several elements. `jax.lax.optimization_barrier` prevents the fusion,
+    except on the CPU, where XLA drops the barrier; a call that may not be inlined
+    prevents it there.
 
     Args:
-      function: of arrays alone, returning an array.
+      function: function of arrays that returns an array.
 
     Returns:
       A function that computes the same.

@@ -1,8 +1,8 @@
 import pytest
 
 from isojax.configs import cifar10, digits
-from isojax.data.augment import check_augmentation
 from isojax.errors import UsageError
+from isojax.training.augment_checks import check_augmentation
 
 
 @pytest.mark.parametrize(
