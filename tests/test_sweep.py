@@ -79,7 +79,7 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path):
     assert code == 0, error
     assert "2 runs, 1 of them done." in told
     assert (
-        "Going on after step"
+        "Resuming after step"
         in (workdir / "records" / "isoloss-noema-seed0.txt").read_text()
     )
     lines = (workdir / "runs.csv").read_text().splitlines()

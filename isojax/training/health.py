@@ -17,7 +17,8 @@ from isojax.runs import layout
 # In the order in which a step computes them. The predictor's eigenvalues are clipped
 # and therefore always finite; their effect shows in the predictions.
 QUANTITIES = ("projections", "correlation", "predictions", "loss", "gradients")
-ON_COLLAPSE = ("warn", "stop")
+# Whether a collapse ends the run, by the name that a config gives the choice.
+ON_COLLAPSE = {"warn": False, "stop": True}
 
 
 def first_not_finite(quantities: dict[str, Array]) -> Array:

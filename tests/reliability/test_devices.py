@@ -61,5 +61,5 @@ def test_a_run_goes_on_with_more_devices(alone, tmp_path):
     wait_for(process, "epoch 2/")
     process.kill()
     process.communicate()
-    assert "Going on after step" in finish(tmp_path / "run", *FLAGS, devices=4)
+    assert "Resuming after step" in finish(tmp_path / "run", *FLAGS, devices=4)
     assert_equal_but_for_rounding(final_state(tmp_path / "run"), alone)

@@ -27,6 +27,7 @@ from isojax.training import (
     loop,
     pretrain,
     random_encoder,
+    run_context,
 )
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 from tests.training.metric_writers.events import read_curves
@@ -133,9 +134,9 @@ def test_a_run_s_batches_and_checkpoints_are_those_of_its_config(
     config.seed = 5
     config.checkpoint.update(keep_last=3, keep_every_epochs=2)
     monkeypatch.setattr(
-        loop, "Feed", lambda *a, **options: given.update(feed=(a, options))
+        run_context, "Feed", lambda *a, **options: given.update(feed=(a, options))
     )
-    monkeypatch.setattr(loop, "Checkpoints", checkpoints)
+    monkeypatch.setattr(run_context, "Checkpoints", checkpoints)
     with pytest.raises(Stop):
         pretrain(config, tmp_path / "run")
     (split,), options = given["feed"]
@@ -163,7 +164,7 @@ def test_a_computed_normalisation_is_recorded_and_used(small_data, tmp_path, cap
     config.steps, config.data.mean, config.data.std = 1, None, None
     workdir = pretrain(config, tmp_path / "run")
     mean, std = channel_statistics(small_data.pretrain.images)
-    assert f"by mean {mean} and standard deviation {std}" in capsys.readouterr().out
+    assert f"with mean {mean} and standard deviation {std}" in capsys.readouterr().out
     recorded = load_config(workdir).data
     assert (tuple(recorded.mean), tuple(recorded.std)) == (mean, std)
     assert config.data.mean is None
@@ -248,16 +249,16 @@ def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
 ):
     config, expected = crossed
     stop, workdir = StopRequest(), tmp_path / "run"
-    finish_step = loop._Run._finish_step
+    finish_step = loop.finish_step
 
-    def stop_or_kill(run, metrics, bar):
-        shall_stop = finish_step(run, metrics, bar)
-        if stop.has_stopped_run and run.steps_done == 14:
+    def stop_or_kill(context, result, step, bar):
+        stop_requested = finish_step(context, result, step, bar)
+        if stop.has_stopped_run and step == 14:
             raise KeyboardInterrupt
-        return shall_stop or (not stop.has_stopped_run and run.steps_done == 7)
+        return stop_requested or (not stop.has_stopped_run and step == 7)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, "_finish_step", stop_or_kill)
+        patch.setattr(loop, "finish_step", stop_or_kill)
         pretrain(config, workdir, stop=stop)
         assert stop.has_stopped_run
         with pytest.raises(KeyboardInterrupt):
@@ -282,7 +283,7 @@ def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(crossed, tmp_path):
 def test_a_run_that_cannot_save_is_refused_before_it_trains(tmp_path, monkeypatch):
     with open_run_folder(tmp_path / "run", small_config()) as workdir:
         (workdir / "checkpoints").touch()
-    monkeypatch.setattr(loop._Run, "_train_epochs", pytest.fail)
+    monkeypatch.setattr(loop, "train_epochs", pytest.fail)
     with pytest.raises(UsageError, match="no checkpoint can be written to"):
         pretrain(small_config(), workdir)
 
@@ -350,7 +351,7 @@ def test_a_missing_package_is_told_before_anything_is_made(tmp_path, monkeypatch
 def test_a_finished_run_is_left_alone(finished, capsys):
     before = (finished / "metrics.jsonl").read_bytes()
     pretrain(small_config(), finished)
-    assert "is finished; name another folder" in capsys.readouterr().out
+    assert "is finished" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
@@ -460,7 +461,9 @@ def test_a_collapse_that_lasts_an_epoch_is_told_once(tmp_path, capsys, action):
     config.optimizer.learning_rate = 2.0
     workdir = tmp_path / "run"
     if action == "stop":
-        with pytest.raises(UsageError, match="has collapsed by epoch .* is stopped"):
+        with pytest.raises(
+            UsageError, match="has collapsed by epoch .* run is stopped"
+        ):
             pretrain(config, workdir)
         rows = (workdir / "metrics.jsonl").read_text().splitlines()
         assert f"{len(rows) * 3}" in os.listdir(workdir / "checkpoints")

@@ -1,0 +1,134 @@
+"""What the training loop uses and does not change, and where it starts."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from isojax import parallel
+from isojax.data import Dataset
+from isojax.runs import layout
+from isojax.stopping import StopRequest
+from isojax.training.assembly import (
+    build_step_context,
+    first_state,
+    last_step,
+    steps_per_epoch,
+)
+from isojax.training.checkpoint import Checkpoints
+from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.metric_writers import LoggingOptions, read_options
+from isojax.training.state import TrainState
+from isojax.training.step import StepContext, train_step
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Holds the objects that the training loop uses.
+
+    Attributes:
+      config: the run's configuration, with mean and standard deviation.
+      dataset: the run's images.
+      workdir: the run's folder.
+      stop: request to stop.
+      options: options of the metric writers.
+      steps_per_epoch: optimiser steps per epoch.
+      last_step: step at which the run ends.
+      step_context: network, optimiser and settings of a step.
+      step: the training step, mapped over the devices.
+      feed: batches on the devices.
+      checkpoints: checkpoints of the run.
+    """
+
+    config: ConfigDict
+    dataset: Dataset
+    workdir: Path
+    stop: StopRequest
+    options: LoggingOptions
+    steps_per_epoch: int
+    last_step: int
+    step_context: StepContext
+    step: parallel.MappedStep
+    feed: Feed
+    checkpoints: Checkpoints
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, the last of which may be partial."""
+        return -(-self.last_step // self.steps_per_epoch)
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the run's figures."""
+        return self.workdir / layout.FIGURES_FOLDER
+
+
+class Position(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+      state: the state, on the devices.
+      steps_done: the state's step, known without waiting for the devices.
+    """
+
+    state: TrainState
+    steps_done: int
+
+
+def open_run_context(
+    config: ConfigDict, dataset: Dataset, workdir: Path, stop: StopRequest
+) -> RunContext:
+    """Creates the objects of a run.
+
+    Args:
+      config: the run's configuration, with mean and standard deviation.
+      dataset: the run's images.
+      workdir: the run's folder, which exists.
+      stop: request to stop.
+
+    Raises:
+      UsageError: if the images do not fit where the config puts them.
+    """
+    step_context = build_step_context(config, dataset)
+    steps = steps_per_epoch(config, dataset)
+    return RunContext(
+        config=config,
+        dataset=dataset,
+        workdir=workdir,
+        stop=stop,
+        options=read_options(config),
+        steps_per_epoch=steps,
+        last_step=last_step(config, dataset),
+        step_context=step_context,
+        step=parallel.MappedStep(
+            with_resident_images(partial(train_step, step_context))
+        ),
+        feed=Feed(
+            dataset.pretrain,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            place=config.data.feed,
+        ),
+        checkpoints=Checkpoints(
+            workdir,
+            keep_last=config.checkpoint.keep_last,
+            keep_every_steps=config.checkpoint.keep_every_epochs * steps,
+        ),
+    )
+
+
+def starting_position(context: RunContext) -> Position:
+    """Returns the newest checkpoint's state, or the first state without a checkpoint.
+
+    Args:
+      context: the run.
+
+    Raises:
+      UsageError: if there are checkpoints, but none can be read.
+    """
+    state = first_state(context.config, context.dataset)
+    if context.checkpoints.agreed_steps():
+        state = context.checkpoints.restore(state, set_aside=True)
+    return Position(parallel.replicate(state), int(state.step))
