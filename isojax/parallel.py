@@ -54,6 +54,11 @@ def connect(
     if given == (AUTO, None, None):
         coordinator = None
     elif given != (None, None, None):
+        if coordinator is None or num_processes is None or process_id is None:
+            raise UsageError(
+                "--coordinator, --num_processes and --process_id belong together; give "
+                "all three, or start the processes with isojax launch"
+            )
         _check_connection(coordinator, num_processes, process_id)
     # It would intercept the SIGTERM that stops a run.
     jax.config.update("jax_enable_preemption_service", False)
@@ -167,14 +172,7 @@ def _in_cluster() -> bool:
     return max(sizes) > 1
 
 
-def _check_connection(
-    coordinator: str | None, num_processes: int | None, process_id: int | None
-) -> None:
-    if None in (coordinator, num_processes, process_id):
-        raise UsageError(
-            "--coordinator, --num_processes and --process_id belong together; give all "
-            "three, or start the processes with isojax launch"
-        )
+def _check_connection(coordinator: str, num_processes: int, process_id: int) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"--coordinator={coordinator} is not HOST:PORT")
@@ -196,7 +194,7 @@ def _check_port(coordinator: str, port: int) -> None:
     except OSError as error:
         raise UsageError(
             f"--coordinator={coordinator}: process 0 cannot listen on port {port} "
-            f"({os.strerror(error.errno)}); choose another port"
+            f"({error.strerror}); choose another port"
         ) from error
 
 
@@ -219,7 +217,7 @@ def gather(text: str) -> list[str]:
     return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
 
 
-def in_first_process(action: Callable[[], None]) -> None:
+def in_first_process(action: Callable[[], object]) -> None:
     """Calls `action` in the first process while the others wait.
 
     Raises:

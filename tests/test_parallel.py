@@ -21,12 +21,12 @@ parallel.connect("127.0.0.1:9", 2, int(sys.argv[1]))
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("127.0.0.1:99", None, None), "belong together; give all three, or start"),
+        (("127.0.0.1:99", None, None), "belong together"),
         ((None, 2, 0), "belong together"),
         (("somewhere", 2, 0), "--coordinator=somewhere is not HOST:PORT"),
         (("somewhere:x", 2, 0), "is not HOST:PORT"),
         (("somewhere:65536", 2, 0), "is not HOST:PORT"),
-        (("127.0.0.1:99", 2, 2), "--process_id=2 is not one of 0 to 1"),
+        (("127.0.0.1:99", 2, 2), "--process_id=2 must be one of 0 to 1"),
         (("auto", None, None), "--coordinator=auto: JAX found no cluster"),
     ],
 )

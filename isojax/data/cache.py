@@ -66,7 +66,7 @@ def read_images(folder: Path) -> Images | None:
             return None
         images = np.asarray(np.memmap(folder / _IMAGES, np.uint8, mode="r"))
         labels = np.fromfile(folder / _LABELS, _LABEL_TYPE)
-        if _checksum(meta, labels, zlib.crc32(images)) != meta["crc32"]:
+        if _checksum(meta, labels, zlib.crc32(images.data)) != meta["crc32"]:
             raise DamagedCacheError("the checksum differs")
         images = images.reshape(meta["shape"])
         return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
@@ -123,15 +123,15 @@ def write_images(
     """
     make_folder(folder, root=folder.parent)
     try:
-        labels, crc = [], 0
+        parts, crc = [], 0
         with open(folder / _IMAGES, "wb") as file:
             # Not through a memory map, where a full disk kills the process.
             for images, batch_labels in batches:
                 content = np.ascontiguousarray(images).reshape(-1)
-                file.write(content)
-                crc = zlib.crc32(content, crc)
-                labels.append(batch_labels)
-        labels = np.concatenate(labels).astype(_LABEL_TYPE)
+                file.write(content.data)
+                crc = zlib.crc32(content.data, crc)
+                parts.append(batch_labels)
+        labels = np.concatenate(parts).astype(_LABEL_TYPE)
         labels.tofile(folder / _LABELS)
         meta = {
             "version": VERSION,
@@ -150,7 +150,7 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
     """CRC-32 of a split, from the CRC-32 of its images."""
     rest = {name: value for name, value in meta.items() if name != "crc32"}
     return zlib.crc32(
-        json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels, crc)
+        json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels.data, crc)
     )
 
 

@@ -85,7 +85,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
                 )
             )
     except _Unreachable as error:
-        hosts = sorted({urlsplit(url).hostname for url in unreachable})
+        hosts = sorted({str(urlsplit(url).hostname) for url in unreachable})
         raise UsageError(
             f"{builder.name} has to be downloaded and {', '.join(hosts)} gives no "
             f"answer; {archives.instructions(unreachable)}"

@@ -65,18 +65,17 @@ def convolve(
       Shape (n, h', w', features) with h' = (h + 2 padding - k) // stride + 1 and w'
       likewise; by default (n, ceil(h / stride), ceil(w / stride), features).
     """
-    size = {"stride": stride, "padding": kernel.shape[0] // 2}
-    if padding is not None:
-        size["padding"] = padding
+    if padding is None:
+        padding = kernel.shape[0] // 2
     if min(x.shape[1:3]) < kernel.shape[0]:
         # XLA's CPU convolution falls back to a naive loop for such images.
         return jax.lax.platform_dependent(
             x,
             kernel,
-            cpu=partial(convolve_patches, **size),
-            default=partial(convolve_directly, **size),
+            cpu=partial(convolve_patches, stride=stride, padding=padding),
+            default=partial(convolve_directly, stride=stride, padding=padding),
         )
-    return convolve_directly(x, kernel, **size)
+    return convolve_directly(x, kernel, stride=stride, padding=padding)
 
 
 def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:

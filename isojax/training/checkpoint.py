@@ -1,4 +1,4 @@
-"""Checkpoints of the training state, written in the background, verified when read."""
+"""Checkpoints of a run: written in the background, verified when read."""
 
 import errno
 import json
@@ -6,6 +6,7 @@ import os
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -15,7 +16,7 @@ from isojax import parallel
 from isojax.errors import UsageError, first_line
 from isojax.output import say
 from isojax.runs import layout
-from isojax.training.leaves import Arrays, describe, host_arrays, rebuild
+from isojax.training.leaves import Arrays, Leaf, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
 from isojax.training.step_folder import (
     UNFINISHED,
@@ -26,14 +27,14 @@ from isojax.training.step_folder import (
 )
 
 _DELETED = ".deleted"
-_TRIAL = f"trial{_DELETED}"  # deleted as a leftover, should the process be killed
+_TRIAL = f"trial{_DELETED}"  # deleted as a leftover if the process is killed
 
 
 class Checkpoints:
-    """The checkpoints of one run, each in a folder named by its step.
+    """The checkpoints of a run, each in a folder named by its step.
 
-    Where several processes train together, all of them call every method; the first one
-    writes. The state must be the same in all.
+    If several processes train together, every method must be called by all of them. The
+    first process writes, and the state must be the same in all.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class Checkpoints:
         keep_last: int = 2,
         keep_every_steps: int = 0,
     ):
-        """Names the checkpoints of the run in `workdir`, which may have none yet.
+        """Opens the checkpoints of a run, which may have none yet.
 
         Args:
           workdir: the run's folder.
-          keep_last: so many of the newest are kept when a new one is written.
-          keep_every_steps: those at multiples of it are kept too; 0 for none.
+          keep_last: number of newest checkpoints that are kept.
+          keep_every_steps: checkpoints at multiples of this step are kept too; 0 for
+            none.
         """
         self._folder = (Path(workdir) / layout.CHECKPOINTS_FOLDER).absolute()
         self._keep_last = keep_last
@@ -58,17 +60,17 @@ class Checkpoints:
         self._has_saved = False
 
     def steps(self) -> list[int]:
-        """The steps there are, ascending."""
+        """Steps of the checkpoints, ascending."""
         if not self._folder.is_dir():
             return []
         names = (path.name for path in self._folder.iterdir())
         return sorted(int(name) for name in names if name.isdecimal())
 
     def agreed_steps(self) -> list[int]:
-        """The saved steps, ascending, compared between the processes.
+        """Steps of the checkpoints, ascending, compared between the processes.
 
         Raises:
-          UsageError: if not all processes see the same ones.
+          UsageError: if not all processes see the same checkpoints.
         """
         steps = self.steps()
         if len({*parallel.gather(json.dumps(steps))}) > 1:
@@ -79,10 +81,12 @@ class Checkpoints:
         return steps
 
     def check_writable(self, state: TrainState) -> None:
-        """Writes and deletes a trial checkpoint, before anything is trained.
+        """Writes and deletes a small trial checkpoint, before anything is trained.
 
-        It takes every operation of a save on one number, and reserves the space of
-        `state`.
+        Every operation of `save` is tried, and the space of `state` is reserved.
+
+        Args:
+          state: the state that will be saved.
 
         Raises:
           UsageError: if an operation fails.
@@ -101,17 +105,20 @@ class Checkpoints:
             self._delete_leftovers()
             raise UsageError(
                 f"no checkpoint can be written to {self._folder} "
-                f"({first_line(error)}), so the run was not started; fix that, or "
+                f"({first_line(error)}), so the run was not started; fix this or "
                 "choose another --workdir"
             ) from error
 
     def save(self, state: TrainState) -> None:
-        """Copies `state` to the host and starts to write it under its step.
+        """Copies `state` to the host and starts writing its checkpoint.
 
-        Waits for a checkpoint that is still being written, and for the first one of
-        this object to be on disk. A later one that cannot be written logs one line;
-        training continues with the older ones. A step that is already saved is not
-        written again.
+        Waits for a checkpoint that is still being written. The first call also waits
+        until its own checkpoint is on disk. If a later checkpoint cannot be written,
+        one line is logged and training continues with the older ones. A step that is
+        already saved is not written again.
+
+        Args:
+          state: the state, on the devices.
 
         Raises:
           UsageError: in every process, if the first save fails.
@@ -134,43 +141,49 @@ class Checkpoints:
         raise UsageError(
             f"the first checkpoint could not be saved in {self._folder} ({problem}), "
             "so the run was stopped. "
-            + (f"The checkpoint of step {kept[-1]} is kept" if kept else "None is kept")
-            + "; fix that and repeat the command"
+            + (
+                f"The newest checkpoint is that of step {kept[-1]}"
+                if kept
+                else "There is no checkpoint"
+            )
+            + "; fix this and repeat the command"
         )
 
     def restore(
         self, like: Any, step: int | None = None, *, set_aside: bool = False
     ) -> Any:
-        """Reads a state or a part of it from the newest checkpoint that is whole.
+        """Reads a state, or a part of it, from the newest undamaged checkpoint.
 
         Args:
-          like: arrays, or their shapes, of a `TrainState` or of a dictionary that has
-            some of its fields; the rest is not read.
-          step: which checkpoint, and no other.
-          set_aside: whether damaged ones are renamed, so that their steps can be saved
-            again. For the run itself, not for its readers.
+          like: arrays, or their shapes, of a `TrainState` or of a dictionary with some
+            of its fields. Other fields are not read.
+          step: step of the checkpoint; by default the newest undamaged one.
+          set_aside: whether damaged checkpoints are renamed so that their steps can be
+            saved again; for the run itself, not for readers of the run.
 
         Returns:
-          What `like` names, on this process's first device.
+          The arrays in the structure of `like`, on this process's first device.
 
         Raises:
-          UsageError: if there is no such checkpoint, none is whole, or it is of another
-            model.
+          UsageError: if there is no such checkpoint, all are damaged, or the checkpoint
+            is of another model.
         """
         wanted = describe(like)
         damaged: dict[int, str] = {}
-        # Listed anew each time: a run that is training deletes its old ones.
+        # Listed again each time, because a training run deletes its old checkpoints.
         while steps := self._candidates(step, damaged):
-            arrays, problem = self._read(steps[-1], wanted, not isinstance(like, dict))
-            if problem is None:
-                self._tell(damaged, set_aside=set_aside)
+            try:
+                arrays = self._read(steps[-1], wanted, whole=not isinstance(like, dict))
+            except Damaged as error:
+                if (self._folder / str(steps[-1])).exists():
+                    damaged[steps[-1]] = str(error)
+            else:
+                self._report_damaged(damaged, set_aside=set_aside)
                 return rebuild(like, arrays)
-            if (self._folder / str(steps[-1])).exists():
-                damaged[steps[-1]] = problem
         raise UsageError(self._nothing_to_restore(step, damaged))
 
     def close(self) -> None:
-        """Waits until everything is on disk, in every process.
+        """Waits until the last checkpoint is on disk, in every process.
 
         Raises:
           UsageError: in every process, if the last state could not be written.
@@ -188,15 +201,20 @@ class Checkpoints:
         source = f"step {kept[-1]}, the newest checkpoint" if kept else "the beginning"
         raise UsageError(
             f"the last state could not be saved in {self._folder} ({problem}); fix "
-            f"that and repeat the command, which resumes from {source}"
+            f"this and repeat the command, which resumes from {source}"
         )
 
     def __enter__(self) -> Self:
-        """Nothing to do: the folder is made by the first checkpoint."""
+        """Returns the checkpoints; their folder is created by the first save."""
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
-        """Waits until everything is on disk, whatever ended the run."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Waits until the last checkpoint is on disk, even after an error."""
         if error is None:
             self.close()
         else:
@@ -207,7 +225,7 @@ class Checkpoints:
         return None if self._writing is None else self._writing.result()
 
     def _write(self, step: int, arrays: Arrays) -> str | None:
-        """Writes and prunes; returns the error's message, or None."""
+        """Writes a checkpoint, prunes old ones; returns the error message or None."""
         try:
             self._prepare_folder()
             write_step(self._folder / str(step), arrays)
@@ -233,14 +251,14 @@ class Checkpoints:
         for step in self.steps()[: -self._keep_last]:
             if self._keep_every_steps and step % self._keep_every_steps == 0:
                 continue
-            # Renamed first: a folder that is half deleted is not taken for damaged.
+            # Renamed first, so that a partly deleted folder does not count as damaged.
             folder = self._folder / str(step)
             shutil.rmtree(
                 folder.rename(folder.with_suffix(_DELETED)), ignore_errors=True
             )
 
     def _delete_leftovers(self) -> None:
-        """Deletes what a killed process or a failed save has left unfinished."""
+        """Deletes unfinished files of a killed process or a failed save."""
         for pattern in (f"*{UNFINISHED}", f"*{_DELETED}"):
             for leftover in self._folder.glob(pattern):
                 if leftover.is_dir():
@@ -250,24 +268,23 @@ class Checkpoints:
 
     def _candidates(self, step: int | None, damaged: dict[int, str]) -> list[int]:
         return [
-            there
-            for there in self.steps()
-            if there not in damaged and step in (None, there)
+            saved
+            for saved in self.steps()
+            if saved not in damaged and step in (None, saved)
         ]
 
-    def _read(
-        self, step: int, wanted: dict, whole: bool
-    ) -> tuple[Arrays, None] | tuple[None, str]:
-        arrays, problem = None, None
+    def _read(self, step: int, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
+        """Reads a checkpoint; raises Damaged if any process cannot read it."""
+        arrays, problem = None, ""
         try:
             arrays = read_step(self._folder / str(step), wanted, whole=whole)
         except Damaged as error:
             problem = str(error)
-        if parallel.any_process(problem is not None):
-            return None, problem or "another process cannot read it"
-        return arrays, None
+        if parallel.any_process(arrays is None) or arrays is None:
+            raise Damaged(problem or "another process cannot read it")
+        return arrays
 
-    def _tell(self, damaged: dict[int, str], *, set_aside: bool) -> None:
+    def _report_damaged(self, damaged: dict[int, str], *, set_aside: bool) -> None:
         if not parallel.is_first_process():
             return
         for step, problem in damaged.items():
@@ -286,21 +303,21 @@ class Checkpoints:
         return folder.rename(self._folder / name).name
 
     def _nothing_to_restore(self, step: int | None, damaged: dict[int, str]) -> str:
-        there = ", ".join(map(str, self.steps()))
-        if not there:
+        saved = ", ".join(map(str, self.steps()))
+        if not saved:
             return f"there is no checkpoint in {self._folder}; train the run further"
         if step is not None and step not in damaged:
             return (
                 f"there is no checkpoint of step {step} in {self._folder}; there are "
-                f"{there}"
+                f"{saved}"
             )
         problems = "; ".join(f"{s}: {problem}" for s, problem in damaged.items())
         if step is not None:
             return (
                 f"the checkpoint of step {step} in {self._folder} is damaged "
-                f"({problems}); there are {there}"
+                f"({problems}); there are {saved}"
             )
         return (
-            f"none of the checkpoints in {self._folder} is whole ({problems}); restore "
-            "one from a copy, or name another folder to begin anew"
+            f"all checkpoints in {self._folder} are damaged ({problems}); restore one "
+            "from a copy, or choose another folder to start again"
         )

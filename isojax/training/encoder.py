@@ -201,6 +201,7 @@ def _apply(network: SiameseNetwork, config: ConfigDict) -> Apply:
             )
         images = jnp.asarray(images, jnp.float32)
         images = augment.normalize(images, mean=config.data.mean, std=config.data.std)
-        return network.backbone.apply(variables, images, train=False)
+        features: Any = network.backbone.apply(variables, images, train=False)
+        return features
 
     return apply

@@ -20,6 +20,7 @@ from isojax.runs.history import FILES as HISTORY_FILES
 from isojax.runs.history import History
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.leaves import host_arrays
+from isojax.training.settings import method_settings
 from isojax.training.state import TARGET_PARTS, TrainState
 from isojax.training.step_folder import write_step
 
@@ -33,44 +34,44 @@ def fork_run(
     steps_per_epoch: int,
     last_step: int,
 ) -> None:
-    """Makes a run's folder from the newest checkpoint of another run.
+    """Creates a run's folder from the newest checkpoint of another run.
 
-    Everything carries over: parameters, statistics, target, correlation, probe,
-    optimiser's state, key and step, and the record of the epochs so far. A target that
-    the other run lacks starts at its parameters. A fork that was made already is left
-    as it is, so that the same command goes on with it.
+    The whole state is copied, and the history of the epochs so far. If the other run
+    has no target network, the target starts at its parameters. An existing fork of the
+    same run is not changed, so that the same command resumes it.
 
     Args:
-      source: the other run's folder, which may be training.
-      workdir: the new one.
-      config: of the new run.
+      source: folder of the other run, which may still be training.
+      workdir: folder of the new run.
+      config: configuration of the new run.
       like: shapes of the new run's state.
-      steps_per_epoch: of the new run.
-      last_step: at which the new run ends.
+      steps_per_epoch: steps per epoch of the new run.
+      last_step: step at which the new run ends.
 
     Raises:
-      UsageError: if there is no such run, its model or its steps an epoch are others,
-        it has trained as long as the new one shall, or `workdir` is something else.
+      UsageError: if there is no such run, its model or its steps per epoch differ, it
+        has already reached `last_step`, or `workdir` contains something else.
     """
     source, workdir = Path(source).absolute(), Path(workdir)
     if (workdir / layout.CONFIG_FILE).exists():
         if load_forked_from(workdir).get("workdir") != str(source):
             raise UsageError(
-                f"--workdir={workdir} holds a run that is no fork of {source}; name a "
-                "new folder, or leave out --fork_from to go on with it"
+                f"--workdir={workdir} contains a run that is not a fork of {source}; "
+                "choose a new folder, or leave out --fork_from to resume the run"
             )
         return
-    there = load_config(source)
-    state = _carry_over(source, like, had_target=there.method.target == "ema")
+    other = load_config(source)
+    had_target = method_settings(other).has_moving_target
+    state = _carry_over(source, like, had_target=had_target)
     step = int(state.step)
-    _check_schedule(source, there, step, steps_per_epoch, last_step)
+    _check_schedule(source, other, step, steps_per_epoch, last_step)
     parallel.in_first_process(
         partial(_write_folder, source, workdir, config, state, step)
     )
 
 
 def _carry_over(source: Path, like: TrainState, *, had_target: bool) -> TrainState:
-    def part_of(params):
+    def part_of(params: dict) -> dict:
         return {part: params[part] for part in TARGET_PARTS}
 
     has_target = bool(like.target_params)
@@ -86,34 +87,34 @@ def _carry_over(source: Path, like: TrainState, *, had_target: bool) -> TrainSta
 
 
 def _check_schedule(
-    source: Path, there: ConfigDict, step: int, steps_per_epoch: int, last_step: int
+    source: Path, other: ConfigDict, step: int, steps_per_epoch: int, last_step: int
 ) -> None:
     history = History(source, writes=False)
     steps = history.steps_per_epoch if history.rows else steps_per_epoch
-    # The first epoch is whole, unless a number of steps has cut the run.
-    if steps not in (steps_per_epoch, there.get("steps", 0)):
+    # The first epoch is complete, unless config.steps ended the run inside it.
+    if steps not in (steps_per_epoch, other.get("steps", 0)):
         raise UsageError(
-            f"an epoch of the run in {source} has {steps} steps, one of this "
+            f"an epoch of the run in {source} has {steps} steps and one of this "
             f"config has {steps_per_epoch}; set config.batch_size as in "
             f"{source / layout.CONFIG_FILE}"
         )
     if step >= last_step:
         raise UsageError(
-            f"the run in {source} has {step} steps already and this config ends at "
-            f"step {last_step}; raise config.epochs or config.steps"
+            f"the run in {source} is at step {step} and this config ends at step "
+            f"{last_step}; increase config.epochs or config.steps"
         )
 
 
 def _write_folder(
     source: Path, workdir: Path, config: ConfigDict, state: TrainState, step: int
 ) -> None:
-    """Writes everything beside `workdir`, then puts it in its place as a whole."""
+    """Writes the folder under a temporary name and renames it to `workdir`."""
     try:
         workdir.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=workdir.parent, prefix=f".{workdir.name}.", ignore_cleanup_errors=True
-        ) as passing:
-            folder = Path(passing) / "run"
+        ) as temporary:
+            folder = Path(temporary) / "run"
             folder.mkdir()
             save_config(folder, config, {"workdir": str(source), "step": step})
             for name in HISTORY_FILES:

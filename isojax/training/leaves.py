@@ -68,7 +68,7 @@ def rebuild(like: Any, arrays: Arrays) -> Any:
 
 def checksum(array: np.ndarray) -> int:
     """CRC-32 of an array's bytes; detects every burst error of up to 32 bits."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _named(tree: Any) -> dict[str, Any]:

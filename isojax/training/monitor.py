@@ -75,13 +75,15 @@ def effective_rank_on_host(representations: np.ndarray) -> float:
     z = representations.astype(np.float64)
     squares = np.maximum(np.linalg.eigvalsh(z.T @ z), 0)
     singular_values = np.sqrt(squares[-min(z.shape) :])
-    return float(spectral.effective_rank_of_spectrum(singular_values))
+    return float(spectral.effective_rank_of_spectrum(jnp.asarray(singular_values)))
 
 
 def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:
     """Metrics of the correlation's eigenvalues, shape (dim,)."""
     return {
-        layout.PARTICIPATION_RATIO: float(spectral.participation_ratio(eigenvalues)),
+        layout.PARTICIPATION_RATIO: float(
+            spectral.participation_ratio(jnp.asarray(eigenvalues))
+        ),
         layout.EIGENVALUE_MIN: float(eigenvalues.min()),
         layout.EIGENVALUE_MAX: float(eigenvalues.max()),
         layout.EIGENVALUE_MEAN: float(eigenvalues.mean()),
@@ -103,7 +105,7 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
     if kernel is None:
         return {}
     # The layer computes z W^T.
-    alignment = spectral.eigenvector_alignment(np.asarray(kernel).T, correlation)
+    alignment = spectral.eigenvector_alignment(kernel.T, jnp.asarray(correlation))
     return {
         layout.ALIGNMENT_MEAN: float(alignment.mean()),
         layout.ALIGNMENT_MIN: float(alignment.min()),

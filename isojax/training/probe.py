@@ -9,8 +9,7 @@ from jax import Array
 _OPTIMIZER = optax.adam(1e-3)
 
 
-@flax.struct.dataclass
-class Probe:
+class Probe(flax.struct.PyTreeNode):
     """State of the online probe.
 
     Attributes:

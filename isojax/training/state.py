@@ -16,8 +16,7 @@ from isojax.training.probe import Probe, init_probe
 TARGET_PARTS = ("backbone", "projector")
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """State of a run, the same on every device.
 
     Its types do not depend on `jax_enable_x64`: floating-point arrays are float32.
@@ -57,7 +56,7 @@ def random_key(seed: int) -> Array:
       A typed key of the threefry generator.
     """
     words = np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
 def init_variables(

@@ -292,12 +292,13 @@ def compute_loss(
     predict = PREDICTORS[method.predictor]
     variables = {"params": params, "batch_stats": online.batch_stats}
     predictions = predict(method, network, variables, correlation, online.projections)
-    loss = method.loss_scale * sum(
+    first, second = (
         view_loss(method, z, prediction, target).mean()
         for z, prediction, target in zip(
             online.projections, predictions.views, reversed(targets), strict=True
         )
     )
+    loss = method.loss_scale * (first + second)
     probe_cross_entropy, probe_accuracy = probe_loss(
         probe_weights,
         jnp.concatenate(online.representations),

@@ -1,5 +1,6 @@
 """Costs of a training step: operations, bytes, collectives and time."""
 
+import math
 import re
 import statistics
 import time
@@ -32,10 +33,12 @@ class Profile(NamedTuple):
     """Costs of a step on one device.
 
     Attributes:
-      flops: floating-point operations of the program before XLA optimises it.
+      flops: floating-point operations of the program before XLA optimises it; NaN if
+        the backend has no estimate.
       bytes_accessed: bytes read and written by the compiled program, as XLA estimates
         them; None without an estimate.
-      memory: peak bytes of temporary arrays, without the state.
+      memory: peak bytes of temporary arrays, without the state; NaN if the backend has
+        no estimate.
       collectives: number of collectives in the compiled program, by kind.
       seconds: median time of a step.
       seconds_to_compile: time to compile the step.
@@ -43,7 +46,7 @@ class Profile(NamedTuple):
 
     flops: float
     bytes_accessed: float | None
-    memory: int
+    memory: float
     collectives: dict[str, int]
     seconds: float
     seconds_to_compile: float
@@ -82,15 +85,15 @@ def profile_step(
         seconds.append(time.perf_counter() - start)
     if trace is not None:
         jax.profiler.stop_trace()
-    program = compiled.as_text()
+    program = compiled.as_text() or ""
     counts = {
         kind: len(re.findall(rf" {kind}(?:-start)?\(", program))
         for kind in _COLLECTIVES
     }
     return Profile(
-        flops=lowered.cost_analysis()["flops"],
-        bytes_accessed=compiled.cost_analysis().get("bytes accessed"),
-        memory=compiled.memory_analysis().temp_size_in_bytes,
+        flops=float((lowered.cost_analysis() or {}).get("flops", math.nan)),
+        bytes_accessed=(compiled.cost_analysis() or {}).get("bytes accessed"),
+        memory=getattr(compiled.memory_analysis(), "temp_size_in_bytes", math.nan),
         collectives={kind: count for kind, count in counts.items() if count},
         seconds=statistics.median(seconds),
         seconds_to_compile=seconds_to_compile,

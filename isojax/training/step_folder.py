@@ -1,8 +1,8 @@
-"""One checkpoint on disk: the arrays of a step, written by orbax, and their checksums.
+"""One checkpoint on disk: arrays written by orbax, and their checksums.
 
-Orbax restores a file with a flipped bit without a word. So a record beside its files
-has a checksum of each file, of each array, and of itself. The folder gets its name when
-everything is in it.
+Orbax restores a file with a flipped bit without an error. Therefore a file
+`checksums.json` has a checksum of each file, of each array and of itself. The folder
+gets its name only when it is complete.
 """
 
 import errno
@@ -26,74 +26,76 @@ _CHUNK = 1 << 22
 
 
 class Damaged(Exception):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that differs from what was written."""
 
 
 def write_step(folder: Path, arrays: Arrays) -> None:
-    """Writes a checkpoint, which is there as a whole or not at all.
+    """Writes a checkpoint atomically.
 
     Args:
-      folder: of the step, not there yet.
-      arrays: by name.
+      folder: folder of the checkpoint, which must not exist.
+      arrays: arrays by name.
 
     Raises:
-      Exception: whatever orbax and TensorStore raise where the disk is full or fails.
+      Exception: any error of orbax and TensorStore, if the disk is full or fails.
     """
-    passing = folder.with_name(folder.name + UNFINISHED)
-    passing.mkdir()
-    reserve_space(passing / "space", sum(array.nbytes for array in arrays.values()))
+    unfinished = folder.with_name(folder.name + UNFINISHED)
+    unfinished.mkdir()
+    reserve_space(unfinished / "space", sum(array.nbytes for array in arrays.values()))
     options = _options()
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
     with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-        checkpointer.save(passing / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
-    files = [path for path in (passing / _ARRAYS).rglob("*") if path.is_file()]
-    record = {
-        "files": {str(path.relative_to(passing)): _file_crc32(path) for path in files},
+        checkpointer.save(unfinished / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+    files = [path for path in (unfinished / _ARRAYS).rglob("*") if path.is_file()]
+    record: dict[str, Any] = {
+        "files": {
+            str(path.relative_to(unfinished)): _file_crc32(path) for path in files
+        },
         "leaves": {
             name: [list(array.shape), array.dtype.name, checksum(array)]
             for name, array in arrays.items()
         },
     }
     record["crc32"] = _record_crc32(record)
-    (passing / _RECORD).write_text(json.dumps(record))
-    for path in (*files, passing / _RECORD, passing, folder.parent):
+    (unfinished / _RECORD).write_text(json.dumps(record))
+    for path in (*files, unfinished / _RECORD, unfinished, folder.parent):
         _flush(path)
-    passing.rename(folder)
+    unfinished.rename(folder)
 
 
 def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
     """Reads arrays of a checkpoint and verifies them.
 
     Args:
-      folder: of the step.
+      folder: folder of the checkpoint.
       wanted: shape and type of the arrays to read, by name. Stored arrays of another
         width, such as float64, are cast.
-      whole: whether these must be all that the checkpoint has.
+      whole: whether the checkpoint must contain no other arrays.
 
     Returns:
-      The arrays, by name.
+      The arrays by name.
 
     Raises:
-      Damaged: if anything cannot be read or is not what was written.
-      UsageError: if the checkpoint is good, but of another model.
+      Damaged: if a file cannot be read or differs from what was written.
+      UsageError: if the checkpoint is undamaged, but of another model.
     """
     try:
         files, leaves = _read_record(folder / _RECORD)
-        # Before orbax, which may do anything with a file that is damaged.
+        # Checked before orbax reads them: its behaviour on damaged files is undefined.
         for name, crc32 in files.items():
             if _file_crc32(folder / name) != crc32:
-                raise Damaged(f"{name} is not what was written")
+                raise Damaged(f"{name} differs from what was written")
     except OSError as error:
         name = Path(error.filename or folder).name
         raise Damaged(f"{name}: {error.strerror}") from error
     _check_fits(folder, leaves, wanted, whole=whole)
     try:
         arrays = _read_arrays(folder / _ARRAYS, {name: leaves[name] for name in wanted})
-    except Exception as error:  # such as a disk that fails at this moment
+    except Exception as error:  # such as a disk failure
         raise Damaged(first_line(error)) from error
     for name, array in arrays.items():
         if (array.shape, array.dtype.name, checksum(array)) != leaves[name]:
-            raise Damaged(f"{name} is not what was written")
+            raise Damaged(f"{name} differs from what was written")
     return {
         name: array.astype(wanted[name].dtype, copy=False)
         for name, array in arrays.items()
@@ -101,7 +103,7 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
 
 
 def _flush(path: Path) -> None:
-    """Waits until a file or folder is on the disk: power may fail after the rename."""
+    """Flushes a file or folder to disk, in case power fails after the rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -110,13 +112,13 @@ def _flush(path: Path) -> None:
 
 
 def reserve_space(path: Path, size: int) -> None:
-    """Fails if the disk has no room for `size` bytes, before orbax would.
+    """Raises an error if the disk has no room for `size` bytes.
 
-    Orbax fails safely too, but with pages of messages from its threads.
+    Orbax would fail as well, but with pages of messages from its threads.
 
     Args:
-      path: a file that is made and removed again.
-      size: in bytes.
+      path: a file that is created and removed again.
+      size: space to reserve, in bytes.
 
     Raises:
       OSError: if the space cannot be reserved or, on systems without
@@ -139,7 +141,7 @@ def _read_record(path: Path) -> tuple[dict[str, int], dict[str, Leaf]]:
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise Damaged(f"{path.name} is not what was written")
+        raise Damaged(f"{path.name} differs from what was written")
     leaves = {
         name: Leaf(tuple(shape), dtype, crc32)
         for name, (shape, dtype, crc32) in record["leaves"].items()
@@ -156,13 +158,14 @@ def _check_fits(
         if not _can_be_cast(stored, expected):
             raise UsageError(
                 f"the checkpoint in {folder} is of another model: {name} is "
-                f"{_shape_and_type(stored)} there and {_shape_and_type(expected)} "
-                "here; use that run's config, or name another folder"
+                f"{_shape_and_type(stored)} in the checkpoint and "
+                f"{_shape_and_type(expected)} in this config; use the run's own config "
+                "or choose another folder"
             )
 
 
 def _can_be_cast(stored: Leaf | None, expected: Leaf | None) -> bool:
-    """Whether the shapes and the kinds of type (float, integer, ...) are equal."""
+    """Returns whether shapes and kinds of type (float, integer, ...) are equal."""
     if stored is None or expected is None:
         return False
     kinds = {np.dtype(leaf.dtype).kind for leaf in (stored, expected)}
@@ -187,7 +190,7 @@ def _read_arrays(folder: Path, wanted: dict[str, Leaf]) -> Arrays:
 
 
 def _options() -> ocp.options.MultiprocessingOptions:
-    """Every process reads and writes for itself: none waits for another's disk."""
+    """Makes every process read and write alone, without waiting for others."""
     here, _ = parallel.process_part()
     return ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"

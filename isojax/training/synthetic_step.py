@@ -1,6 +1,7 @@
 """A run's training step on random images, for timing and inspection."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
@@ -55,7 +56,7 @@ class SyntheticStep:
         self._step = parallel.MappedStep(
             lambda state, batch, _: train_step(context, state, batch)
         )
-        self._host_batch = {
+        self._host_batch: dict[str, np.ndarray] = {
             "images": images,
             "labels": labels,
             "indices": np.arange(len(images), dtype=np.int32),
@@ -73,7 +74,8 @@ class SyntheticStep:
     def views(self) -> list[Array]:
         """Returns the two views that the next step makes, (n, h, w, c) each."""
         key = jax.random.fold_in(self.state.key, self.state.step)
-        return make_views(key, self._host_batch, views=self._views)
+        batch = {name: jnp.asarray(rows) for name, rows in self._host_batch.items()}
+        return make_views(key, batch, views=self._views)
 
     def step(self) -> dict[str, Array]:
         """Trains one step; returns its metrics without waiting for them."""

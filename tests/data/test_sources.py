@@ -109,11 +109,11 @@ def test_without_a_validation_part_all_images_are_there(with_unlabelled):
     [
         (
             {"train_split": "unlabelled"},
-            "train_split=unlabelled: 30 of its images have",
+            "train_split=unlabelled: 30 images have",
         ),
         (
             {"evaluation_split": "test+unlabelled"},
-            "evaluation_split=test.unlabelled: 30 .* there are train, unlabelled, test",
+            "evaluation_split=test.unlabelled: 30 .* train, unlabelled, test",
         ),
         (
             {"pretrain_split": "train+test", "validation_fraction": 0.2},
@@ -133,7 +133,7 @@ def test_splits_that_do_not_fit_are_refused(with_unlabelled, fields, message):
             {"evaluation_split": "validation"},
             "no split 'validation'; it has train, test",
         ),
-        ({"resolution": 32}, "the digits have 28 pixels a side; set it to 28"),
+        ({"resolution": 32}, "resolution=32: .* set it to 28"),
         ({"resolution": 0}, "resolution=0: set it above 0"),
     ],
 )

@@ -133,7 +133,7 @@ def test_none_that_is_whole_is_an_error_again_and_again(saved, make_state):
     for step in (1, 2):
         shutil.rmtree(saved / "checkpoints" / str(step) / "arrays")
     for _ in range(2):
-        with pytest.raises(UsageError, match="none of the checkpoints in .* is whole"):
+        with pytest.raises(UsageError, match="all checkpoints in .* are damaged"):
             Checkpoints(saved).restore(make_state(0), set_aside=True)
     assert Checkpoints(saved).steps() == [1, 2]
 

@@ -75,7 +75,10 @@ def test_a_run_whose_last_state_is_not_saved_does_not_end_well(saved, make_state
 
 
 def test_a_first_save_that_fails_stops_the_run(tmp_path, saved, make_state, capsys):
-    for folder, kept in [(tmp_path / "new", "None is kept"), (saved, "step 2 is kept")]:
+    for folder, kept in [
+        (tmp_path / "new", "no checkpoint"),
+        (saved, "that of step 2"),
+    ]:
         folder.mkdir(exist_ok=True)
         checkpoints = Checkpoints(folder)
         before = checkpoints.steps()

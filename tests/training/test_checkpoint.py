@@ -107,9 +107,9 @@ def test_there_may_be_none(tmp_path, make_state):
     [
         (
             {"width": 41},
-            r"params/backbone/bias is \(40,\) float32 there and \(41,\) float32 here",
+            r"params/backbone/bias is \(40,\) float32 .* \(41,\) float32",
         ),
-        ({"target": False}, r"target_params/backbone/bias is .* and missing here"),
+        ({"target": False}, r"target_params/backbone/bias is .* missing"),
     ],
 )
 def test_another_model_is_refused_and_nothing_set_aside(
@@ -123,7 +123,7 @@ def test_another_model_is_refused_and_nothing_set_aside(
 
 def test_a_missing_leaf_is_named(tmp_path, make_state):
     checkpoints = save(tmp_path, make_state(1, target=False))
-    with pytest.raises(UsageError, match="target_params/backbone/bias is missing the"):
+    with pytest.raises(UsageError, match="target_params/backbone/bias is missing"):
         checkpoints.restore(make_state(1))
 
 

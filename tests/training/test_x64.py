@@ -135,7 +135,5 @@ def test_another_kind_of_type_is_refused(tmp_path, make_state):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)
     like = state.replace(correlation=state.correlation.astype(int))
-    with pytest.raises(
-        UsageError, match="correlation is .* float32 there and .* int32"
-    ):
+    with pytest.raises(UsageError, match="correlation is .* float32 .* int32"):
         checkpoints.restore(like)

@@ -34,9 +34,15 @@ def resized_crop(
     Returns:
       The resized box, float32, shape (size, size, c).
     """
-    box = (jnp.asarray(edge)[None] for edge in (top, left, height, width))
-    is_flipped = jnp.zeros((1,), bool)
-    transposed = crop_batch(image[None], *box, is_flipped, size=size)
+    transposed = crop_batch(
+        image[None],
+        jnp.asarray(top)[None],
+        jnp.asarray(left)[None],
+        jnp.asarray(height)[None],
+        jnp.asarray(width)[None],
+        is_flipped=jnp.zeros((1,), bool),
+        size=size,
+    )
     return transposed[0].transpose(2, 1, 0)
 
 
