@@ -12,13 +12,8 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-<<<<<<< HEAD
 from isojax.data import Split, training_batches
-from isojax.data.augment import random_views
-=======
-from isojax.data import Split, hold_out, training_batches
 from isojax.data.augment import ViewSettings, random_views
->>>>>>> 97b15a5 (The training step as top-level functions of NamedTuples; settings instead of ConfigDict below the boundary; choices by name are dictionaries that raise)
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.held_out import (
     CHOSEN_ON,
@@ -172,13 +167,8 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     return features @ head["kernel"] + head["bias"][None]
 
 
-<<<<<<< HEAD
-def _make_step(apply: Apply, augment: ConfigDict) -> Callable:
-    """Returns a compiled step of SGD, which augments its batch."""
-=======
 def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
-    """A step of SGD at a learning rate, whose batch is augmented with a key."""
->>>>>>> 97b15a5 (The training step as top-level functions of NamedTuples; settings instead of ConfigDict below the boundary; choices by name are dictionaries that raise)
+    """Returns a compiled step of SGD, which augments its batch."""
 
     def loss(params, rest, images, labels):
         logits = _logits(apply, {**rest, "params": params}, images)
