@@ -24,7 +24,7 @@ from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
 from isojax.training import assembly, loop
 from isojax.training.method import STANDARD_LOSSES
-from tests.training.conftest import make_network
+from tests.training.tiny_network import make_network
 
 ROOT = Path(__file__).parent.parent
 SITE = sorted(

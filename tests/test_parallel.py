@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from isojax import parallel
@@ -111,3 +114,18 @@ def test_one_process_agrees_with_itself():
 def test_there_is_an_axis_where_there_are_several_devices(monkeypatch, devices, axis):
     monkeypatch.setattr(parallel, "device_count", lambda: devices)
     assert parallel.axis_name() == axis
+
+
+@pytest.mark.parametrize("requested", [True, False])
+def test_a_mapped_step_returns_whether_a_stop_was_requested(requested):
+    def step(state, batch, shared):
+        return state + shared, jax.lax.psum(batch.sum(), parallel.AXIS)
+
+    mapped = parallel.MappedStep(step)
+    devices = parallel.device_count()
+    batch = parallel.split_batch({"x": np.arange(2.0 * devices, dtype=np.float32)})
+    state, shared = parallel.replicate((jnp.float32(1), jnp.float32(2)))
+    result = mapped(state, batch["x"], shared, stop_requested=requested)
+    assert bool(result.stop_requested) is requested
+    assert result.state == 3
+    assert result.report == np.arange(2 * devices).sum()

@@ -1,77 +1,25 @@
-"""A network small enough to compile in a second, and batches for it."""
+"""Runs of a tiny network, and batches for it."""
 
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.configs import digits
-from isojax.models import MLP, BatchNorm, LinearMap, SiameseNetwork
-from isojax.models.convolution import Conv
+from isojax.training import pretrain
 from isojax.training.feeding import with_resident_images
-from isojax.training.optimizer import make_optimizer
-from isojax.training.settings import (
-    method_settings,
-    optimizer_settings,
-    view_pair,
+from isojax.training.step import train_step
+from tests.training.small_run import load_small_data, small_config, using_small_network
+from tests.training.tiny_network import (
+    SIDE,
+    TOTAL_STEPS,
+    make_context,
+    make_first_state,
+    make_network,
 )
-from isojax.training.state import init_state
-from isojax.training.step import StepContext, train_step
-
-SIDE, DIM, TOTAL_STEPS = 8, 6, 40
-
-
-class TinyBackbone(nn.Module):
-    axis_name: str | None = None
-    dtype: DTypeLike | None = None
-
-    @nn.compact
-    def __call__(self, images, train=False):
-        x = Conv(16, 3, 2, dtype=self.dtype)(images)
-        x = nn.relu(BatchNorm(axis_name=self.axis_name)(x, train))
-        return x.astype(jnp.float32).mean(axis=(1, 2))
-
-
-def make_network(predictor, axis_name, dtype=None):
-    mlp = partial(MLP, dim=DIM, axis_name=axis_name, dtype=dtype)
-    learned = {"mlp": mlp(8), "linear": LinearMap(DIM)}
-    return SiameseNetwork(
-        TinyBackbone(axis_name, dtype), mlp(12), learned.get(predictor)
-    )
-
-
-def make_context(config, network, axis_name=None):
-    """The step's context for a config with another network."""
-    optimizer, learning_rate = make_optimizer(
-        optimizer_settings(config), steps_per_epoch=TOTAL_STEPS, epochs=1
-    )
-    return StepContext(
-        network=network,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        method=method_settings(config),
-        views=view_pair(config),
-        total_steps=TOTAL_STEPS,
-        microbatches=config.microbatches,
-        axis_name=axis_name,
-    )
-
-
-def make_first_state(context):
-    return init_state(
-        context.network,
-        context.optimizer,
-        seed=0,
-        image_shape=(SIDE, SIDE, 1),
-        num_classes=3,
-        ema=context.method.has_moving_target,
-    )
 
 
 @pytest.fixture(scope="session")
@@ -133,3 +81,22 @@ def batch():
         "labels": rng.integers(0, 3, 16, dtype=np.int32),
         "indices": np.arange(16, dtype=np.int32),
     }
+
+
+@pytest.fixture(scope="session")
+def small_data():
+    return load_small_data()
+
+
+@pytest.fixture(scope="module")
+def small_run(small_data):
+    """Every run of a module has the small data and the tiny network."""
+    with using_small_network(small_data):
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(small_data, tmp_path_factory):
+    """The folder of a run that was never interrupted."""
+    with using_small_network(small_data):
+        return pretrain(small_config(), tmp_path_factory.mktemp("runs") / "whole")

@@ -19,7 +19,7 @@ from isojax.training.settings import (
     view_pair,
 )
 from isojax.training.step import make_views, train_step
-from tests.training.conftest import make_context, make_first_state
+from tests.training.tiny_network import make_context, make_first_state
 
 
 def changed(base, changes):
