@@ -1,17 +1,18 @@
-"""Every field of a run, with its reason. The other configs change a few of them.
+"""All fields of a run with their reasons. The other configs change a few of them.
 
-Presets, written as `--config=configs/NAME.py:PRESET`: byol, simsiam, directpred,
-directcopy, isoloss (the cosine metric) and isoloss_euclidean. Each may end in _ema or
-_noema, for a target that is a moving average of the online network or the online
-network itself. Without either, simsiam uses the online network and the others a moving
-average.
+The presets, selected by `--config=configs/NAME.py:PRESET`, are byol, simsiam,
+directpred, directcopy, isoloss (the cosine metric) and isoloss_euclidean. The suffix
+_ema selects a moving average of the online network as the target, the suffix _noema the
+online network itself. Without a suffix simsiam uses the online network and the other
+presets use a moving average.
 
-For the data sets of the paper each may begin with `official_`, and `official` alone is
-official_isoloss: the recipe of the authors' code instead of the paper's. It differs in
+For the data sets of the paper, the prefix `official_` selects the recipe of the
+authors' code instead of the paper's; `official` alone means official_isoloss. The
+recipe differs in
 
   batch          256 instead of 512
   optimiser      with a moving average LARS (learning rate 1, trust coefficient 0.02,
-                 clipped; biases and BatchNorm neither adapted nor decayed), without one
+                 clipped; biases and BatchNorm neither adapted nor decayed), otherwise
                  SGD at 0.1; warmup from 3e-5 instead of 0
   weight decay   1e-5 with an MLP predictor and 1e-4 otherwise, instead of 4e-4
   target         tau_0 = 0.99 instead of 0.996
@@ -21,20 +22,20 @@ official_isoloss: the recipe of the authors' code instead of the paper's. It dif
   views          brightness 0.4, contrast 0.4, saturation 0.2 and hue 0.1 on every data
                  set; the second view is solarised with probability 0.2; on STL-10 the
                  first view is always blurred and the second with probability 0.1
-  stem           on CIFAR padded by 2 instead of 1; on TinyImageNet 7x7 of stride 2
-                 instead of 3x3
-  normalisation  STL-10 by other numbers, TinyImageNet by ImageNet's
+  stem           padding 2 instead of 1 on CIFAR; 7x7 with stride 2 instead of 3x3 on
+                 TinyImageNet
+  normalisation  other values for STL-10, ImageNet's values for TinyImageNet
 
-Not replicated of the authors' code:
+The following parts of the authors' code are not replicated:
 
-  half precision     float32 here; --config.precision=bfloat16 is the nearest
-  learning rate      they multiply it by the batch over 256; do so by hand with another
-                     batch
-  correlation        they update it once a view, and during validation too; here it is
-                     updated once a step, in training only
-  blur               they use Pillow's approximation; here the kernel is Gaussian and
-                     about a tenth of the image's side. The flip, which they apply last,
-                     comes first here; the views are the same.
+  half precision     float32 here; --config.precision=bfloat16 is the closest option
+  learning rate      they multiply it by batch size / 256; set it accordingly for other
+                     batch sizes
+  correlation        they update it once per view, also during validation; here it is
+                     updated once per step, in training only
+  blur               they use Pillow's approximation; here the kernel is Gaussian, with
+                     about a tenth of the image side. They flip last, isojax flips
+                     first; the views are the same.
   linear evaluation  as with the paper's recipe (isojax/evaluation)
   other data sets    ImageNet, ImageNet-100 and image folders
 """
@@ -46,7 +47,7 @@ from isojax.errors import UsageError
 
 PRESETS = {
     "byol": {"metric": "cosine", "form": "standard", "predictor": "mlp"},
-    # With the paper's heads SimSiam is BYOL without the moving average.
+    # With the paper's heads, SimSiam is BYOL without the moving average.
     "simsiam": {"metric": "cosine", "form": "standard", "predictor": "mlp"},
     "directpred": {"metric": "cosine", "form": "standard", "predictor": "directpred"},
     "directcopy": {
@@ -69,122 +70,124 @@ OFFICIAL = "official"
 
 
 def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
-    """All fields, with the paper's recipe (Halvagal et al. 2023, appendix D)."""
+    """Returns all fields with the paper's recipe (Halvagal et al. 2023, appendix D)."""
     config = ConfigDict()
-    config.preset = preset or DEFAULT_PRESET  # as given after the file
-    config.seed = 0  # of parameters, views and the order of images
+    config.preset = preset or DEFAULT_PRESET  # as selected after the config's name
+    config.seed = 0  # seed of parameters, views and the order of images
     config.epochs = 1000  # passes over the images of data.pretrain_split
-    config.steps = 0  # if positive, stops after so many, on the schedule of the epochs
-    config.batch_size = 512  # over all devices
-    # What the network computes in: float32, or bfloat16. Parameters, statistics, losses
-    # and the correlation are float32 always.
+    config.steps = 0  # if positive, stop after this many steps of the same schedule
+    config.batch_size = 512  # images per step, over all devices
+    # Type of the network's computation: float32 or bfloat16. Parameters, statistics,
+    # losses and the correlation are always float32.
     config.precision = "float32"
-    # Saves memory where a batch does not fit: activations are computed again in the
-    # backward pass. The same numbers, for a third more time.
+    # Saves memory: recompute activations in the backward pass. The numbers stay the
+    # same and a step takes a third longer.
     config.remat = False
-    # Saves memory too: a device's batch is trained in so many parts, one after the
-    # other. That changes the numbers: each part is normalised by its own statistics
+    # Saves memory: process a device's batch in this many parts, one after the other.
+    # This changes the numbers, because each part is normalised by its own statistics
     # (isojax/training/microbatches.py).
     config.microbatches = 1
-    config.checkpoint_every_epochs = 10  # and one at the end
-    config.on_collapse = "warn"  # or "stop", which ends the run
+    config.checkpoint_every_epochs = 10  # epochs between checkpoints; also at the end
+    config.on_collapse = "warn"  # "warn", or "stop" to end a collapsed run
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.keep_last = 2  # two, so that a damaged one costs one interval
-    # Those of every so many epochs are kept for good, to look back at; 0 for none.
+    config.checkpoint.keep_last = 2  # number of newest checkpoints to keep
+    # Checkpoints of every this many epochs are kept permanently; 0 for none.
     config.checkpoint.keep_every_epochs = 0
 
-    # metrics.jsonl and spectrum.npz are always written; docs/metrics.md says what is
-    # in them. A run may resume with other settings of these.
+    # Metric writers in addition to metrics.jsonl and spectrum.npz, which are described
+    # in docs/metrics.md. A run may resume with other settings of this section.
     config.logging = ConfigDict()
-    # Weights & Biases: "off", "online", or "offline", to be sent later by wandb sync.
+    # Weights & Biases: "off", "online", or "offline" to upload later with wandb sync.
     config.logging.wandb = "off"
-    # "auto" writes for TensorBoard where tensorboardX is installed; or "on", "off".
+    # TensorBoard: "on", "off", or "auto", which means on if tensorboardX is installed.
     config.logging.tensorboard = "auto"
-    # Follow each mode from epoch to epoch by its eigenvector, in spectrum.npz.
+    # Follow each mode by its eigenvector from epoch to epoch, in spectrum.npz.
     config.logging.tracked_modes = True
 
     config.method = _method(config.preset)
 
     config.model = ConfigDict()  # ResNet-18 and its heads
     config.model.width = 64  # channels of the first stage
-    config.model.kernel_size = 3  # of the first convolution
-    config.model.stride = 1  # of the first convolution
-    # Zeros around the images for the first convolution; None is half the kernel.
+    config.model.kernel_size = 3  # side of the first convolution
+    config.model.stride = 1  # stride of the first convolution
+    # Zeros around the images for the first convolution; None is (kernel_size - 1) / 2.
     config.model.padding = placeholder(int)
-    config.model.max_pool = False  # after the first convolution
-    config.model.hidden_dim = 4096  # of the projector
-    config.model.projection_dim = 256  # M, of the projections
-    config.model.predictor_hidden_dim = 4096  # of an MLP predictor
+    config.model.max_pool = False  # whether a max-pool follows the first convolution
+    config.model.hidden_dim = 4096  # width of the projector's hidden layer
+    config.model.projection_dim = 256  # dimension M of the projections
+    config.model.predictor_hidden_dim = 4096  # hidden width of an MLP predictor
 
     config.optimizer = ConfigDict()  # linear warmup, cosine decay to 0
-    config.optimizer.name = "sgd"  # or "lars"
-    config.optimizer.learning_rate = 0.1  # the largest, at the end of the warmup
-    config.optimizer.momentum = 0.9  # part of the old direction kept at a step
-    config.optimizer.weight_decay = 4e-4  # SGD: on every parameter, as PyTorch's
-    config.optimizer.trust_coefficient = 0.02  # of LARS
-    config.optimizer.warmup_epochs = 10.0  # of a rising rate; may be a fraction
+    config.optimizer.name = "sgd"  # "sgd" or "lars"
+    config.optimizer.learning_rate = 0.1  # maximum, at the end of the warmup
+    config.optimizer.momentum = 0.9  # fraction of the old update kept at a step
+    config.optimizer.weight_decay = 4e-4  # with SGD on all parameters, as in PyTorch
+    config.optimizer.trust_coefficient = 0.02  # LARS: step relative to the weights
+    config.optimizer.warmup_epochs = 10.0  # epochs of warmup, whole or fractional
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
     config.data = ConfigDict()
-    # digits, which come with isojax, tiny_imagenet, or a name that tensorflow-datasets
-    # has for a set of labelled images, such as cifar10.
+    # Data set: digits (part of isojax), tiny_imagenet, or a set of labelled images of
+    # tensorflow-datasets, such as cifar10.
     config.data.name = "digits"
-    # Side of the square images. Others are resized by their shorter side and cropped.
+    # Side of the square images. Other images are resized and cropped to it.
     config.data.resolution = 28
-    # Splits of the set, in the notation of tensorflow-datasets: + joins them.
-    config.data.pretrain_split = "train"  # may hold images without labels
-    config.data.train_split = "train"  # for the readout; all labelled
-    config.data.evaluation_split = "test"  # for accuracies; all labelled
-    # This part of each class of train_split is kept from both trainings and stands in
-    # for evaluation_split, so that settings can be chosen without looking at that.
+    # Splits in the notation of tensorflow-datasets, where + joins splits.
+    config.data.pretrain_split = "train"  # for pretraining; labels are not needed
+    config.data.train_split = "train"  # for the readout; all images need labels
+    config.data.evaluation_split = "test"  # for accuracies; all images need labels
+    # Fraction of each class of train_split that is held out of both trainings and
+    # replaces evaluation_split, to choose settings without using the test set.
     config.data.validation_fraction = 0.0
-    # Where the images are while training: "device", in the memory of every device;
-    # "host", sent from there batch by batch; "auto" chooses by size.
+    # Where images are kept during training: "device" in the memory of every device,
+    # "host" to send them batch by batch, or "auto" to choose by size.
     config.data.feed = "auto"
-    # Of each channel, in [0, 1]. None, as after --config.data.name=NAME alone, is
-    # computed from the training images.
+    # Mean of each channel, in [0, 1]. None, the default after --config.data.name=NAME,
+    # means computed from the training images.
     config.data.mean = (0.1307,)
-    config.data.std = (0.3081,)  # of each channel, or None
+    config.data.std = (0.3081,)  # standard deviation of each channel, or None
 
     config.augment = ConfigDict()
-    config.augment_view2 = ConfigDict()  # fields of `augment` that view 2 has otherwise
+    config.augment_view2 = (
+        ConfigDict()
+    )  # fields that replace those of augment in view 2
     if is_official(config):
         _use_official_recipe(config)
     return config
 
 
 def is_official(config: ConfigDict) -> bool:
-    """Whether the preset is the recipe of the authors' code."""
+    """Returns whether the preset is a recipe of the authors' code."""
     return config.preset.startswith(OFFICIAL)
 
 
 def set_simclr_augmentation(
     config: ConfigDict, *, strength: float, blur_probability: float
 ) -> None:
-    """Sets SimCLR's views, or those of the authors' code.
+    """Sets SimCLR's views, or those of the authors' code if the preset is official.
 
     Args:
       config: the configuration, changed in place.
-      strength: factor of the colour jitter; 1 is SimCLR's. The authors' code has one
-        jitter for all data sets.
+      strength: factor of the colour jitter; 1 is SimCLR's. Not used with an official
+        preset, whose jitter is the same for all data sets.
       blur_probability: probability of a blurred view.
     """
     augment = config.augment
-    augment.kind = "simclr"  # or "affine", of the digits
+    augment.kind = "simclr"  # "simclr", or "affine" for the digits
     augment.crop_scale = (0.08, 1.0)  # smallest and largest area of the crop
-    augment.crop_ratio = (3 / 4, 4 / 3)  # its width over its height
-    augment.flip_probability = 0.5  # left to right
-    augment.jitter_probability = 0.8  # of the next four, in random order
+    augment.crop_ratio = (3 / 4, 4 / 3)  # smallest and largest width over height
+    augment.flip_probability = 0.5  # probability of mirroring left to right
+    augment.jitter_probability = 0.8  # probability of the next four, in random order
     augment.brightness = 0.8 * strength  # largest deviation of the factor from 1
     augment.contrast = 0.8 * strength  # as brightness
     augment.saturation = 0.8 * strength  # as brightness
-    augment.hue = 0.2 * strength  # largest shift, part of the colour circle
-    augment.grayscale_probability = 0.2  # of a view without colour
-    augment.blur_probability = blur_probability  # of a blurred view
-    augment.blur_sigma = (0.1, 2.0)  # smallest and largest, pixels
-    augment.solarize_probability = 0.0  # inverts values above 0.5
-    config.augment_view2.solarize_probability = 0.0  # of view 2
+    augment.hue = 0.2 * strength  # largest shift, fraction of the colour circle
+    augment.grayscale_probability = 0.2  # probability of removing colour
+    augment.blur_probability = blur_probability  # probability of Gaussian blur
+    augment.blur_sigma = (0.1, 2.0)  # smallest and largest deviation, pixels
+    augment.solarize_probability = 0.0  # probability of inverting values above 0.5
+    config.augment_view2.solarize_probability = 0.0  # the same for view 2
     if is_official(config):
         augment.update(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
         config.augment_view2.solarize_probability = 0.2
@@ -210,19 +213,19 @@ def _method(preset: str) -> ConfigDict:
     name = preset.removesuffix("_ema").removesuffix("_noema")
     if name not in PRESETS:
         raise UsageError(
-            f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}, and "
-            "add _ema or _noema to choose the target"
+            f"there is no preset {preset!r}; choose one of {', '.join(PRESETS)}, with "
+            "the suffix _ema or _noema to select the target"
         )
     method = ConfigDict()
     online = preset.endswith("_noema") or preset == "simsiam"
     method.target = "online" if online else "ema"
-    method.target_decay = 0.996  # τ0; grows to 1 along a cosine
-    method.stop_gradient = True  # on the target
+    method.target_decay = 0.996  # initial tau_0; increases to 1 along a cosine
+    method.stop_gradient = True  # whether the gradient on the target is stopped
     method.loss_scale = 1.0  # factor of the loss
-    method.correlation_decay = 0.3  # part of the old correlation kept at a step
-    # Of the closed-form predictor: here DirectPred's; DirectCopy has 1, 0.25 and True.
+    method.correlation_decay = 0.3  # fraction of the old correlation kept at a step
+    # The closed-form predictor: DirectPred here; DirectCopy uses 1, 0.25 and True.
     method.alpha = 0.5  # exponent of the eigenvalues
-    method.epsilon = 0.0  # added to normalised eigenvalues
-    method.normalize = False  # divide the eigenvalues by the largest
+    method.epsilon = 0.0  # shift of the normalised eigenvalues
+    method.normalize = False  # whether to divide the eigenvalues by the largest
     method.update(PRESETS[name])
     return method

@@ -2,9 +2,9 @@
 
     python train.py --config=configs/cifar10.py[:PRESET] --workdir=runs/cifar10
 
-The recipe of Halvagal et al. 2023, appendix D, table 3; `configs/base.py` lists the
-presets, and in what `official`, the authors' code, differs. 1,000 epochs are meant for
-an accelerator. No accuracy has been measured with this configuration yet.
+The recipe of Halvagal et al. 2023, appendix D, table 3. `isojax/configs/base.py` lists
+the presets and the differences of `official`, the recipe of the authors' code. 1,000
+epochs need an accelerator. No accuracy has been measured with this config yet.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from isojax.configs import base
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
-    """ResNet-18 on CIFAR-10."""
+    """Returns ResNet-18 on CIFAR-10."""
     config = base.get_config(preset)
     config.data.name = "cifar10"
     config.data.resolution = 32

@@ -1,4 +1,4 @@
-"""The digits that come with isojax: a run of minutes on a laptop, the default."""
+"""The packaged digits, the default: a run takes minutes on a laptop."""
 
 from ml_collections import ConfigDict
 
@@ -7,41 +7,41 @@ from isojax.errors import UsageError
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
-    """A narrow ResNet-18 on 28×28 digits."""
+    """Returns a narrow ResNet-18 on 28×28 digits."""
     config = base.get_config(preset)
     if config.preset.startswith(base.OFFICIAL):
         raise UsageError(
             f"there is no preset {config.preset!r} for the digits; the official recipe "
-            "is that of cifar10, cifar100, stl10 and tinyimagenet"
+            "exists for cifar10, cifar100, stl10 and tinyimagenet"
         )
     config.epochs = 50
     config.batch_size = 64
 
-    config.method.target_decay = 0.98  # 3,100 steps want a faster target than 100,000
+    config.method.target_decay = 0.98  # 3,100 steps need a faster target than 100,000
     config.method.correlation_decay = 0.9
     config.method.normalize = True
 
     config.model.width = 16
     config.model.stride = 2
-    config.model.max_pool = True  # maps of 7, 4, 2 and 1: a third of the time
+    config.model.max_pool = True  # maps of side 7, 4, 2 and 1: a third of the time
     config.model.hidden_dim = 512
     config.model.projection_dim = 64
     config.model.predictor_hidden_dim = 512
 
-    # Without a moving average the target moves as fast as the network.
+    # Without a moving average the target changes as fast as the network.
     online = config.method.target == "online"
     config.optimizer.learning_rate = 0.05 if online else 0.1
     config.optimizer.warmup_epochs = 2.0
 
     config.augment.kind = "affine"
     config.augment.crop_scale = (1.0, 1.0)  # smallest and largest area of the crop
-    config.augment.crop_ratio = (0.75, 1.3333)  # its width over its height
-    # Degrees. This and the next are the largest deviations, either way.
-    config.augment.rotation = 18.0
+    config.augment.crop_ratio = (0.75, 1.3333)  # smallest and largest width over height
+    # Largest deviations in either direction.
+    config.augment.rotation = 18.0  # degrees
     config.augment.log_scale = 0.15  # logarithm of the size
     config.augment.log_aspect = 0.12  # logarithm of width over height
-    config.augment.shear = 0.25  # columns a row
-    config.augment.shift = 0.06  # part of the side
-    config.augment.brightness = 0.3  # of the factor from 1
-    config.augment.contrast = 0.3  # the same
+    config.augment.shear = 0.25  # columns per row
+    config.augment.shift = 0.06  # fraction of the side
+    config.augment.brightness = 0.3  # deviation of the factor from 1
+    config.augment.contrast = 0.3  # deviation of the factor from 1
     return config.lock()

@@ -1,8 +1,8 @@
-"""Archives of tensorflow-datasets that the user places by hand.
+"""Archives of tensorflow-datasets that the user has downloaded manually.
 
-They are looked for in `DATA_DIR/downloads/manual/NAME`, the data set's own folder, and
-in `DATA_DIR/downloads/manual`. Several data sets use the same file names, so that an
-archive is identified by its size and SHA-256.
+They are searched for in `DATA_DIR/downloads/manual/NAME`, the folder of the data set,
+and in `DATA_DIR/downloads/manual`. An archive is identified by its size and SHA-256,
+because several data sets use the same file names.
 """
 
 from pathlib import Path
@@ -17,48 +17,48 @@ _NAMED_FILES = 5  # in a message
 
 
 class ManualArchives:
-    """The archives of one data set, and those of them that were placed by hand.
+    """The archives of one data set, and the manually downloaded ones among them.
 
     Attributes:
-      urls: what tensorflow-datasets expects at each URL.
+      urls: size and checksum that tensorflow-datasets expects for each URL.
       placed: the matching file for each URL that has one.
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, manual: Path):
-        """Looks for the archives.
+        """Searches for the archives.
 
         Args:
           builder: the data set's builder.
           manual: DATA_DIR/downloads/manual.
 
         Raises:
-          UsageError: if a file has the name of an archive and is neither that archive
-            nor one of another data set.
+          UsageError: if a file has the name of an archive, but is neither that
+            archive nor one of another data set.
         """
         self.urls: dict[str, checksums.UrlInfo] = builder.url_infos or {}
         self.placed: dict[str, Path] = {}
         self._name, self._manual = builder.name, manual
-        self._owners: dict[Path, str] = {}  # of files that belong to another data set
+        self._owners: dict[Path, str] = {}  # names of other data sets by file
         for url, expected in self.urls.items():
             self._look_for(url, expected)
 
     def find(self, expected: checksums.UrlInfo | None) -> Path | None:
-        """The file that was placed for an archive, or None."""
+        """Returns the manually downloaded file of an archive, or None."""
         for url, path in self.placed.items():
             if self.urls[url] == expected:
                 return path
         return None
 
     def instructions(self, urls: list[str]) -> str:
-        """Says which files to place by hand, each with its URL, place and checksum."""
+        """Returns instructions: URL, path and checksum of each file to download."""
         files, others = [], []
         for url in urls[:_NAMED_FILES]:
             info = self.urls.get(url)
-            if info is None or not info.filename:  # cannot be placed by hand
+            if info is None or not info.filename:  # cannot be placed manually
                 return "connect this machine to the network"
             place, *elsewhere = self._places(info)
             files.append(
-                f"fetch {url} on another machine and place it as {place} "
+                f"download {url} on another machine and copy it to {place} "
                 f"({info.size:,} bytes, SHA-256 {info.checksum})"
             )
             others += [
@@ -87,15 +87,15 @@ class ManualArchives:
             if owner is None:
                 raise UsageError(
                     f"{path} is incomplete or not the right file: it has "
-                    f"{found.size:,} bytes and SHA-256 {found.checksum}, expected are "
-                    f"{expected.size:,} and {expected.checksum}. Fetch it again from "
-                    f"{url}"
+                    f"{found.size:,} bytes and SHA-256 {found.checksum}, but "
+                    f"{expected.size:,} bytes and {expected.checksum} are expected. "
+                    f"Download it again from {url}"
                 )
             self._owners[path] = owner
 
 
 def _data_set_of(found: checksums.UrlInfo) -> str | None:
-    """Name of the data set in tensorflow-datasets that a file belongs to, or None."""
+    """Returns the name of the data set that a file belongs to, or None."""
     package = Path(tfds_path())
     for pattern in ("url_checksums/*.txt", "**/checksums.tsv"):
         for path in package.glob(pattern):

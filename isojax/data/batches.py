@@ -1,4 +1,4 @@
-"""The order of images in training, a pure function of seed and epoch, and batches."""
+"""Batches, and the order of the training images as a function of seed and epoch."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from isojax.data.sources import Split
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """The order of the images in one epoch, different for every seed and epoch.
+    """Returns the order of the images in an epoch, different for each seed and epoch.
 
     Args:
       seed: at least 0, below 2**64.
@@ -18,7 +18,7 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     Returns:
       A permutation of 0 to size - 1, shape (size,).
     """
-    # NumPy splits a seed into words of 32 bits: the upper ones follow the epoch, or
+    # NumPy splits a seed into 32-bit words. The upper word follows the epoch; otherwise
     # seed 2**32 in epoch 0 would give the order of seed 0 in epoch 1.
     words = (seed & 0xFFFFFFFF, epoch, seed >> 32)
     return np.random.default_rng(words).permutation(size)
@@ -34,20 +34,22 @@ def training_batches(
     part: tuple[int, int] = (0, 1),
     with_images: bool = True,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the batches of one epoch; the last, partial one is dropped.
+    """Yields the batches of one epoch, without the last, partial one.
 
     Args:
       split: the training images.
-      batch_size: images of a batch, over all processes.
-      seed: of the order.
+      batch_size: images per batch, over all processes.
+      seed: seed of the order.
       epoch: number of the epoch, from 0.
-      first: number of the first batch to yield, to go on in the middle of an epoch.
-      part: number of this process and of all; each gets its share of every batch.
-      with_images: whether images are read, or indices are enough.
+      first: number of the first batch to yield, to resume inside an epoch.
+      part: number of this process and number of processes. Each process gets its share
+        of every batch.
+      with_images: whether to yield images in addition to their indices.
 
     Yields:
-      `images` (n, h, w, c) uint8, if wanted, `labels` (n,) int32 and `indices` (n,)
-      int32, the images' numbers in `split`; n is batch_size over the processes.
+      Batches with `images` (n, h, w, c) uint8, if requested, `labels` (n,) int32 and
+      `indices` (n,) int32, the images' numbers in `split`; n is `batch_size` divided by
+      the number of processes.
     """
     order = epoch_order(seed, epoch, len(split.labels))
     process, processes = part
@@ -65,15 +67,15 @@ def training_batches(
 def full_batches(
     images: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields all images in order, in batches of one size.
+    """Yields all images in order, in batches of equal size.
 
     Args:
       images: shape (n, ...).
-      batch_size: images of a batch; the last is filled up with some of its own, so
-        that one compiled program serves all.
+      batch_size: images per batch. The last batch is filled up by repeating its images,
+        so that one compiled program is enough.
 
     Yields:
-      Batches (min(batch_size, n), ...), and how many of their images count.
+      Batches (min(batch_size, n), ...), and the number of their images that count.
     """
     size = min(batch_size, len(images))
     for first in range(0, len(images), size):

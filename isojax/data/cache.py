@@ -22,17 +22,17 @@ from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.output import say
 
-VERSION = 1  # raise it when the same split would be decoded differently
+VERSION = 1  # increase it if the same split would be decoded differently
 _IMAGES, _LABELS, _META = "images.bin", "labels.bin", "meta.json"
 _LABEL_TYPE = np.dtype("<i4")
 
 
 class Images(NamedTuple):
-    """A split as the cache holds it.
+    """A split in the cache.
 
     Attributes:
       images: (n, h, w, c) uint8, read-only.
-      labels: (n,) int32, -1 where there is none.
+      labels: (n,) int32, -1 for images without a label.
       label_names: name of each class.
       splits: names of all splits of the data set.
     """
@@ -44,21 +44,21 @@ class Images(NamedTuple):
 
 
 class DamagedCacheError(Exception):
-    """The content of a cache differs from what was written."""
+    """The content of the cache differs from what was written."""
 
 
 def read_images(folder: Path) -> Images | None:
-    """Maps a split into memory and compares its checksum.
+    """Maps a split into memory and verifies its checksum.
 
     Args:
       folder: the split's folder.
 
     Returns:
-      The split; None if the folder is missing, incomplete, or of another version.
+      The split, or None if the folder is missing, incomplete or of another version.
 
     Raises:
       DamagedCacheError: if a byte differs from what was written.
-      UsageError: if this user may not read it.
+      UsageError: if the user has no permission to read it.
     """
     try:
         meta = json.loads((folder / _META).read_bytes())
@@ -89,7 +89,8 @@ def remove_images(folder: Path) -> None:
       folder: the split's folder, which may be missing.
 
     Raises:
-      UsageError: if a part of it cannot be removed, for example another user's.
+      UsageError: if a part of it cannot be removed, for example because it belongs to
+        another user.
     """
     try:
         shutil.rmtree(folder)
@@ -112,10 +113,10 @@ def write_images(
     label_names: Iterable[str],
     splits: Iterable[str],
 ) -> None:
-    """Writes a split batch by batch; on any failure it removes what was written.
+    """Writes a split batch by batch, and removes it again if that fails.
 
     Args:
-      folder: the split's folder, which does not exist; its parent does.
+      folder: the split's folder, which must not exist, in an existing parent.
       batches: images (b, h, w, c) uint8 and labels (b,) int32 of each batch.
       shape: (n, h, w, c) of all images together.
       label_names: name of each class.
@@ -125,7 +126,7 @@ def write_images(
     try:
         parts, crc = [], 0
         with open(folder / _IMAGES, "wb") as file:
-            # Not through a memory map, where a full disk kills the process.
+            # Not through a memory map: a full disk would kill the process.
             for images, batch_labels in batches:
                 content = np.ascontiguousarray(images).reshape(-1)
                 file.write(content.data)
@@ -147,7 +148,7 @@ def write_images(
 
 
 def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
-    """CRC-32 of a split, from the CRC-32 of its images."""
+    """CRC-32 of a split, given the CRC-32 of its images."""
     rest = {name: value for name, value in meta.items() if name != "crc32"}
     return zlib.crc32(
         json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels.data, crc)
@@ -156,7 +157,7 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
 
 @contextlib.contextmanager
 def only_one_process(lock: Path) -> Iterator[None]:
-    """Context manager that waits for a lock file and holds it.
+    """Waits for a lock file and holds it while the context is active.
 
     Raises:
       UsageError: if the file system does not support locking.
@@ -179,5 +180,5 @@ def _open_lock(path: str, flags: int) -> int:
     del flags
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's file; read permission is enough
+    except PermissionError:  # another user's file, for which read permission is enough
         return os.open(path, os.O_RDONLY)

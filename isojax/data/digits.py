@@ -1,4 +1,4 @@
-"""The 5,000 handwritten digits that come with the package; no network needed."""
+"""The 5,000 handwritten digits that are part of the package."""
 
 import hashlib
 import importlib.resources
@@ -12,7 +12,7 @@ SHA256 = "9ccf3e382791da82fa1f6686af2126776d5fbfef00cb9bca28e505b78a558b3d"
 
 
 def load_digits() -> dict[str, np.ndarray]:
-    """The shipped MNIST subset, with its fixed stratified split.
+    """Loads the packaged MNIST subset, with its fixed stratified split.
 
     Returns:
       `train_images` (4000, 28, 28, 1) and `test_images` (1000, 28, 28, 1), uint8 grey
@@ -26,6 +26,6 @@ def load_digits() -> dict[str, np.ndarray]:
     archive = importlib.resources.files("isojax.data").joinpath("digits.npz")
     content = archive.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UsageError(f"{archive} is damaged (checksum); reinstall isojax")
+        raise UsageError(f"{archive} is damaged (wrong checksum); reinstall isojax")
     with np.load(io.BytesIO(content)) as arrays:
         return dict(arrays)

@@ -13,12 +13,12 @@ from isojax.errors import UsageError
 
 
 def require_space(folder: Path, needed: int, *, purpose: str) -> None:
-    """Checks that the disk has room before work starts.
+    """Checks that the disk has enough free space.
 
     Args:
       folder: an existing folder on the disk.
       needed: required space, in bytes.
-      purpose: what the space is needed for, named in the error.
+      purpose: what the space is needed for, for the error message.
 
     Raises:
       UsageError: if less space is free.
@@ -26,24 +26,24 @@ def require_space(folder: Path, needed: int, *, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(
-            f"{purpose} takes about {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB "
+            f"{purpose} takes about {needed / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB "
             f"are free in {folder}. Free some space, or choose a folder on another "
             "disk with --data_dir"
         )
 
 
 def make_folder(folder: Path, *, root: Path) -> None:
-    """Makes a folder below `root`, each new one with its parent's permissions.
+    """Creates a folder below `root`; new folders get the permissions of their parent.
 
-    Whoever may write `root`, such as a group that shares it, may then replace what
-    another user put there.
+    Users with write permission for `root`, such as a group that shares it, can then
+    replace the files of another user.
 
     Args:
-      folder: the folder to make, which may exist.
-      root: a folder that contains it; made with the default permissions if missing.
+      folder: the folder to create, which may exist.
+      root: a folder that contains it; created with default permissions if missing.
 
     Raises:
-      UsageError: if a folder cannot be made.
+      UsageError: if a folder cannot be created.
     """
     new = root
     try:
@@ -58,10 +58,10 @@ def make_folder(folder: Path, *, root: Path) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Checks that files can be made in an existing folder.
+    """Checks that files can be created in an existing folder.
 
     Raises:
-      UsageError: if they cannot, with the reason.
+      UsageError: if they cannot. The message gives the reason.
     """
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -71,10 +71,10 @@ def require_writable(folder: Path) -> None:
 
 
 def owner_of(path: Path) -> str:
-    """Name of the user who owns a file or folder, as an error shows it."""
+    """Name of the owner of a file or folder, for error messages."""
     try:
         return path.owner()
-    except KeyError:  # a user whom this machine does not know
+    except KeyError:  # a user unknown to this machine
         return f"user {path.stat().st_uid}"
     except OSError:
         return "its owner"
@@ -91,7 +91,7 @@ def _unwritable(folder: Path, error: OSError) -> UsageError:
 
 @contextlib.contextmanager
 def naming_full_disk(folder: Path, *, purpose: str) -> Iterator[None]:
-    """Raises a `UsageError` for a full disk, also if it is the cause of an error."""
+    """Turns errors caused by a full disk into a `UsageError`."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,7 @@
 """Downloads of tensorflow-datasets.
 
-Without a network tensorflow-datasets retries for minutes. Here the host is asked first.
+Without a network tensorflow-datasets retries for minutes, so this module first checks
+that the host answers.
 """
 
 import shutil
@@ -26,33 +27,32 @@ from isojax.data.disk import (
 from isojax.errors import UsageError, first_line
 
 _ANSWER_SECONDS = 3.0
-# The extracted archives, the records made of them, and the decoded images, each of
-# about the same size.
+# Extracted archives, records and decoded images, each of about the same size.
 _COPIES = 3
 
 _DOWNLOAD_ERRORS = (tfds.download.DownloadError, requests.RequestException, URLError)
 
 
 class _Unreachable(Exception):
-    """Stops the builder; the caller reports the URLs that were not reached."""
+    """Stops the builder. The caller reports the URLs that were not reached."""
 
 
 def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
-    """Downloads, extracts and writes a data set, unless that was done before.
+    """Downloads, extracts and writes a data set, unless it is already prepared.
 
-    An archive in DATA_DIR/downloads/manual is used without the network.
+    Archives in DATA_DIR/downloads/manual are used without the network.
 
     Args:
       builder: the data set's builder.
-      data_dir: the builder's folder, which contains a folder `isojax` for a lock.
+      data_dir: the builder's folder, with a folder `isojax` for the lock.
 
     Raises:
       UsageError: if an archive cannot be downloaded or has the wrong checksum, or the
         disk is full or not writable.
     """
-    if builder.data_path.exists():  # renamed to that name when it is complete
+    if builder.data_path.exists():  # gets this name when it is complete
         return
-    # One lock for all sets: a failing run removes every unfinished download.
+    # One lock for all data sets, because a failing run removes unfinished downloads.
     with only_one_process(data_dir / "isojax" / ".downloads.lock"):
         _prepare(builder, data_dir)
 
@@ -60,11 +60,11 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
 def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
     downloads = data_dir / "downloads"
     manual = downloads / "manual"
-    make_folder(manual, root=data_dir)  # ready for files placed by hand
+    make_folder(manual, root=data_dir)  # for manually downloaded files
     require_writable(data_dir)
     require_writable(downloads)
     archives = ManualArchives(builder, manual)
-    if not builder.BUILDER_CONFIGS:  # or else some of the archives are not needed
+    if not builder.BUILDER_CONFIGS:  # with configs, some archives are not needed
         sizes = {url: info.size for url, info in archives.urls.items()}
         missing = sum(size for url, size in sizes.items() if url not in archives.placed)
         require_space(
@@ -79,15 +79,15 @@ def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
                     try_download_gcs=False,
-                    # The folder of an extracted archive has the archive's name, which
-                    # several data sets share.
+                    # Extracted archives are named after their archive, and several
+                    # data sets use the same names.
                     extract_dir=downloads / "extracted" / builder.name,
                 )
             )
     except _Unreachable as error:
         hosts = sorted({str(urlsplit(url).hostname) for url in unreachable})
         raise UsageError(
-            f"{builder.name} has to be downloaded and {', '.join(hosts)} gives no "
+            f"{builder.name} has to be downloaded, but {', '.join(hosts)} does not "
             f"answer; {archives.instructions(unreachable)}"
         ) from error
     except _DOWNLOAD_ERRORS as error:
@@ -105,7 +105,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
             raise
         instructions = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
         raise UsageError(
-            f"{builder.name} has to be fetched by hand into {manual}: {instructions}"
+            f"{builder.name} has to be downloaded manually to {manual}: {instructions}"
         ) from error
     finally:
         for path in _unfinished(downloads) - before:
@@ -113,20 +113,20 @@ def _prepare(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
 
 
 def host_answers(url: str) -> bool:
-    """Whether a URL answers within seconds, through the proxy if one is set.
+    """Returns whether a URL answers within seconds, through the proxy if one is set.
 
-    Any answer except a gateway's failure counts: some hosts refuse HEAD requests.
+    Any answer except a gateway error counts, because some hosts refuse HEAD requests.
     """
     answers = []
 
-    def ask():
+    def ask() -> None:
         try:
             response = requests.head(url, timeout=_ANSWER_SECONDS)
             answers.append(response.status_code not in (502, 503, 504))
         except requests.RequestException:
             pass
 
-    # In a thread, because resolving the host's name has no time limit.
+    # In a thread, because resolving the host name has no time limit.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_ANSWER_SECONDS)
@@ -136,13 +136,13 @@ def host_answers(url: str) -> bool:
 def _guard_downloads(
     builder: tfds.core.DatasetBuilder, archives: ManualArchives
 ) -> list[str]:
-    """Makes the builder use the archives placed by hand and ask hosts before downloads.
+    """Makes the builder use manually downloaded archives and check hosts first.
 
-    tensorflow-datasets has no public hook for either: it identifies an archive placed
-    by hand by its name, and downloads a missing file at once.
+    tensorflow-datasets has no public hook for either: it identifies a manually
+    downloaded archive by its name, and downloads a missing file at once.
 
     Returns:
-      The URLs that were not reached, appended during `download_and_prepare`.
+      The URLs that were not reached, filled during `download_and_prepare`.
     """
     unreachable = []
     make_manager = builder._make_download_manager
@@ -158,7 +158,7 @@ def _guard_downloads(
                 parts.scheme, parts.netloc
             ):
                 unreachable.append(resource.url)
-                # Not raised, so that the other files are tried and named too.
+                # Not raised, so that the other files are tried and reported as well.
                 return promise.Promise.reject(_Unreachable())
             return download(resource)
 
@@ -171,6 +171,6 @@ def _guard_downloads(
 
 
 def _unfinished(downloads: Path) -> set[Path]:
-    """Folders that tensorflow-datasets fills and then renames."""
+    """Folders that tensorflow-datasets renames when they are complete."""
     patterns = ("**/*.tmp.*", "extracted/*/incomplete.*")
     return {path for pattern in patterns for path in downloads.glob(pattern)}

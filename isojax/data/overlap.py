@@ -1,4 +1,4 @@
-"""Images that two splits have in common."""
+"""Finds images that two splits have in common."""
 
 import re
 
@@ -8,11 +8,11 @@ _EVERYTHING = "all"  # the split of tensorflow-datasets that joins all others
 
 
 def may_share_images(split: str, other: str) -> bool:
-    """Whether two split expressions name a common split, in whole or in part.
+    """Returns whether two split expressions refer to a common split.
 
     Args:
-      split: in the notation of tensorflow-datasets, such as `train[:50%]+test`.
-      other: likewise.
+      split: split in the notation of tensorflow-datasets, such as `train[:50%]+test`.
+      other: another split.
     """
     names, others = _split_names(split), _split_names(other)
     return bool(names & others) or _EVERYTHING in names | others
@@ -23,7 +23,7 @@ def _split_names(split: str) -> set[str]:
 
 
 def count_common(images: np.ndarray, others: np.ndarray) -> int:
-    """Number of images that are also among `others`, byte for byte.
+    """Counts the images that are also in `others`, byte for byte.
 
     Args:
       images: shape (n, h, w, c).
@@ -34,11 +34,11 @@ def count_common(images: np.ndarray, others: np.ndarray) -> int:
 
 
 def is_overlapping(images: np.ndarray, others: np.ndarray) -> bool:
-    """Whether two parts of one split overlap.
+    """Returns whether two parts of one split overlap.
 
-    Parts keep the order of their split, so a common image counts where the next or the
-    previous image is common too, or where a part begins or ends. A lone image that
-    occurs twice in the split does not count.
+    Parts keep the order of their split. Therefore a common image counts only if the
+    next or the previous image is common too, or if a part begins or ends there. A
+    single image that occurs twice in the split does not count.
 
     Args:
       images: shape (n, h, w, c).

@@ -1,4 +1,4 @@
-"""Splits of tensorflow-datasets, decoded to arrays. Imported only to fill the cache."""
+"""Decodes splits of tensorflow-datasets. Imported only to fill the cache."""
 
 import difflib
 import math
@@ -37,18 +37,18 @@ from isojax.errors import UsageError  # noqa: E402
 def fill_cache(
     folder: Path, name: str, split: str, *, resolution: int, data_dir: Path
 ) -> None:
-    """Decodes a split of a data set into its cache, preparing the set if need be.
+    """Decodes a split into its cache, preparing the data set first if necessary.
 
     Args:
-      folder: of the split in the cache.
-      name: of the data set, as tensorflow-datasets knows it.
-      split: of the data set, in the notation of tensorflow-datasets.
+      folder: the split's folder in the cache.
+      name: name of the data set in tensorflow-datasets.
+      split: split in the notation of tensorflow-datasets.
       resolution: side of the square images, in pixels.
       data_dir: folder of tensorflow-datasets.
 
     Raises:
-      UsageError: if the set or the split does not exist, has no labelled images, cannot
-        be downloaded or written, or its records are damaged.
+      UsageError: if data set or split do not exist, have no labelled images, or cannot
+        be downloaded or written, or the records are damaged.
     """
     builder = _find(name, data_dir)
     features = _image_and_label(builder)
@@ -57,7 +57,9 @@ def fill_cache(
     require_writable(lock.parent)
     with only_one_process(lock):
         with suppress(DamagedCacheError):
-            if read_images(folder) is not None:  # written by the run that held the lock
+            if (
+                read_images(folder) is not None
+            ):  # written by the previous holder of the lock
                 return
         remove_images(folder)
         require_writable(folder.parent)
@@ -85,14 +87,14 @@ def _decode(
         ) from error
     if count < 1:
         raise UsageError(
-            f"the split {split!r} of {builder.name} holds no images; choose another "
-            f"part of {', '.join(splits)}"
+            f"the split {split!r} of {builder.name} contains no images; choose "
+            f"another part of {', '.join(splits)}"
         )
     image, label = (builder.info.features[key] for key in features)
     shape = (count, resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
     require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
-    say(f"Now {purpose}, {count:,} images, once ...")
+    say(f"{purpose[0].upper()}{purpose[1:]}, {count:,} images, only once ...")
     batches = decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(
@@ -122,7 +124,7 @@ def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
 
 
 def _image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-    """Names of the features that hold an image and its class."""
+    """Returns the names of the features with the image and its class."""
     features = builder.info.features
     image, label = (builder.info.supervised_keys or ("image", "label"))[:2]
     usable = (
@@ -134,7 +136,7 @@ def _image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
     )
     if not usable:
         raise UsageError(
-            f"{builder.name} has no 8-bit images with one class label each; choose a "
-            "set for image classification as config.data.name"
+            f"{builder.name} has no 8-bit images with one class label each; set "
+            "config.data.name to a data set for image classification"
         )
     return image, label

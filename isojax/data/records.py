@@ -1,4 +1,4 @@
-"""Images and labels from the records of tensorflow-datasets."""
+"""Decodes images and labels from the records of tensorflow-datasets."""
 
 import re
 import sys
@@ -31,21 +31,21 @@ def decoded_batches(
     side: int,
     count: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields images and labels in an order that is the same on every machine.
+    """Yields images and labels in the same order on every machine.
 
     Args:
       builder: the data set's builder, whose records exist.
-      split: in the notation of tensorflow-datasets.
-      features: names of the features that hold the image and the label.
-      side: of the images, in pixels.
+      split: split in the notation of tensorflow-datasets.
+      features: names of the features with the image and the label.
+      side: side of the images, in pixels.
       count: number of images in the split, for the progress bar.
 
     Yields:
       Images (b, side, side, c) uint8 and labels (b,) int32.
 
     Raises:
-      UsageError: if the records are damaged or an image cannot be decoded, with the
-        record's name.
+      UsageError: if the records are damaged or an image cannot be decoded. The
+        message names the record.
     """
     image, label = features
     dataset = _read(builder, split, but=image).map(
@@ -74,7 +74,7 @@ def decoded_batches(
     except _DAMAGED_RECORDS as error:
         raise UsageError(
             f"the records of {builder.name} are damaged. Delete {builder.data_path} "
-            "and run the same command again, which prepares them again"
+            "and run the same command again to prepare them again"
         ) from error
     except tf.errors.InvalidArgumentError as error:
         damaged = _first_unreadable(builder, split, image, side=side, start=done)
@@ -87,14 +87,14 @@ def decoded_batches(
 
 
 def square(image: tf.Tensor, side: int) -> tf.Tensor:
-    """Resizes the shorter side, antialiased bicubic, and cuts out the centre.
+    """Resizes the shorter side, antialiased bicubic, and crops the centre.
 
     Args:
       image: (h, w, c) uint8, of any size.
-      side: of the result, in pixels.
+      side: side of the result, in pixels.
 
     Returns:
-      (side, side, c) uint8; an image of that size is returned as it is.
+      (side, side, c) uint8. An image of this size is returned unchanged.
     """
     if image.shape[:2] == (side, side):
         return image
@@ -113,9 +113,9 @@ def _read(
     *,
     but: str | None = None,
 ) -> tf.data.Dataset:
-    """Records in a fixed order, without decoding their images except the feature `but`.
+    """Reads records in a fixed order, decoding no image except the feature `but`.
 
-    Segmentation masks and the like take as long to decode as the image itself.
+    Other images, such as segmentation masks, take as long to decode as the image.
     """
     return builder.as_dataset(
         split=split,
@@ -132,9 +132,9 @@ def _read(
 def _first_unreadable(
     builder: tfds.core.DatasetBuilder, split: str, image: str, *, side: int, start: int
 ) -> str | None:
-    """Describes the first image that cannot be decoded, searching from `start`.
+    """Describes the first image from `start` that cannot be decoded.
 
-    The record's texts are included: one of them is often the name of the image's file.
+    The texts of the record are included, because one is often the image's file name.
     """
     feature = builder.info.features[image]
     for number, example in enumerate(_read(builder, split).skip(start), start):

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the channels of an image set."""
+"""Mean and standard deviation of each channel of an image set."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ _DECIMALS = 4
 def channel_statistics(
     images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel, of pixels in [0, 1].
+    """Mean and standard deviation of each channel, for pixels in [0, 1].
 
-    Computed in whole numbers, so that they are the same on every machine. Of sets above
-    512 MB, images spread evenly over the set are read.
+    Computed with integers, so that the result is the same on every machine. For sets
+    above 512 MB, an evenly spaced subset of the images is read.
 
     Args:
       images: uint8, shape (n, h, w, c), in memory or mapped from a file.
@@ -23,7 +23,7 @@ def channel_statistics(
     """
     images = images[:: max(1, int(np.ceil(images.nbytes / _MOST_BYTES)))]
     channels = images.shape[-1]
-    # Of each place of an image first, along which the sums are fast.
+    # First per position in the image, because sums along this axis are fast.
     sums, squares = np.zeros((2, *images.shape[1:]), np.int64)
     chunk = max(1, int(_CHUNK_BYTES / images[0].nbytes))
     for first in range(0, len(images), chunk):
@@ -33,7 +33,7 @@ def channel_statistics(
     sums, squares = (x.sum(axis=(0, 1)) for x in (sums, squares))
     count = images.size // channels
     mean = sums / (255 * count)
-    # count * squares - sums^2 is exact in Python's integers.
+    # count * squares - sums^2 is exact with Python's integers.
     variance = [
         (count * int(square) - int(total) ** 2) / (255 * count) ** 2
         for square, total in zip(squares, sums, strict=True)

@@ -1,7 +1,7 @@
 """TinyImageNet as a builder of tensorflow-datasets, under the name `tiny_imagenet`.
 
-Size and SHA-256 of the archive are in `checksums.tsv` beside this file, where
-tensorflow-datasets looks for them.
+tensorflow-datasets reads the archive's size and SHA-256 from `checksums.tsv` in the
+folder of this file.
 """
 
 import io
@@ -18,7 +18,7 @@ _ROOT = "tiny-imagenet-200"
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     """100,000 training and 10,000 validation images of 200 classes, 64×64.
 
-    The images of the test set have no labels and are left out.
+    The test set is left out, because its images have no labels.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -29,7 +29,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
             description="200 classes of ImageNet, 500 training images each, 64×64.",
             features=tfds.features.FeaturesDict(
                 {
-                    # With 3 channels, grey-scale files are repeated in each.
+                    # Grey-scale files are repeated in all 3 channels.
                     "image": tfds.features.Image(
                         shape=(64, 64, 3), encoding_format="jpeg"
                     ),
@@ -46,12 +46,12 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         wnids = _lines(archive, "wnids.txt")
         words = dict(line.split("\t") for line in _lines(archive, "words.txt"))
         self.info.features["label"].names = [f"{wnid} {words[wnid]}" for wnid in wnids]
-        train = {wnid: [] for wnid in wnids}
+        train: dict[str, list[str]] = {wnid: [] for wnid in wnids}
         for name in archive.namelist():
             part, *rest = name.removeprefix(f"{_ROOT}/").split("/")
             if part == "train" and name.endswith(".JPEG"):
                 train[rest[0]].append(name)
-        validation = {wnid: [] for wnid in wnids}
+        validation: dict[str, list[str]] = {wnid: [] for wnid in wnids}
         for line in _lines(archive, "val/val_annotations.txt"):
             file, wnid, *_ = line.split("\t")
             validation[wnid].append(f"{_ROOT}/val/images/{file}")

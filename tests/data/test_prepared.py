@@ -101,7 +101,7 @@ def test_a_damaged_cache_is_decoded_anew_and_said_so(data_dir, capsys):
     np.testing.assert_array_equal(again, expected)
     out = capsys.readouterr().out
     assert f"The images in {file.parent} are damaged (the checksum differs)" in out
-    assert "Now decoding test of cifar100, 100 images, once" in out
+    assert "Decoding test of cifar100, 100 images" in out
     load("cifar100", data_dir)
     assert capsys.readouterr().out == ""
 
