@@ -133,7 +133,9 @@ def test_the_table_has_every_field_with_its_meaning():
     for field, ours, theirs, meaning in rows:
         assert meaning.strip("| "), f"{field} has no comment in isojax/configs/base.py"
         assert ours.strip() or theirs.strip()
-    assert "| `batch_size` | `512` | `64` | over all devices |" in table
+    assert (
+        "| `batch_size` | `512` | `64` | images per step, over all devices |" in table
+    )
     assert (
         table.index("`seed`") < table.index("`epochs`") < table.index("`model.width`")
     )

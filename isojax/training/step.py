@@ -6,6 +6,7 @@ by `microbatches.accumulate`) and a new state (`apply_update`). `train_step` con
 them.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from isojax.training.state import TARGET_PARTS, TrainState
 
 Batch = dict[str, Array]
 Metrics = dict[str, Array]
+# Maps parameters, running statistics and images to the result of `apply_in_training`.
+ApplyInTraining = Callable[[Any, Any, Array], tuple[tuple[Array, Array], Any]]
 
 
 class StepContext(NamedTuple):
@@ -276,12 +279,13 @@ def compute_loss(
       The scalar loss and its by-products.
     """
     network, method = context.network, context.method
-    online = forward(network, params, state.batch_stats, views)
+    apply = jax.jit(partial(apply_in_training, network))  # traced once for all views
+    online = forward(apply, params, state.batch_stats, views)
     targets = online.projections
     if method.has_moving_target:
         # The target normalises by its own batch statistics and discards them.
         targets = forward(
-            network, state.target_params, state.batch_stats, views
+            apply, state.target_params, state.batch_stats, views
         ).projections
     correlation = update_correlation(
         state.correlation,
@@ -326,12 +330,12 @@ def compute_loss(
 
 
 def forward(
-    network: SiameseNetwork, params: Any, batch_stats: Any, views: list[Array]
+    apply: ApplyInTraining, params: Any, batch_stats: Any, views: list[Array]
 ) -> Outputs:
-    """Applies backbone and projector to each view, in training mode.
+    """Applies backbone and projector to one view after the other.
 
     Args:
-      network: the module.
+      apply: `apply_in_training` with its network bound, compiled or not.
       params: parameters of backbone and projector.
       batch_stats: running statistics, updated once per view.
       views: one array (n, h, w, c) per view.
@@ -341,18 +345,27 @@ def forward(
     """
     representations, projections = [], []
     for images in views:
-        (representation, projection), batch_stats = _apply_network(
-            network, params, batch_stats, images
-        )
+        (representation, projection), batch_stats = apply(params, batch_stats, images)
         representations.append(representation)
         projections.append(projection)
     return Outputs(representations, projections, batch_stats)
 
 
-@partial(jax.jit, static_argnums=0)  # traced once for all views
-def _apply_network(
+def apply_in_training(
     network: SiameseNetwork, params: Any, batch_stats: Any, images: Array
 ) -> tuple[tuple[Array, Array], Any]:
+    """Applies backbone and projector in training mode.
+
+    Args:
+      network: the module.
+      params: parameters of backbone and projector.
+      batch_stats: running statistics.
+      images: one view, shape (n, h, w, c).
+
+    Returns:
+      Representation (n, features) and projection (n, dim), and the updated running
+      statistics.
+    """
     outputs, mutated = network.apply(
         {"params": params, "batch_stats": batch_stats},
         images,

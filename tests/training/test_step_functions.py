@@ -11,6 +11,7 @@ import pytest
 
 from isojax.training.step import (
     Gradients,
+    apply_in_training,
     apply_update,
     compute_loss,
     forward,
@@ -27,7 +28,8 @@ def views(tiny_run, batch):
 def test_forward_passes_views_one_after_the_other(tiny_run, views):
     run = tiny_run()
     params, stats = run.state.params, run.state.batch_stats
-    outputs = jax.jit(partial(forward, run.network))(params, stats, views)
+    apply = partial(apply_in_training, run.network)
+    outputs = jax.jit(partial(forward, apply))(params, stats, views)
     for i, images in enumerate(views):
         (representation, projection), mutated = run.network.apply(
             {"params": params, "batch_stats": stats},
