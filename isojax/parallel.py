@@ -15,8 +15,8 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from isojax import output
 from isojax.errors import UsageError
-from isojax.output import report_error
 
 AXIS = "devices"
 AUTO = "auto"
@@ -136,7 +136,7 @@ def _give_up(coordinator: str | None) -> None:
         "start all of them at once, with one --num_processes and with "
         f"--coordinator={coordinator or 'HOST:PORT'} where process 0 can be reached"
     )
-    os._exit(report_error(error))
+    os._exit(output.report_error(error))
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def ending_alone() -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        code = report_error(error)
+        code = output.report_error(error)
         if sys.stdout is not None:  # closed by the shell
             sys.stdout.flush()
         os._exit(code)
@@ -201,6 +201,17 @@ def _check_port(coordinator: str, port: int) -> None:
 def is_first_process() -> bool:
     """Returns whether this is the process that writes the run's folder."""
     return jax.process_index() == 0
+
+
+def say(text: str, *, write: Callable[[str], None] = print) -> None:
+    """Prints a text in the first process only.
+
+    Args:
+      text: the text.
+      write: function that prints it.
+    """
+    if is_first_process():
+        output.say(text, write=write)
 
 
 def any_process(flag: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Pretraining: the step, the loop around it, and what a run leaves behind."""
+"""Pretraining: the training step, the loop, and the trained encoder."""
 
 from isojax.training.encoder import Trained as Trained
 from isojax.training.encoder import load_encoder as load_encoder

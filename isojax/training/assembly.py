@@ -15,7 +15,7 @@ from isojax.training.settings import (
     view_pair,
 )
 from isojax.training.state import TrainState, init_state
-from isojax.training.step import StepContext
+from isojax.training.step_context import StepContext
 
 
 def check_data(config: ConfigDict, dataset: Dataset) -> None:

@@ -16,7 +16,7 @@ from isojax.training.monitor import (
     spectrum_metrics,
 )
 from isojax.training.run_context import Position, RunContext
-from isojax.training.step import Metrics
+from isojax.training.step_context import Metrics
 
 _LOGGED_EVERY_STEP = ("loss", "learning_rate", "gradient_norm")
 

@@ -21,7 +21,8 @@ from isojax.training.checkpoint import Checkpoints
 from isojax.training.feeding import Feed, with_resident_images
 from isojax.training.metric_writers import LoggingOptions, read_options
 from isojax.training.state import TrainState
-from isojax.training.step import StepContext, train_step
+from isojax.training.step import train_step
+from isojax.training.step_context import StepContext
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from isojax.errors import UsageError
 from isojax.runs.config_file import load_config, save_config
 from isojax.runs.folder import open_run_folder
 from isojax.training import (
+    epochs,
     load_encoder,
     loop,
     pretrain,
@@ -73,7 +74,7 @@ def test_speed_is_without_compiling_and_checkpoints_come_when_they_are_due(
 ):
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: next(ticks))
-    monkeypatch.setattr(loop, "time", clock)  # each epoch takes one tick
+    monkeypatch.setattr(epochs, "time", clock)  # each epoch takes one tick
     config = small_config()
     config.checkpoint_every_epochs = 2
     workdir = pretrain(config, tmp_path / "run")

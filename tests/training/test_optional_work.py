@@ -11,7 +11,7 @@ from isojax.data import Split, load_dataset
 from isojax.evaluation import Options, evaluate, evaluate_run, images
 from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
-from isojax.training import assembly, encoder, loop, pretrain
+from isojax.training import assembly, encoder, epochs, loop, pretrain
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 
 
@@ -81,8 +81,8 @@ def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
     break_all(
         monkeypatch,
         (TensorBoardWriter, "write_steps"),
-        (loop, "save_machine"),
-        (loop, "draw_views"),
+        (epochs, "save_machine"),
+        (epochs, "draw_views"),
         (figures, "save_figures"),
     )
     workdir = train()

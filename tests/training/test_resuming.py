@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from isojax import parallel
 from isojax.stopping import StopRequest
 from isojax.training import (
+    epochs,
     load_encoder,
-    loop,
     pretrain,
 )
 from tests.training.metric_writers.events import read_curves
@@ -87,7 +87,7 @@ def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
 ):
     config, expected = crossed
     stop, workdir = StopRequest(), tmp_path / "run"
-    finish_step = loop.finish_step
+    finish_step = epochs.finish_step
 
     def stop_or_kill(context, result, step, bar):
         stop_requested = finish_step(context, result, step, bar)
@@ -96,7 +96,7 @@ def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
         return stop_requested or (not stop.has_stopped_run and step == 7)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "finish_step", stop_or_kill)
+        patch.setattr(epochs, "finish_step", stop_or_kill)
         pretrain(config, workdir, stop=stop)
         assert stop.has_stopped_run
         with pytest.raises(KeyboardInterrupt):

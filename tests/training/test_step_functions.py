@@ -9,15 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from isojax.training.step import (
-    Gradients,
-    apply_in_training,
-    apply_update,
-    compute_loss,
-    forward,
-    make_views,
-    target_decay,
-)
+from isojax.training.objective import apply_in_training, compute_loss, forward
+from isojax.training.step import Gradients, apply_update, make_views, target_decay
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from isojax.training.settings import (
     view_pair,
 )
 from isojax.training.state import init_state
-from isojax.training.step import StepContext
+from isojax.training.step_context import StepContext
 
 SIDE, DIM, TOTAL_STEPS = 8, 6, 40
 
