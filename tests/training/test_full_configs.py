@@ -27,7 +27,7 @@ from tests.data import miniatures
 def test_two_steps_and_an_encoder(name, preset, tmp_path):
     config = importlib.import_module(f"isojax.configs.{name}").get_config(preset)
     config.steps = 2
-    config.batch_size = 32
+    config.batch_size = 8
     config.model.width = 4
     config.model.hidden_dim = 32
     config.model.projection_dim = 16

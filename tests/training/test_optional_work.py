@@ -1,6 +1,7 @@
 """Whole runs and evaluations whose pictures, reports and metric writers fail."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -61,9 +62,19 @@ def warnings(capsys):
     return [line for line in output.splitlines() if line.startswith("Warning: ")]
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-def test_images_of_any_number_of_channels_are_drawn(train, channels, capsys):
-    workdir = train(channels)
+@pytest.mark.usefixtures("small_run")
+def test_grey_images_are_drawn(finished, tmp_path, capsys):
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    check_pictures(workdir, channels=1)
+    assert warnings(capsys) == []
+
+
+def test_images_of_another_number_of_channels_are_drawn(train, capsys):
+    check_pictures(train(channels=2), channels=2)
+    assert warnings(capsys) == []
+
+
+def check_pictures(workdir, *, channels):
     content = (workdir / "figures" / "views.png").read_bytes()
     assert content.startswith(b"\x89PNG") and len(content) > 5000
     with np.load(workdir / "figures" / "views.npz") as views:
@@ -71,7 +82,6 @@ def test_images_of_any_number_of_channels_are_drawn(train, channels, capsys):
     evaluate_run(workdir)
     announce_report(workdir)
     assert (workdir / "report.html").read_text().count("<img") > 60
-    assert warnings(capsys) == []
 
 
 def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
