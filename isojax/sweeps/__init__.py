@@ -1,1 +1,1 @@
-"""Many runs, one after another, and the table of what came out."""
+"""Sweeps: many runs, one after another, and tables of their results."""

@@ -1,4 +1,4 @@
-"""The refusal to mix runs that cannot stand in one table."""
+"""Checks that the runs of a sweep can be compared in one table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,36 +11,37 @@ from isojax.runs.config_file import describe_differences, differing_fields, load
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import runs_in
 
-# A preset may change the other fields; these are one in a sweep.
+# Fields that are equal in all runs of a sweep; a preset may change the others.
 _SHARED = ("data.", "model.", "augment.", "epochs", "steps")
 
 
 def check_same_sweep(
     directory: Path, config_of: Callable[[SweepRun], ConfigDict]
 ) -> None:
-    """Refuses a folder whose runs have other settings than this sweep gives them.
+    """Checks that the runs of a folder have the settings of this sweep.
 
     Args:
       directory: the sweep's folder.
-      config_of: gives the config that this sweep would give a run.
+      config_of: returns the config that a run has in this sweep.
 
     Raises:
-      UsageError: naming the fields that differ.
+      UsageError: if they differ, with the fields that do.
     """
     for run, config in _configs_in(directory):
         differing = differing_fields(config, config_of(run))
         if differing:
             raise UsageError(
-                f"--workdir={directory} holds a sweep with other settings, in "
-                f"{run.name}: {describe_differences(differing)}; name another folder"
+                f"--workdir={directory} contains a sweep with other settings, in "
+                f"{run.name}: {describe_differences(differing)}; choose another "
+                "directory"
             )
 
 
 def check_one_sweep(directory: Path) -> None:
-    """Refuses a folder whose runs differ where no preset makes them differ.
+    """Checks that the runs of a folder differ in their presets and seeds only.
 
     Raises:
-      UsageError: naming the fields that differ.
+      UsageError: if other fields differ, with these fields.
     """
     first: dict[str, tuple[SweepRun, ConfigDict]] = {}
     for run, config in _configs_in(directory):
@@ -54,7 +55,7 @@ def check_one_sweep(directory: Path) -> None:
             if differing:
                 names = (other.name, run.name)
                 raise UsageError(
-                    f"--workdir={directory} has runs that do not belong in one table: "
+                    f"--workdir={directory} contains runs that cannot be compared: "
                     f"{describe_differences(differing, names=names)}; move one of them "
                     "to another directory"
                 )

@@ -1,4 +1,4 @@
-"""Runs what is missing of a sweep, one process after another."""
+"""Runs the unfinished runs of a sweep, one process after another."""
 
 import subprocess
 import time
@@ -38,38 +38,40 @@ def execute(
     signals: SignalForwarder,
     after_each: Callable[[], object],
 ) -> bool:
-    """Runs what is not over yet.
+    """Runs the runs that have not ended.
 
-    A run that crashes is recorded, and the next one starts. A mistake that the user can
-    mend, such as a data set that is not there, ends the sweep instead, since it would
-    end the other runs as well.
+    If a run crashes, its error is logged and the next run starts. An error that the
+    user can fix, such as a missing data set, ends the sweep, because it would end the
+    other runs, too.
 
     Args:
       directory: the sweep's folder.
-      configs: of each run, in the order in which they run.
-      command: gives the command that trains and evaluates a run.
-      retry: whether runs that crashed or diverged are tried again.
-      signals: after one, the current run saves and the sweep ends.
+      configs: the config of each run, in the order in which they run.
+      command: returns the command that trains and evaluates a run.
+      retry: whether runs that crashed or diverged are run again.
+      signals: passes signals to the current run; after one, the run saves its state
+        and the sweep ends.
       after_each: called after each run.
 
     Returns:
-      Whether all runs are over.
+      Whether all runs have ended.
 
     Raises:
-      UsageError: with the words of a run that the user can mend.
+      UsageError: the error of a run that the user can fix.
     """
-    waiting = [run for run in configs if not _is_over(read_row(directory, run), retry)]
+    waiting = [
+        run for run in configs if not _has_ended(read_row(directory, run), retry)
+    ]
     runs = list(configs)
     say(
-        f"{len(runs)} runs, {len(runs) - len(waiting)} of them done. Everything goes "
-        f"to {directory}."
+        f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished, in {directory}"
     )
     for position, run in enumerate(waiting):
         if signals.is_stopping:
             return False
         rows = [read_row(directory, other) for other in configs]
-        tell = partial(
-            _tell,
+        describe = partial(
+            _describe_progress,
             f"run {runs.index(run) + 1} of {len(runs)}",
             run,
             known=[row.seconds for row in rows if row.linear and row.seconds],
@@ -81,20 +83,20 @@ def execute(
             command(run),
             config=configs[run],
             signals=signals,
-            tell=tell,
+            describe=describe,
         )
         row = read_row(directory, run)
         if row.status == UNFINISHED:
-            # Stopped from here, or by a signal to the run alone.
+            # The sweep was stopped, or a signal was sent to the run alone.
             if signals.is_stopping or code == STOPPED_EXIT_CODE:
                 return False
-            words = _last_words(directory, run, code)
+            message = _error_message(directory, run, code)
             if code == _USAGE_EXIT_CODE:
-                raise UsageError(words.removeprefix("error: "))
-            record = read_log_entry(directory, run)
-            write_log_entry(directory, run, record | {"crashed": words})
+                raise UsageError(message.removeprefix("error: "))
+            entry = read_log_entry(directory, run)
+            write_log_entry(directory, run, entry | {"crashed": message})
             row = read_row(directory, run)
-        say(f"  {_describe(row, directory, run)}")
+        say(f"  {_describe_end(row, directory, run)}")
         after_each()
     return True
 
@@ -106,16 +108,16 @@ def _attempt(
     *,
     config: ConfigDict,
     signals: SignalForwarder,
-    tell: Callable[..., str],
+    describe: Callable[..., str],
 ) -> int:
-    """Starts a run and waits for its end; returns its exit code."""
-    record = read_log_entry(directory, run)
-    record.pop("crashed", None)
-    spent, start = record.get("seconds", 0.0), time.monotonic()
+    """Starts a run, waits for it and returns its exit code."""
+    entry = read_log_entry(directory, run)
+    entry.pop("crashed", None)
+    spent, start = entry.get("seconds", 0.0), time.monotonic()
 
     def save_seconds() -> None:
         seconds = spent + time.monotonic() - start
-        write_log_entry(directory, run, record | {"seconds": seconds})
+        write_log_entry(directory, run, entry | {"seconds": seconds})
 
     save_seconds()
     before = last_part = part_done(directory, run, config)
@@ -123,24 +125,24 @@ def _attempt(
     with output_path(directory, run).open("wb") as output:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,  # at whose end the run ends; see the worker
+            stdin=subprocess.PIPE,  # its end stops the run; see sweep_worker.py
             stdout=output,
             stderr=subprocess.STDOUT,
-            process_group=0,  # or the terminal's Ctrl-C would reach it twice
+            process_group=0,  # otherwise the terminal's Ctrl-C would reach it twice
         )
     signals.add(process)
     while process.poll() is None:
         elapsed, part = time.monotonic() - start, part_done(directory, run, config)
-        if part != last_part:  # so that little is lost where the sweep is killed
+        if part != last_part:  # saved often, in case the sweep is killed
             last_part = part
             save_seconds()
         if signals.is_stopping:
             if not is_stopping:
                 line.end()
                 is_stopping = True
-            line.show("Stopping the run, which saves first; Ctrl-C again kills it.")
+            line.show("Saving and stopping the run; press Ctrl-C again to kill it.")
         else:
-            line.show(tell(elapsed, part, part - before))
+            line.show(describe(elapsed, part, part - before))
         time.sleep(_POLL_SECONDS)
     assert process.stdin is not None  # a pipe was asked for
     process.stdin.close()
@@ -149,7 +151,7 @@ def _attempt(
     return process.returncode
 
 
-def _tell(
+def _describe_progress(
     label: str,
     run: SweepRun,
     elapsed: float,
@@ -159,7 +161,7 @@ def _tell(
     known: list[float],
     waiting: int,
 ) -> str:
-    """The line while a run is at work."""
+    """Returns the status line while a run is active."""
     left = seconds_left(
         known,
         waiting=waiting,
@@ -167,31 +169,32 @@ def _tell(
         part_gained=part_gained,
         elapsed=elapsed,
     )
-    when = "" if left is None else f", {in_words(left)} left"
+    when = "" if left is None else f", {in_words(left)} remaining"
     return f"{label}{when}: {run.title}"
 
 
-def _is_over(row: Row, retry: bool) -> bool:
+def _has_ended(row: Row, retry: bool) -> bool:
     if row.status in (CRASHED, DIVERGED):
         return not retry
     return row.status in (FINISHED, COLLAPSED)
 
 
-def _last_words(directory: Path, run: SweepRun, code: int) -> str:
+def _error_message(directory: Path, run: SweepRun, code: int) -> str:
+    """Returns the last line of a failed run's output."""
     if code < 0:
-        return f"ended by signal {-code}"
+        return f"killed by signal {-code}"
     lines = output_path(directory, run).read_text(errors="replace").splitlines()
-    spoken = [line.strip() for line in lines if line.strip()]
-    return spoken[-1] if spoken else f"exit code {code}"
+    printed = [line.strip() for line in lines if line.strip()]
+    return printed[-1] if printed else f"exit code {code}"
 
 
-def _describe(row: Row, directory: Path, run: SweepRun) -> str:
-    """The line that a run's end prints."""
+def _describe_end(row: Row, directory: Path, run: SweepRun) -> str:
+    """Returns the line that is printed when a run has ended."""
     if row.status == CRASHED:
-        words = read_log_entry(directory, run)["crashed"]
-        return f"crashed ({words}); its output is {output_path(directory, run)}"
+        message = read_log_entry(directory, run)["crashed"]
+        return f"crashed ({message}); its output is in {output_path(directory, run)}"
     if row.linear is None:
-        return f"{row.status}; its output is {output_path(directory, run)}"
+        return f"{row.status}; its output is in {output_path(directory, run)}"
     return (
         f"{row.status}: linear {row.linear:.3f}, 20-NN {row.knn_20:.3f}, participation "
         f"ratio {row.participation_ratio:.1f}, {row.seconds:.0f} s"

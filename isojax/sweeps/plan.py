@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of. Imports no JAX, so that mistakes are told at once."""
+"""The runs of a sweep. Imports no JAX, so that errors in flags appear at once."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from isojax.errors import UsageError
 
 _TARGETS = {"true": True, "false": False}
 _NAME = re.compile(r"(?P<method>\w+)-(?P<target>ema|noema)-seed(?P<seed>\d+)")
-# The sweep sets these itself.
+# Fields that the sweep sets, with the flags for them.
 _OWN_FIELDS = {
     "seed": "--seeds",
     "preset": "--methods",
@@ -22,9 +22,9 @@ class SweepRun(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-      method: a preset without its ending.
+      method: the preset without its ending.
       ema: whether the target is a moving average of the online network.
-      seed: from 0.
+      seed: the seed, from 0.
     """
 
     method: str
@@ -43,12 +43,12 @@ class SweepRun(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The run in words."""
+        """A description of the run."""
         return f"{self.method}, {'EMA' if self.ema else 'no EMA'}, seed {self.seed}"
 
     @classmethod
     def from_name(cls, name: str) -> Self | None:
-        """The run whose folder has this name, if any has."""
+        """Returns the run whose folder has this name, or None."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
@@ -63,8 +63,9 @@ class Plan(NamedTuple):
     """The runs of a sweep.
 
     Attributes:
-      configs: of each run, in the order in which they run.
-      twins: presets that are left out, each with the one that has the same settings.
+      configs: the config of each run, in the order in which they run.
+      twins: the presets that are left out, each with the preset of the same settings
+        that runs.
     """
 
     configs: dict[SweepRun, ConfigDict]
@@ -80,21 +81,23 @@ def plan_runs(
 ) -> Plan:
     """Combines methods, targets and seeds.
 
-    All methods run with one seed before the next seed begins, so that the table of half
-    a sweep compares something. Presets that differ in nothing but their name, as BYOL
-    and SimSiam with the same target, run once.
+    All methods run with one seed before the next seed starts, so that the table of an
+    unfinished sweep compares methods. Presets that differ in their names only, such as
+    BYOL and SimSiam with the same target, run once.
 
     Args:
-      read_config: gives the config of a preset.
+      read_config: returns the config of a preset.
       methods: presets without an ending.
       targets: "true" for a moving average, "false" for the online network, or both.
-      seeds: how many, from 0.
+      seeds: the number of seeds, from 0.
 
     Raises:
-      UsageError: for a method, target or number of seeds that does not exist.
+      UsageError: if a method or target does not exist, or `seeds` is not positive.
     """
     if not methods:
-        raise UsageError("name the methods, such as --methods=byol,isoloss")
+        raise UsageError(
+            "--methods is not set; choose presets, such as --methods=byol,isoloss"
+        )
     if not targets or set(targets) - set(_TARGETS):
         raise UsageError(f"--ema={','.join(targets)}: write true, false or true,false")
     if seeds < 1:
@@ -107,7 +110,7 @@ def plan_runs(
         for target in targets:
             run = SweepRun(method, _TARGETS[target], seed=0)
             if run in presets:
-                continue  # named twice
+                continue  # a method that is given twice
             config = read_config(run.preset)
             twin = next((r for r, c in presets.items() if _are_twins(c, config)), None)
             if twin is None:
@@ -123,39 +126,39 @@ def plan_runs(
 
 
 def check_fields(fields: Sequence[str], *, config_argument: str) -> None:
-    """Refuses settings that the sweep makes itself.
+    """Checks that no field is set that the sweep sets.
 
     Args:
-      fields: names of the config fields that are set on the command line.
+      fields: the names of the config fields that are set on the command line.
       config_argument: the value of `--config`.
 
     Raises:
-      UsageError: naming the flag to use instead.
+      UsageError: if one is, with the flag to use instead.
     """
     if ":" in config_argument:
         raise UsageError(
-            f"--config={config_argument}: name the file alone, and its presets by "
+            f"--config={config_argument}: remove the preset, and choose presets with "
             "--methods"
         )
     for field in fields:
         if field in _OWN_FIELDS:
             raise UsageError(
-                f"--config.{field} differs from run to run; use {_OWN_FIELDS[field]}"
+                f"--config.{field} differs between runs; use {_OWN_FIELDS[field]}"
             )
 
 
 def check_effects(
     fields: Mapping[str, Any], effects: Sequence[Mapping[str, str | None]]
 ) -> None:
-    """Checks that every field acts in one of a sweep's presets.
+    """Checks that every field has an effect in at least one preset of a sweep.
 
     Args:
-      fields: values set on the command line, by dotted name.
-      effects: for each preset, and each field that differs from its default, why it has
-        no effect, or None where it acts.
+      fields: the values set on the command line, by dotted name.
+      effects: for each preset, and each field that differs from its default, the reason
+        why it has no effect, or None if it has one.
 
     Raises:
-      UsageError: naming the first field that acts in none.
+      UsageError: with the first field that has an effect in none.
     """
     for name, value in fields.items():
         reasons = [effect[name] for effect in effects if name in effect]
@@ -166,7 +169,7 @@ def check_effects(
 
 
 def with_seed(config: ConfigDict, seed: int) -> ConfigDict:
-    """A copy of a config with another seed."""
+    """Returns a copy of a config with another seed."""
     config = config.copy_and_resolve_references()
     config.seed = seed
     return config
@@ -177,7 +180,7 @@ def _check_method(method: str, read_config: Callable[[str], ConfigDict]) -> None
         if method.endswith(ending):
             raise UsageError(
                 f"--methods={method}: write {method.removesuffix(ending)}, and choose "
-                "the target by --ema"
+                "the target with --ema"
             )
     try:
         read_config(method)

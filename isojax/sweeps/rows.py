@@ -1,4 +1,4 @@
-"""What has become of the runs of a sweep, read from their folders."""
+"""States and results of a sweep's runs, read from their folders."""
 
 import json
 from pathlib import Path
@@ -19,21 +19,21 @@ UNFINISHED = "unfinished"
 
 
 class Row(NamedTuple):
-    """One run as `runs.csv` tells it; None where there is nothing to tell.
+    """A line of `runs.csv` about one run; unknown values are None.
 
     Attributes:
-      method: a preset without its ending.
-      ema: "yes" or "no".
-      seed: from 0.
+      method: the preset without its ending.
+      ema: "yes" if the target is a moving average, otherwise "no".
+      seed: the seed, from 0.
       status: finished, collapsed, diverged, crashed or unfinished.
-      linear: accuracy of the linear readout, 0 to 1.
-      knn_20: accuracy of 20 nearest neighbours, 0 to 1.
-      participation_ratio: of the last epoch.
-      std: of the normalised projections in the last epoch.
-      seconds: of training and evaluation, all attempts together.
-      steps: trained.
-      split: on which the accuracies are measured.
-      folder: of the run, within the sweep's.
+      linear: the accuracy of the linear readout, 0 to 1.
+      knn_20: the accuracy of 20 nearest neighbours, 0 to 1.
+      participation_ratio: the participation ratio in the last epoch.
+      std: the standard deviation of the normalised projections in the last epoch.
+      seconds: the time of training and evaluation, including failed attempts.
+      steps: the number of training steps.
+      split: the split on which the accuracies are measured.
+      folder: the name of the run's folder in the sweep's.
     """
 
     method: str
@@ -51,10 +51,21 @@ class Row(NamedTuple):
 
 
 def read_row(directory: Path, run: SweepRun) -> Row:
-    """What is known of a run."""
+    """Reads the state and the results of a run.
+
+    Args:
+      directory: the sweep's folder.
+      run: the run.
+
+    Returns:
+      The row of `runs.csv`.
+
+    Raises:
+      UsageError: if a file of the run is damaged.
+    """
     folder = directory / run.name
-    record = read_log_entry(directory, run)
-    seconds = record.get("seconds")
+    log_entry = read_log_entry(directory, run)
+    seconds = log_entry.get("seconds")
     row = Row(
         run.method,
         "yes" if run.ema else "no",
@@ -63,42 +74,46 @@ def read_row(directory: Path, run: SweepRun) -> Row:
         seconds=None if seconds is None else round(seconds, 1),
         folder=run.name,
     )
-    history, config = [], None
-    if (folder / layout.CONFIG_FILE).exists():
-        history, config = History(folder, writes=False).rows, load_config(folder)
-    if history:
-        row = row._replace(steps=history[-1]["step"])
-    if "crashed" in record:
+    has_config = (folder / layout.CONFIG_FILE).exists()
+    epochs = History(folder, writes=False).rows if has_config else []
+    if epochs:
+        row = row._replace(steps=int(epochs[-1]["step"]))
+    if "crashed" in log_entry:
         return row._replace(status=CRASHED)
     if (folder / layout.NOT_FINITE_FILE).exists():
         return row._replace(status=DIVERGED)
-    if not history:
+    if not epochs:
         return row
-    last, dim = history[-1], config.model.projection_dim
-    spread = {
-        "participation_ratio": last[layout.PARTICIPATION_RATIO],
-        "std": last[layout.STD],
-    }
-    if _is_trained(last, config) and (result := _result(folder, last)):
-        return row._replace(
+    return _add_results(row, folder, epochs, load_config(folder))
+
+
+def _add_results(
+    row: Row, folder: Path, epochs: list[dict[str, float]], config: ConfigDict
+) -> Row:
+    """Adds the results of a run that neither crashed nor diverged, if it has ended."""
+    last, dim = epochs[-1], config.model.projection_dim
+    measured = row._replace(
+        participation_ratio=last[layout.PARTICIPATION_RATIO], std=last[layout.STD]
+    )
+    if _is_trained(last, config) and (result := _read_result(folder, last)):
+        return measured._replace(
             status=COLLAPSED if is_collapsed(last, dim) else FINISHED,
             linear=result["accuracy"],
             knn_20=result["knn_accuracy"]["20"],
             split=result["split"],
-            **spread,
         )
-    collapses = [is_collapsed(epoch, dim) for epoch in history[-2:]]
+    collapses = [is_collapsed(epoch, dim) for epoch in epochs[-2:]]
     if config.on_collapse == "stop" and collapses == [True, True]:
-        return row._replace(status=COLLAPSED, **spread)
+        return measured._replace(status=COLLAPSED)
     return row
 
 
 def part_done(directory: Path, run: SweepRun, config: ConfigDict) -> float:
-    """Which part of a run's training is recorded, from 0 to 1."""
+    """Returns the fraction of a run's training that its metrics cover, from 0 to 1."""
     try:
         lines = (directory / run.name / layout.METRICS_FILE).read_text().splitlines()
         last = json.loads(lines[-1])
-    except (OSError, IndexError, ValueError):  # none yet, or half a line
+    except (OSError, IndexError, ValueError):  # no line yet, or an incomplete one
         return 0.0
     if config.steps:
         return min(1.0, last["step"] / config.steps)
@@ -106,20 +121,20 @@ def part_done(directory: Path, run: SweepRun, config: ConfigDict) -> float:
 
 
 def runs_in(directory: Path) -> list[SweepRun]:
-    """The runs that have a folder or a record."""
+    """Returns the runs that have a folder or an entry in the log."""
     names = {path.parent.name for path in directory.glob(f"*/{layout.CONFIG_FILE}")}
     names |= logged_names(directory)
     return [run for name in sorted(names) if (run := SweepRun.from_name(name))]
 
 
-def _result(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation of the last step; nothing where it lacks what a row tells."""
+def _read_result(folder: Path, last: dict[str, float]) -> dict[str, Any]:
+    """Reads the evaluation of the last step; empty if it lacks an accuracy of a row."""
     if not (folder / layout.RESULT_FILE).exists():
         return {}
     result = read_json(folder / layout.RESULT_FILE)
-    is_whole = "accuracy" in result and "20" in result.get("knn_accuracy", {})
-    return result if is_whole and result.get("step") == last["step"] else {}
+    is_complete = "accuracy" in result and "20" in result.get("knn_accuracy", {})
+    return result if is_complete and result.get("step") == last["step"] else {}
 
 
-def _is_trained(last: dict[str, Any], config: ConfigDict) -> bool:
+def _is_trained(last: dict[str, float], config: ConfigDict) -> bool:
     return last["epoch"] >= config.epochs or 0 < config.steps <= last["step"]

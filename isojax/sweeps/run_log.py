@@ -1,6 +1,6 @@
-"""What no run's folder tells: seconds spent, the words of a crash, what is planned.
+"""The log of a sweep's runs: their time, their errors, and which runs are planned.
 
-All in `records/` of the sweep's folder, beside the output of each run.
+The log is in `records/` of the sweep's folder, together with the output of each run.
 """
 
 import json
@@ -17,51 +17,51 @@ _PLANNED_FILE = "planned.json"
 
 
 def read_log_entry(directory: Path, run: SweepRun) -> dict[str, Any]:
-    """The record of a run: `seconds`, and `crashed` with the last words if it did."""
+    """Reads a run's entry: `seconds`, and its error as `crashed` if it crashed."""
     path = _path(directory, run)
     return read_json(path) if path.exists() else {}
 
 
-def write_log_entry(directory: Path, run: SweepRun, record: dict[str, Any]) -> None:
-    """Replaces the record of a run."""
-    _write_json(_path(directory, run), record)
+def write_log_entry(directory: Path, run: SweepRun, entry: dict[str, Any]) -> None:
+    """Replaces the entry of a run."""
+    _write_json(_path(directory, run), entry)
 
 
 def remember_planned(directory: Path, runs: Iterable[SweepRun]) -> None:
-    """Adds runs to those that the sweep is to have."""
+    """Adds runs to the planned ones."""
     names = {*planned_names(directory), *(run.name for run in runs)}
     _write_json(directory / _FOLDER / _PLANNED_FILE, sorted(names))
 
 
 def planned_names(directory: Path) -> list[str]:
-    """The names of the runs that the sweep is to have."""
+    """Returns the names of the planned runs."""
     path = directory / _FOLDER / _PLANNED_FILE
     return read_json(path) if path.exists() else []
 
 
 def logged_names(directory: Path) -> set[str]:
-    """The names of the runs that have a record."""
+    """Returns the names of the runs that have an entry."""
     paths = (directory / _FOLDER).glob("*.json")
     return {path.stem for path in paths if path.name != _PLANNED_FILE}
 
 
 def output_path(directory: Path, run: SweepRun) -> Path:
-    """Where the output of a run is kept."""
+    """Returns the path of the file that holds the output of a run."""
     return _path(directory, run).with_suffix(".txt")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file.
+    """Reads a JSON file.
 
     Raises:
-      UsageError: if it is damaged.
+      UsageError: if the file is damaged.
     """
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise UsageError(
-            f"{path} cannot be read ({error}); restore it from a copy, or delete it "
-            "and run again"
+            f"{path} cannot be read ({error}); restore it from a backup, or delete it "
+            "and run the command again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A sweep from its folder's checks to its tables."""
+"""Runs a sweep, from checks of its folder to its tables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,23 +29,24 @@ def run_sweep(
     again: str,
     retry: bool = False,
 ) -> int:
-    """Runs what is missing of a sweep and writes its tables after each run.
+    """Runs the unfinished runs of a sweep and writes its tables after each.
 
     Args:
-      directory: the sweep's folder, made where it is missing.
+      directory: the sweep's folder; created if it does not exist.
       plan: the runs.
-      config_of: gives the config of any run, one of the plan or not.
-      command: gives the command that trains and evaluates a run.
-      again: the command line that goes on with this sweep.
-      retry: whether runs that crashed or diverged are tried again.
+      config_of: returns the config of any run, also of one that is not in the plan.
+      command: returns the command that trains and evaluates a run.
+      again: the command line that resumes this sweep.
+      retry: whether runs that crashed or diverged are run again.
 
     Returns:
-      The exit code: 0; 1 if a run crashed; `STOPPED_EXIT_CODE` if a signal stopped the
-      sweep, its current run saved; 128 + N if a repeated signal N killed that run.
+      The exit code: 0 if all runs finished; 1 if a run crashed; `STOPPED_EXIT_CODE` if
+      a signal stopped the sweep and the current run is saved; 128 + N if an urgent
+      signal N killed the run.
 
     Raises:
-      UsageError: if a config cannot be run, or the folder cannot be had, is in use, or
-        holds something else.
+      UsageError: if a config is invalid, or the folder is not writable, is in use, or
+        contains other files.
     """
     for config in plan.configs.values():
         check_config(config)
@@ -55,7 +56,7 @@ def run_sweep(
         directory.mkdir(parents=True, exist_ok=True)
         with run_lock(directory), SignalForwarder() as signals:
             for preset, twin in plan.twins.items():
-                say(f"{preset} has the settings of {twin} and is not run beside it.")
+                say(f"{preset} has the same settings as {twin} and is not run.")
             remember_planned(directory, plan.configs)
             is_complete = execute(
                 directory,
@@ -73,14 +74,14 @@ def run_sweep(
         raise cannot_be_written(directory, error) from error
     say(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
     if not is_complete:
-        say(f"The sweep is stopped. To resume: {again}")
+        say(f"The sweep has stopped. To resume it: {again}")
         return 128 + signals.killed_by if signals.killed_by else STOPPED_EXIT_CODE
     statuses = {read_row(directory, run).status for run in plan.configs}
     return int(CRASHED in statuses)
 
 
 def rewrite_tables(directory: Path) -> str:
-    """Writes the tables of a sweep's folder as it is.
+    """Writes the tables of the runs that a sweep's folder contains.
 
     Args:
       directory: the sweep's folder.
@@ -89,11 +90,12 @@ def rewrite_tables(directory: Path) -> str:
       The Markdown table with its notes.
 
     Raises:
-      UsageError: if the folder holds no runs, or runs that cannot stand in one table.
+      UsageError: if the folder contains no runs, or runs that cannot be compared.
     """
     if not runs_in(directory):
         raise UsageError(
-            f"there are no runs of a sweep in {directory}; name its folder by --workdir"
+            f"--workdir={directory} contains no runs of a sweep; set it to the sweep's "
+            "directory"
         )
     check_one_sweep(directory)
     return write_tables(directory)
@@ -101,12 +103,12 @@ def rewrite_tables(directory: Path) -> str:
 
 def _check_folder(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
-        raise UsageError(f"--workdir={directory} is a file; name a folder")
+        raise UsageError(f"--workdir={directory} is a file; choose a directory")
     if not directory.exists() or planned_names(directory) or runs_in(directory):
         return
     if any(path.name != layout.LOCK_FILE for path in directory.iterdir()):
         raise UsageError(
-            f"--workdir={directory} holds files but no sweep; name a new folder"
+            f"--workdir={directory} contains files but no sweep; choose a new directory"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a sweep stands, and how long it will still take."""
+"""The status line of a sweep, and the estimate of its remaining time."""
 
 import sys
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from functools import partial
 
 from isojax.output import is_terminal, say
 
-_MINUTES_UP_TO = 90  # beyond that hours
+_MINUTES_UP_TO = 90  # longer durations are given in hours
 
 
 def seconds_left(
@@ -17,17 +17,17 @@ def seconds_left(
     part_gained: float = 0.0,
     elapsed: float = 0.0,
 ) -> float | None:
-    """An estimate of the seconds that a sweep still takes.
+    """Estimates the remaining seconds of a sweep.
 
     Args:
-      known: seconds of each finished run.
-      waiting: runs after the present one.
-      part_done: of the present run, from 0 to 1.
-      part_gained: what of it was done since it last started.
-      elapsed: seconds since then.
+      known: the seconds of each finished run.
+      waiting: the number of runs after the current one.
+      part_done: the finished fraction of the current run, from 0 to 1.
+      part_gained: the fraction of the current run that was done since it last started.
+      elapsed: the seconds since then.
 
     Returns:
-      The estimate, or None as long as there is nothing to go by.
+      The estimate, or None if nothing is known yet.
     """
     whole = elapsed / part_gained if part_gained > 0 else None
     usual = sum(known) / len(known) if known else whole
@@ -38,10 +38,10 @@ def seconds_left(
 
 
 def in_words(seconds: float) -> str:
-    """A duration as one would say it.
+    """Describes a duration in words.
 
     Args:
-      seconds: at least 0.
+      seconds: the duration, at least 0.
     """
     if seconds < 50:
         return "less than a minute"
@@ -54,15 +54,15 @@ def in_words(seconds: float) -> str:
 
 
 class StatusLine:
-    """A line that is rewritten in a terminal; elsewhere only its first text is told."""
+    """A line that a terminal rewrites; elsewhere only its first text is printed."""
 
     def __init__(self):
-        """Shows nothing yet."""
+        """Creates an empty line."""
         self._is_terminal = is_terminal(sys.stdout)
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Shows a text in place of the one before."""
+        """Replaces the shown text."""
         if self._is_terminal and text != self._shown:
             say(f"\r{text.ljust(len(self._shown))}", write=partial(print, end=""))
             self._shown = text
@@ -71,7 +71,7 @@ class StatusLine:
             self._shown = text
 
     def end(self) -> None:
-        """Leaves the line as it stands."""
+        """Ends the line; later text starts on a new one."""
         if self._is_terminal and self._shown:
             say("")
         self._shown = ""

@@ -1,4 +1,4 @@
-"""Averages over seeds, and which of them stands out."""
+"""Averages over seeds, and the method that is significantly better than the others."""
 
 import math
 from collections import Counter
@@ -9,8 +9,8 @@ import numpy as np
 
 from isojax.sweeps.rows import COLLAPSED, FINISHED, UNFINISHED, Row
 
-# Ahead by so many standard errors of the difference, of so many runs each. With three
-# runs this is about the 5 % level of a t-test; with fewer nothing can be said.
+# A method is better if it is ahead by this many standard errors of the difference, with
+# at least this many runs each. With three runs this is about the 5 % level of a t-test.
 _STANDARD_ERRORS = 3.0
 _LEAST_RUNS = 3
 
@@ -22,7 +22,7 @@ _METHODS = {
     "isoloss": "IsoLoss, cosine",
     "isoloss_euclidean": "IsoLoss, Euclidean",
 }
-# With the same target the two are one method.
+# With the same target BYOL and SimSiam are the same method.
 _SAME_METHOD = {
     "yes": "BYOL (= SimSiam with EMA)",
     "no": "SimSiam (= BYOL without EMA)",
@@ -34,9 +34,9 @@ class Group(NamedTuple):
     """The runs of one method with one target, over seeds.
 
     Attributes:
-      method: a preset without its ending.
-      ema: "yes" or "no".
-      rows: of the runs that are over.
+      method: the preset without its ending.
+      ema: "yes" if the target is a moving average, otherwise "no".
+      rows: the rows of the runs that have ended.
     """
 
     method: str
@@ -45,7 +45,7 @@ class Group(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The method's name for people."""
+        """The name of the method in the tables."""
         name = self.method.removeprefix(_OFFICIAL)
         title = _METHODS.get(name, name)
         if name in ("byol", "simsiam"):
@@ -54,19 +54,19 @@ class Group(NamedTuple):
 
     @property
     def runs(self) -> str:
-        """How many runs are over, and what went wrong in how many."""
+        """The number of runs that have ended, and of those that failed."""
         failed = Counter(row.status for row in self.rows if row.status != FINISHED)
         failures = ", ".join(f"{count} {status}" for status, count in failed.items())
         return str(len(self.rows)) + (f" ({failures})" if failures else "")
 
     def values(self, column: str) -> list[float]:
-        """The values of a column, where there are any."""
+        """Returns the known values of a column."""
         values = [getattr(row, column) for row in self.rows]
         return [value for value in values if value is not None]
 
 
 def group_rows(rows: Sequence[Row]) -> list[Group]:
-    """Groups rows by method and target, in the order of the presets, EMA first."""
+    """Groups the rows of ended runs by method and target, in order of the presets."""
     known = [*_METHODS, *(_OFFICIAL + name for name in _METHODS)]
 
     def order(key: tuple[str, str]) -> tuple[int, str, bool]:
@@ -74,60 +74,60 @@ def group_rows(rows: Sequence[Row]) -> list[Group]:
         place = known.index(method) if method in known else len(known)
         return place, method, ema == "no"
 
-    over = [row for row in rows if row.status != UNFINISHED]
-    keys = sorted({(row.method, row.ema) for row in over}, key=order)
+    ended = [row for row in rows if row.status != UNFINISHED]
+    keys = sorted({(row.method, row.ema) for row in ended}, key=order)
     return [
-        Group(*key, tuple(row for row in over if (row.method, row.ema) == key))
+        Group(*key, tuple(row for row in ended if (row.method, row.ema) == key))
         for key in keys
     ]
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard deviation, the latter with n - 1 and None for one value.
+    """Returns the mean and the standard deviation.
 
     Args:
-      values: at least one.
+      values: at least one value.
+
+    Returns:
+      The mean, and the standard deviation with n - 1, which is None for one value.
     """
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), deviation
 
 
 def find_best(groups: Sequence[Group], column: str) -> Group | None:
-    """The group with the highest mean, if it stands out from every other one.
+    """Returns the group that is significantly better than every other one.
 
     Args:
-      groups: of one table.
-      column: of `Row`, where more is better.
+      groups: the groups of one table.
+      column: a field of `Row`, of which higher values are better.
 
     Returns:
-      The group, or None where the runs are too few, or too much alike, to say.
+      The group with the highest mean, or None if the runs are too few or too similar.
     """
     compared = [group for group in groups if group.values(column)]
     if len(compared) < 2:
         return None
     if min(len(group.values(column)) for group in compared) < _LEAST_RUNS:
         return None
-    statistics = {
-        group: (mean_and_deviation(group.values(column)), len(group.values(column)))
-        for group in compared
-    }
-    best = max(compared, key=lambda group: statistics[group][0][0])
-    (mean, deviation), count = statistics.pop(best)
-    for (other_mean, other_deviation), other_count in statistics.values():
-        error = math.sqrt(deviation**2 / count + other_deviation**2 / other_count)
-        if mean - other_mean <= _STANDARD_ERRORS * error:
+    values = {group: np.array(group.values(column)) for group in compared}
+    best = max(compared, key=lambda group: values[group].mean())
+    for group in compared:
+        variances = [values[g].var(ddof=1) / len(values[g]) for g in (best, group)]
+        ahead = values[best].mean() - values[group].mean()
+        if group != best and ahead <= _STANDARD_ERRORS * math.sqrt(sum(variances)):
             return None
     return best
 
 
 def describe_rules(groups: Sequence[Group], *, has_best: bool) -> str:
-    """What the numbers and marks of a table mean."""
+    """Explains the numbers and marks of a table."""
     text = "Means ± standard deviations (n - 1) over seeds."
     statuses = {row.status for group in groups for row in group.rows}
     if COLLAPSED in statuses:
-        text += " Collapsed runs are part of the means."
+        text += " The means include collapsed runs."
     if statuses - {FINISHED, COLLAPSED}:
-        text += " Diverged and crashed runs are not part of the means."
+        text += " The means exclude diverged and crashed runs."
     if has_best:
         text += (
             f" Bold: ahead of every other row by more than {_STANDARD_ERRORS:.0f} "

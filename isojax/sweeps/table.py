@@ -1,4 +1,4 @@
-"""A sweep's `runs.csv`, `table.md` and `table.tex`."""
+"""Writes a sweep's tables `runs.csv`, `table.md` and `table.tex`."""
 
 import csv
 import io
@@ -16,11 +16,11 @@ from isojax.sweeps.summary import (
     group_rows,
     mean_and_deviation,
 )
-from isojax.sweeps.table_notes import describe_protocol
+from isojax.sweeps.table_notes import describe_runs
 
 CSV_FILE, MARKDOWN_FILE, LATEX_FILE = "runs.csv", "table.md", "table.tex"
 _HEADER = ("method", "EMA", "linear", "20-NN", "participation ratio", "seconds", "runs")
-# Of `Row`, with the digits shown after the point.
+# Fields of `Row`, with the number of decimals.
 _COLUMNS = {"linear": 3, "knn_20": 3, "participation_ratio": 1, "seconds": 0}
 _MORE_IS_BETTER = ("linear", "knn_20")
 _LATEX = {
@@ -38,8 +38,8 @@ class Cell(NamedTuple):
     """A cell of a table.
 
     Attributes:
-      text: plain.
-      is_bold: whether it stands out.
+      text: plain text.
+      is_bold: whether the text is bold.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
 
 def write_tables(directory: Path) -> str:
-    """Writes all three files from the runs' folders.
+    """Writes all three files.
 
     Args:
       directory: the sweep's folder.
@@ -56,23 +56,23 @@ def write_tables(directory: Path) -> str:
       The Markdown table with its notes.
     """
     rows = [read_row(directory, run) for run in runs_in(directory)]
-    over = [row for row in rows if row.status != UNFINISHED]
-    notes = describe_protocol(directory, over)
-    to_come = {*planned_names(directory)} - {row.folder for row in over}
-    if to_come:
-        notes.append(f"Not complete: {len(to_come)} runs are still to come.")
-    markdown = as_markdown(over, notes)
+    ended = [row for row in rows if row.status != UNFINISHED]
+    notes = describe_runs(directory, ended)
+    unfinished = {*planned_names(directory)} - {row.folder for row in ended}
+    if unfinished:
+        notes.append(f"Not complete: {len(unfinished)} runs are unfinished.")
+    markdown = as_markdown(ended, notes)
     for name, content in (
-        (CSV_FILE, as_csv(over)),
+        (CSV_FILE, as_csv(ended)),
         (MARKDOWN_FILE, markdown),
-        (LATEX_FILE, as_latex(over, notes)),
+        (LATEX_FILE, as_latex(ended, notes)),
     ):
         write_atomically(directory / name, content.encode())
     return markdown
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """One line a run, under the names of `Row`'s fields."""
+    """Returns CSV with a line for each run; the columns are the fields of `Row`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(Row._fields)
@@ -81,9 +81,9 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def as_markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The table of methods, averaged over seeds, with notes as a list below."""
+    """Returns a Markdown table of the means over seeds, followed by a list of notes."""
     cells, rules = _cells(rows)
-    lines = [_HEADER, ("---",) * len(_HEADER)]
+    lines = [[*_HEADER], ["---"] * len(_HEADER)]
     lines += [
         [f"**{cell.text}**" if cell.is_bold else cell.text for cell in line]
         for line in cells
@@ -94,7 +94,7 @@ def as_markdown(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def as_latex(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The same table for LaTeX, with booktabs."""
+    """Returns the same table in LaTeX, which needs booktabs."""
     cells, rules = _cells(rows)
     body = [
         [
@@ -123,12 +123,12 @@ def as_latex(rows: Sequence[Row], notes: Sequence[str]) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Plain text as LaTeX shows it."""
+    """Escapes plain text for LaTeX."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _cells(rows: Sequence[Row]) -> tuple[list[list[Cell]], str]:
-    """The body of the table, and what its numbers mean."""
+    """Returns the body of the table, and the explanation of its numbers."""
     groups = group_rows(rows)
     best = {column: find_best(groups, column) for column in _MORE_IS_BETTER}
     cells = [
@@ -149,7 +149,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[list[Cell]], str]:
 def _number(group: Group, column: str) -> str:
     values, digits = group.values(column), _COLUMNS[column]
     if column == "seconds":
-        # Those of a crash say nothing of what a run takes.
+        # Excludes crashed runs, whose time is not that of a whole run.
         values = [row.seconds for row in group.rows if row.linear and row.seconds]
     if not values:
         return "–"

@@ -1,4 +1,4 @@
-"""The protocol under a sweep's table, from what the runs' folders hold."""
+"""Notes below a sweep's table: how its numbers were obtained."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,40 +13,39 @@ from isojax.sweeps.run_log import read_json
 from isojax.sweeps.summary import mean_and_deviation
 
 
-def describe_protocol(directory: Path, rows: Sequence[Row]) -> list[str]:
-    """Says how the numbers of a table came about.
+def describe_runs(directory: Path, rows: Sequence[Row]) -> list[str]:
+    """Describes how the numbers of a table were obtained.
 
     Args:
       directory: the sweep's folder.
-      rows: of its runs.
+      rows: the rows of its runs.
 
     Returns:
-      A few sentences each on pretraining, readout and hardware; nothing as long as no
-      run has been read out.
+      Notes on pretraining, evaluation and hardware; none if no run is evaluated.
     """
-    read_out = [row for row in rows if row.linear is not None]
-    if not read_out:
+    evaluated = [row for row in rows if row.linear is not None]
+    if not evaluated:
         return []
-    configs = {row: load_config(directory / row.folder) for row in read_out}
+    configs = {row: load_config(directory / row.folder) for row in evaluated}
     results = [
-        read_json(directory / row.folder / layout.RESULT_FILE) for row in read_out
+        read_json(directory / row.folder / layout.RESULT_FILE) for row in evaluated
     ]
     lines = [_pretraining(configs), _readout(configs, results)]
     hardware = {
         _hardware(read_json(path))
-        for row in read_out
+        for row in evaluated
         if (path := directory / row.folder / layout.MACHINE_FILE).exists()
     }
     if hardware:
         lines.append(
-            f"Computed on {' or '.join(sorted(hardware))}; seconds are of training and "
-            "evaluation."
+            f"Hardware: {' or '.join(sorted(hardware))}. The seconds include training "
+            "and evaluation."
         )
     return lines
 
 
 def _hardware(machine: dict[str, Any]) -> str:
-    """What JAX computed on, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
+    """Describes JAX's devices, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
     if machine["backend"] == "cpu":
         return f"{machine.get('cpu_cores', '?')} CPU cores"
     return f"{machine['devices']} {machine['device']}"
@@ -113,7 +112,7 @@ def _holds_out(configs: dict[Row, ConfigDict]) -> bool:
 
 
 def _by_target(configs: dict[Row, ConfigDict], get: Callable[[ConfigDict], Any]) -> str:
-    """A field's value, told for either target where it depends on that alone."""
+    """Describes a field's values, by target if they depend on the target alone."""
 
     def values(*targets: str) -> list[str]:
         found = {get(config) for row, config in configs.items() if row.ema in targets}

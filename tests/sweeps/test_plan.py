@@ -52,12 +52,12 @@ def test_other_folders_are_no_runs():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"methods": []}, "name the methods, such as --methods=byol,isoloss"),
-        ({"methods": ["byoll"]}, "--methods=byoll: there is no preset 'byoll'; choose"),
-        ({"methods": ["byol_ema"]}, "write byol, and choose the target by --ema"),
-        ({"methods": ["byol"], "seeds": 0}, "--seeds=0: set it above 0"),
-        ({"methods": ["byol"], "targets": ["yes"]}, "--ema=yes: write true, false"),
-        ({"methods": ["byol"], "targets": []}, "--ema=: write true, false or"),
+        ({"methods": []}, "--methods.*--methods=byol,isoloss"),
+        ({"methods": ["byoll"]}, "--methods=byoll: .*'byoll'"),
+        ({"methods": ["byol_ema"]}, "--methods=byol_ema: write byol, .* --ema"),
+        ({"methods": ["byol"], "seeds": 0}, "--seeds=0: "),
+        ({"methods": ["byol"], "targets": ["yes"]}, "--ema=yes: "),
+        ({"methods": ["byol"], "targets": []}, "--ema=: "),
     ],
 )
 def test_mistakes_are_refused(arguments, message):
@@ -67,7 +67,7 @@ def test_mistakes_are_refused(arguments, message):
 
 def test_what_the_sweep_sets_itself_is_refused():
     check_fields(["epochs", "method.target_decay"], config_argument="digits.py")
-    with pytest.raises(UsageError, match=r"config\.method\.target .*; use --ema"):
+    with pytest.raises(UsageError, match=r"config\.method\.target .*--ema"):
         check_fields(["method.target"], config_argument="digits.py")
-    with pytest.raises(UsageError, match="name the file alone"):
+    with pytest.raises(UsageError, match="--config=digits.py:byol: .*--methods"):
         check_fields([], config_argument="digits.py:byol")

@@ -92,7 +92,7 @@ def test_everything_runs_once(sweep, capsys):
     assert set(statuses(sweep).values()) == {"finished"}
     told = capsys.readouterr().out
     assert "run 1 of 3: byol, EMA, seed 0" in told
-    assert "run 3 of 3, less than a minute left: isoloss, EMA, seed 1" in told
+    assert "run 3 of 3, less than a minute remaining: isoloss, EMA, seed 1" in told
     assert "| IsoLoss, cosine | yes | 0.900 ± 0.000 |" in told
     assert sweep() == (0, [])
     assert rewrite_tables(sweep.directory) in told
@@ -107,9 +107,7 @@ def test_failed_runs_are_recorded_and_not_repeated_unless_asked(sweep, capsys):
         )
     )
     assert statuses(sweep) == expected
-    assert "crashed (RuntimeError: out of memory); its output is" in (
-        capsys.readouterr().out
-    )
+    assert "crashed (RuntimeError: out of memory); " in (capsys.readouterr().out)
     assert sweep() == (1, [])
     (sweep.directory / RUNS[1].name / "not_finite.json").unlink()  # the worker does
     assert sweep(retry=True) == (0, [RUNS[0].name, RUNS[1].name])
@@ -118,7 +116,7 @@ def test_failed_runs_are_recorded_and_not_repeated_unless_asked(sweep, capsys):
 
 def test_a_killed_run_is_a_crash(sweep):
     assert sweep({RUNS[2]: "killed"})[0] == 1
-    assert read_log_entry(sweep.directory, RUNS[2])["crashed"] == "ended by signal 9"
+    assert read_log_entry(sweep.directory, RUNS[2])["crashed"].endswith("signal 9")
 
 
 def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
@@ -158,8 +156,8 @@ def test_a_signal_stops_the_run_and_the_sweep(
     code, started = sweep({RUNS[1]: "wait"})
     assert (code, started) == (STOPPED_EXIT_CODE, [RUNS[0].name, RUNS[1].name])
     told = capsys.readouterr().out
-    assert "The sweep is stopped. To resume: the same command" in told
-    assert "Not complete: 2 runs are still to come." in told
+    assert "resume it: the same command" in told
+    assert "Not complete: 2 runs" in told
     seconds = read_log_entry(sweep.directory, RUNS[1])["seconds"]
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
     assert read_log_entry(sweep.directory, RUNS[1])["seconds"] > seconds
@@ -184,18 +182,18 @@ def test_a_run_that_was_stopped_from_elsewhere_stops_the_sweep(sweep):
 
 def test_a_folder_in_use_is_refused(sweep):
     sweep()
-    with run_lock(sweep.directory), pytest.raises(UsageError, match="is in use by"):
+    with run_lock(sweep.directory), pytest.raises(UsageError, match=str(os.getpid())):
         sweep()
 
 
 def test_other_folders_are_refused(sweep, config_of):
     sweep.directory.write_text("")
-    with pytest.raises(UsageError, match="is a file; name a folder"):
+    with pytest.raises(UsageError, match=f"--workdir={sweep.directory} is a file"):
         sweep()
     sweep.directory.unlink()
     sweep.directory.mkdir()
     (sweep.directory / "config.json").write_text(json.dumps({}))  # that of a run
-    with pytest.raises(UsageError, match="holds files but no sweep"):
+    with pytest.raises(UsageError, match=f"--workdir={sweep.directory} contains files"):
         sweep()
-    with pytest.raises(UsageError, match="there are no runs of a sweep in"):
+    with pytest.raises(UsageError, match=f"={sweep.directory} contains no runs"):
         rewrite_tables(sweep.directory)

@@ -52,8 +52,8 @@ def test_the_table_by_hand():
         "| 100 ± 0 | 2 |",
         "",
         "- a note",
-        "- Means ± standard deviations (n - 1) over seeds. Collapsed runs are part of "
-        "the means. Diverged and crashed runs are not part of the means.",
+        "- Means ± standard deviations (n - 1) over seeds. The means include "
+        "collapsed runs. The means exclude diverged and crashed runs.",
     ]
 
 
@@ -126,13 +126,13 @@ def test_tables_of_half_a_sweep(tmp_path, fill):
     assert "| IsoLoss, cosine | yes | 0.900 | 0.800 | 20.0 | 12 | 1 |" in table
     assert "| IsoLoss, cosine | no | – | – | – | – | 1 (1 crashed) |" in table
     assert "BYOL" not in table
-    assert "Not complete: 2 runs are still to come." in table
+    assert "Not complete: 2 runs" in table
     for told in (
         "Data: digits, pretrained without labels on its split train. Recipe: 2 epochs,",
         "batch 64, SGD with learning rate 0.1 after a warmup",
         "its penalty chosen on a fifth",
         "accuracies on 1,000 images, split test",
-        "Computed on 2 CPU cores",
+        "Hardware: 2 CPU cores",
     ):
         assert told in table
     assert "isoloss,no,0,crashed" in (tmp_path / "runs.csv").read_text()
