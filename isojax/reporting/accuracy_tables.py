@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from isojax.invocation import command
-from isojax.runs.stored_run import Run
+from isojax.runs.stored_run import StoredRun
 
 ENCODERS = {
     "": "pretrained encoder",
@@ -15,7 +15,7 @@ ENCODERS = {
 _ALONE = {"finetune_accuracy": "fine-tuned", "online_accuracy": "online probe"}
 
 
-def evaluate_command(run: Run) -> str:
+def evaluate_command(run: StoredRun) -> str:
     """The command that evaluates a run."""
     return command("evaluate", f"--workdir={run.folder}")
 
@@ -32,7 +32,7 @@ def accuracies(evaluation: dict[str, Any], prefix: str = "") -> dict[str, float]
     }
 
 
-def accuracy_baselines(run: Run) -> dict[str, float]:
+def accuracy_baselines(run: StoredRun) -> dict[str, float]:
     """What a linear classifier reads without training, to draw beside accuracies."""
     found = {
         ENCODERS[prefix]: run.evaluation.get(f"{prefix}accuracy")

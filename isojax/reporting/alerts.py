@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 from isojax.reporting.accuracy_tables import evaluate_command
 from isojax.runs import layout
 from isojax.runs.collapse import explain_collapse, is_collapsed
-from isojax.runs.stored_run import Run
+from isojax.runs.stored_run import StoredRun
 
 
-def alerts_of(run: Run) -> list[str]:
+def alerts_of(run: StoredRun) -> list[str]:
     """Sentences about divergence, collapse, an early end, and a poor encoder."""
     return [*_divergence(run), *_collapse(run), *_end(run), *_encoder(run)]
 
 
-def _divergence(run: Run) -> list[str]:
+def _divergence(run: StoredRun) -> list[str]:
     found = []
     # A run that went past that step from an older checkpoint has got over it.
     if run.not_finite and run.not_finite.get("step", 0) > run.last["step"]:
@@ -35,7 +35,7 @@ def _divergence(run: Run) -> list[str]:
     return found
 
 
-def _collapse(run: Run) -> list[str]:
+def _collapse(run: StoredRun) -> list[str]:
     dim = run.spectrum.shape[1]
     rows = run.history.rows
     needed = {layout.STD, layout.PARTICIPATION_RATIO}
@@ -53,7 +53,7 @@ def _collapse(run: Run) -> list[str]:
     return [sentence]
 
 
-def _end(run: Run) -> list[str]:
+def _end(run: StoredRun) -> list[str]:
     if run.last["step"] >= run.steps_in_all:
         return []
     return [
@@ -62,7 +62,7 @@ def _end(run: Run) -> list[str]:
     ]
 
 
-def _encoder(run: Run) -> list[str]:
+def _encoder(run: StoredRun) -> list[str]:
     accuracy, step = run.evaluation.get("accuracy"), run.evaluation.get("step")
     found = []
     if step is not None and run.checkpoints and step < run.checkpoints[-1]:

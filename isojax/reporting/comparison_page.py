@@ -16,7 +16,7 @@ from isojax.reporting.differences import flat
 from isojax.reporting.run_page import Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
 from isojax.runs import layout
-from isojax.runs.stored_run import Run
+from isojax.runs.stored_run import StoredRun
 
 _NOT_COMPARED = ("data.feed", "checkpoint")
 _METRICS = {
@@ -26,7 +26,7 @@ _METRICS = {
 }
 
 
-def comparison_page(runs: Sequence[Run]) -> dict[str, Any]:
+def comparison_page(runs: Sequence[StoredRun]) -> dict[str, Any]:
     """The fields of the template.
 
     Raises:
@@ -62,7 +62,7 @@ def comparison_page(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _check_data(runs: Sequence[Run]) -> None:
+def _check_data(runs: Sequence[StoredRun]) -> None:
     names = {run.config["data"]["name"]: run.folder for run in runs}
     if len(names) > 1:
         told = ", ".join(f"{name} ({folder})" for name, folder in names.items())
@@ -71,7 +71,7 @@ def _check_data(runs: Sequence[Run]) -> None:
         )
 
 
-def _rows(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
+def _rows(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]:
     rows = []
     for number, run in enumerate(runs):
         found = accuracies(run.evaluation)
@@ -97,7 +97,7 @@ def _rows(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _baselines(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
+def _baselines(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]:
     """The first run's that has them: raw pixels are the same in all."""
     for run in runs:
         found = [
@@ -110,7 +110,7 @@ def _baselines(runs: Sequence[Run], columns: list[str]) -> list[dict[str, Any]]:
     return []
 
 
-def _splits(runs: Sequence[Run]) -> str:
+def _splits(runs: Sequence[StoredRun]) -> str:
     names = {run.evaluation["split"] for run in runs if "split" in run.evaluation}
     if len(names) > 1:
         return (
@@ -120,7 +120,7 @@ def _splits(runs: Sequence[Run]) -> str:
     return f"Accuracies on the {names.pop()} images." if names else ""
 
 
-def _differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _differences(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
     fields = [flat(run.config) for run in runs]
     names = sorted({name for each in fields for name in each})
     return [
@@ -131,7 +131,7 @@ def _differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def _charts(runs: Sequence[Run]) -> list[Chart]:
+def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
     numbered = [(run, number) for number, run in enumerate(runs)]
     baselines = next((found for run in runs if (found := accuracy_baselines(run))), {})
     panels = [

@@ -21,7 +21,7 @@ from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, why_not
 from isojax.runs import layout
-from isojax.runs.stored_run import Run
+from isojax.runs.stored_run import StoredRun
 
 
 class Chart(NamedTuple):
@@ -38,7 +38,7 @@ class Chart(NamedTuple):
         return with_name(self.svg, f"Chart: {name}")
 
 
-def run_page(run: Run) -> dict[str, Any]:
+def run_page(run: StoredRun) -> dict[str, Any]:
     """The fields of the template."""
     method, data = run.config["method"], run.config["data"]
     return {
@@ -68,12 +68,12 @@ def run_page(run: Run) -> dict[str, Any]:
     }
 
 
-def epochs_of(run: Run) -> np.ndarray:
+def epochs_of(run: StoredRun) -> np.ndarray:
     """The finished epochs, counted from 1."""
     return run.column("epoch")
 
 
-def _numbers(run: Run) -> list[dict[str, str]]:
+def _numbers(run: StoredRun) -> list[dict[str, str]]:
     numbers = {
         f"{name} accuracy": f"{value:.1%}"
         for name, value in list(accuracies(run.evaluation).items())[:2]
@@ -92,7 +92,7 @@ def _numbers(run: Run) -> list[dict[str, str]]:
     return [{"words": words, "value": value} for words, value in numbers.items()]
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(run: StoredRun) -> list[tuple[str, str]]:
     config, machine = run.config, run.machine
     data, method, optimizer = (config[key] for key in ("data", "method", "optimizer"))
     predictor = method["predictor"]
@@ -135,7 +135,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return list(facts.items())
 
 
-def _changes(run: Run) -> dict[str, Any] | None:
+def _changes(run: StoredRun) -> dict[str, Any] | None:
     found = defaults_of(run.config)
     if found is None:
         return None
@@ -145,7 +145,7 @@ def _changes(run: Run) -> dict[str, Any] | None:
     return {"origin": origin, "rows": rows}
 
 
-def _learning(run: Run) -> list[Chart]:
+def _learning(run: StoredRun) -> list[Chart]:
     dim = run.spectrum.shape[1]
     panels = [
         (layout.LOSS, "Loss", "summed over both view orders", {}),
@@ -178,7 +178,7 @@ def _learning(run: Run) -> list[Chart]:
 
 
 def metric_curve(
-    runs: list[tuple[Run, int]],
+    runs: list[tuple[StoredRun, int]],
     name: str,
     *,
     log: bool = False,
@@ -195,7 +195,7 @@ def metric_curve(
     return charts.curves(lines, log=log, references=references)
 
 
-def _accuracy_charts(run: Run) -> list[Chart]:
+def _accuracy_charts(run: StoredRun) -> list[Chart]:
     """Accuracies of several checkpoints, if they were evaluated."""
     points = run.evaluation.get("curve") or []
     epochs = np.array([point["step"] for point in points]) / run.steps_per_epoch
@@ -207,7 +207,7 @@ def _accuracy_charts(run: Run) -> list[Chart]:
     return found
 
 
-def _spectrum(run: Run) -> list[Chart]:
+def _spectrum(run: StoredRun) -> list[Chart]:
     epochs, spectrum = epochs_of(run), run.spectrum
     found = [
         Chart("All eigenvalues", charts.spectrum_lines(epochs, spectrum), "log scale"),
@@ -229,7 +229,7 @@ def _spectrum(run: Run) -> list[Chart]:
     return found
 
 
-def _theory(run: Run) -> dict[str, Any]:
+def _theory(run: StoredRun) -> dict[str, Any]:
     reason = why_not(run)
     theory = predict(run) if reason is None else None
     if theory is None:

@@ -7,7 +7,7 @@ import numpy as np
 from isojax.reporting import classes
 from isojax.reporting.pictures import data_address
 from isojax.reporting.svg import with_name
-from isojax.runs.stored_run import Arrays, Run
+from isojax.runs.stored_run import Arrays, StoredRun
 
 _MOST_PAIRS = 8
 
@@ -72,7 +72,7 @@ def neighbours(record: Arrays) -> list[dict[str, Any]]:
     return rows
 
 
-def embedding(run: Run) -> list[tuple]:
+def embedding(run: StoredRun) -> list[tuple]:
     """Drawings of the test features: title, drawing, note."""
     record = run.record
     if not record:

@@ -1,23 +1,20 @@
 """The population flow of a linear network beside a run's measured spectrum."""
 
-import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from isojax.reporting.array_cache import remembered
+from isojax.reporting.flow_fit import FLOOR, fit_in_child_process
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
-from isojax.runs.stored_run import Arrays, Run
+from isojax.runs.stored_run import StoredRun
 
 _METRICS = ("euclidean", "cosine")
 _FIRST_EPOCH = 2  # by then the random start is forgotten
 _FEWEST_EPOCHS = 4  # from there on
 _MOST_MODES = 512  # the flow takes time quadratic in them
 _MOST_EPOCHS = 100
-_FLOOR = 1e-6  # of the largest eigenvalue; smaller ones are rounding
-_SOLVED_TIMES = 400
-_RATES = np.geomspace(1e-3, 1.0, 61)  # of the flow's time, an epoch
 
 
 class Theory(NamedTuple):
@@ -41,7 +38,7 @@ class Theory(NamedTuple):
     is_relative: bool
 
 
-def why_not(run: Run) -> str | None:
+def why_not(run: StoredRun) -> str | None:
     """Why the flow says nothing about a run; None where it applies."""
     method = run.config["method"]
     # Without `normalize` the shift has no effect.
@@ -72,7 +69,7 @@ def why_not(run: Run) -> str | None:
     return None
 
 
-def predict(run: Run) -> Theory | None:
+def predict(run: StoredRun) -> Theory | None:
     """Lays the flow over a run's spectrum; what was computed is kept in the folder.
 
     Args:
@@ -89,7 +86,9 @@ def predict(run: Run) -> Theory | None:
         fitted = remembered(
             run.folder / layout.THEORY_FILE,
             {"measured": measured, "flow": np.array(flow)},
-            lambda: _fit(flow, method["alpha"], epochs, measured, is_relative),
+            lambda: fit_in_child_process(
+                flow, method["alpha"], epochs, measured, is_relative
+            ),
         )
     except FloatingPointError:
         return None
@@ -103,13 +102,13 @@ def predict(run: Run) -> Theory | None:
     )
 
 
-def _measure(run: Run, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
+def _measure(run: StoredRun, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
     epochs = run.column("epoch")
     late = np.flatnonzero(epochs >= _FIRST_EPOCH)
     count = min(_MOST_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
     spectrum = run.spectrum[rows].astype(np.float64)
-    spectrum = floor_eigenvalues(spectrum, fraction=_FLOOR, axis=1)
+    spectrum = floor_eigenvalues(spectrum, fraction=FLOOR, axis=1)
     if is_relative:
         spectrum = spectrum / spectrum.max(axis=1, keepdims=True)
     return epochs[rows], spectrum
@@ -120,46 +119,3 @@ def _flow_name(method: dict[str, Any]) -> str:
         return f"iso_{method['metric']}"
     suffix = "" if method["stop_gradient"] else "_no_stop_gradient"
     return method["metric"] + suffix
-
-
-def _fit(
-    flow: str,
-    alpha: float,
-    epochs: np.ndarray,
-    measured: np.ndarray,
-    is_relative: bool,
-) -> Arrays:
-    """The flow's eigenvalues of the correlation at the epochs, and its fitted rate."""
-    # A report must not take an accelerator's memory from a run; where JAX is already
-    # in use this changes nothing.
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    import jax
-    import jax.numpy as jnp
-
-    from isojax.dynamics import solve_eigenvalues
-
-    # The flow knows no clock: one solution serves all rates.
-    span = epochs[-1] - epochs[0]
-    times = np.geomspace(1e-3, span * _RATES[-1], _SOLVED_TIMES)
-    with jax.enable_x64(True):
-        start = jnp.asarray(measured[0] ** alpha)
-        solution = np.asarray(
-            solve_eigenvalues(flow, start, jnp.asarray(times), alpha=alpha)
-        )
-    solution = np.vstack([measured[:1], solution ** (1 / alpha)])
-    logarithm = np.log(floor_eigenvalues(solution, fraction=_FLOOR, axis=1))
-    if is_relative:
-        logarithm -= logarithm.max(axis=1, keepdims=True)
-    times = np.append(0.0, times)
-
-    def at(rate: float) -> np.ndarray:
-        wanted = rate * (epochs - epochs[0])
-        return np.stack(
-            [np.interp(wanted, times, mode) for mode in logarithm.T], axis=1
-        )
-
-    def distance(rate: float) -> float:
-        return float(np.mean(np.square(at(rate) - np.log(measured))))
-
-    rate = min(_RATES, key=distance)
-    return {"predicted": np.exp(at(rate)), "rate": np.array(rate)}

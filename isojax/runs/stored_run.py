@@ -18,7 +18,7 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """A run as its folder tells it; what is missing is empty.
 
     Attributes:
@@ -70,7 +70,7 @@ class Run:
         return self.history.steps_per_epoch
 
 
-def read_run(workdir: str | os.PathLike) -> Run:
+def read_run(workdir: str | os.PathLike) -> StoredRun:
     """Reads the folder of a run.
 
     Args:
@@ -87,7 +87,7 @@ def read_run(workdir: str | os.PathLike) -> Run:
             f"the run in {folder} has no finished epoch yet; train it further and try "
             "again"
         )
-    return Run(
+    return StoredRun(
         folder=folder,
         config=config,
         history=history,

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,8 @@ import numpy as np
 import pytest
 
 from isojax.dynamics import solve_eigenvalues
-from isojax.reporting import theory
+from isojax.reporting import flow_fit, theory
+from isojax.reporting.flow_fit import fit_flow
 from isojax.runs.history import History
 from isojax.runs.stored_run import read_run
 from tests.reporting.folders import make_run
@@ -46,7 +50,7 @@ def test_the_flow_lies_on_a_linear_networks_spectrum(linear_run):
 
 def test_the_flow_is_solved_once(linear_run, monkeypatch):
     first = theory.predict(linear_run)
-    monkeypatch.setattr(theory, "_fit", None)
+    monkeypatch.setattr(theory, "fit_in_child_process", None)
     np.testing.assert_array_equal(theory.predict(linear_run).predicted, first.predicted)
     # Another spectrum asks for another solution.
     linear_run.history.eigenvalues[-1] = linear_run.history.eigenvalues[-1] + 0.1
@@ -95,7 +99,7 @@ def test_the_rate_of_a_collapse_is_found(rate):
         values = solve_eigenvalues(flow, start, times, alpha=0.5)
         spectrum = np.asarray(values) ** 2
     measured = np.maximum(spectrum, 1e-6 * spectrum.max(axis=1, keepdims=True))
-    found = theory._fit(flow, 0.5, epochs, measured, False)["rate"]
+    found = fit_flow(flow, 0.5, epochs, measured, False)["rate"]
     assert abs(np.log10(found / rate)) < 0.03  # twenty rates a decade are tried
 
 
@@ -105,3 +109,27 @@ def test_the_report_says_where_the_flow_applies(linear_run, monkeypatch):
     page = run_page(linear_run)["theory"]
     assert page["flow"] == "iso_euclidean" and "<svg" in page["charts"][0].svg
     assert json.loads(page["rate"]) > 0
+
+
+def test_a_report_imports_no_jax_and_leaves_the_environment(linear_run):
+    """Also where it solves the flow, which another process does on the CPU."""
+    program = (
+        "import os, sys; from isojax.reporting import html_report\n"
+        "before = dict(os.environ)\n"
+        "html_report.write_report([sys.argv[1]])\n"
+        "assert dict(os.environ) == before\n"
+        "assert 'jax' not in sys.modules\n"
+    )
+    folder = linear_run.folder
+    (folder / "theory.npz").unlink(missing_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
+    subprocess.run(
+        [sys.executable, "-c", program, str(folder)], env=environment, check=True
+    )
+    assert (folder / "theory.npz").exists()
+
+
+def test_a_flow_that_cannot_be_solved_is_no_theory(linear_run, monkeypatch):
+    (linear_run.folder / "theory.npz").unlink(missing_ok=True)
+    monkeypatch.setattr(flow_fit, "_from_bytes", lambda content: {})
+    assert theory.predict(linear_run) is None
