@@ -62,18 +62,28 @@ def crossing(step):
     return cross
 
 
+def patch_step(patch):
+    mapped_step = parallel.MappedStep
+    patch.setattr(parallel, "MappedStep", lambda step: mapped_step(crossing(step)))
+
+
 @pytest.fixture(scope="module")
 def crossed(tmp_path_factory):
     """A config, and the spectrum of its whole run, in which modes cross."""
-    mapped_step = parallel.MappedStep
     config = small_config()
     config.update(epochs=6, checkpoint_every_epochs=6)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "MappedStep", lambda step: mapped_step(crossing(step)))
+    with pytest.MonkeyPatch.context() as patch:  # undone before any other test runs
+        patch_step(patch)
         whole = pretrain(config, tmp_path_factory.mktemp("runs") / "crossed")
-        expected = dict(np.load(whole / "spectrum.npz"))
-        assert (expected["tracked"] != expected["eigenvalues"]).any()
-        yield config, expected
+    expected = dict(np.load(whole / "spectrum.npz"))
+    assert (expected["tracked"] != expected["eigenvalues"]).any()
+    return config, expected
+
+
+@pytest.fixture
+def crossing_step(monkeypatch):
+    """Makes the runs of one test cross their modes."""
+    patch_step(monkeypatch)
 
 
 def assert_same_spectrum(workdir, expected):
@@ -83,7 +93,7 @@ def assert_same_spectrum(workdir, expected):
 
 
 def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
-    crossed, tmp_path, monkeypatch
+    crossed, crossing_step, tmp_path, monkeypatch
 ):
     config, expected = crossed
     stop, workdir = StopRequest(), tmp_path / "run"
@@ -109,7 +119,9 @@ def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
 
 
 @pytest.mark.slow
-def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(crossed, tmp_path):
+def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(
+    crossed, crossing_step, tmp_path
+):
     config, expected = crossed
     short = ConfigDict(config.to_dict())
     short.steps = 8
