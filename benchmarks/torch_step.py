@@ -73,26 +73,35 @@ class Network(nn.Module):
 
 
 def make_torch_step(
-    config: ConfigDict, state: TrainState, views: list[np.ndarray]
-) -> Callable[[], float]:
-    """Creates a function that performs one IsoLoss step on the same two views.
+    config: ConfigDict,
+    state: TrainState,
+    views: list[np.ndarray],
+    *,
+    device: str = "cpu",
+    is_compiled: bool = False,
+) -> Callable[[], Tensor]:
+    """Makes a function that trains one step of IsoLoss on the same two views each time.
 
     Args:
       config: the config of the run; bfloat16 precision means autocast.
       state: the state of the run before its first step; provides the weights.
       views: two arrays (n, h, w, c).
+      device: PyTorch's name of the device, "cpu" or "cuda".
+      is_compiled: whether the networks are compiled by `torch.compile`.
 
     Returns:
-      A function that performs one step and returns the loss before it.
+      A function that performs one step and returns the loss before it, a scalar on the
+      device.
     """
     online = Network(config.model, channels=views[0].shape[-1])
     _load(online, state)
-    online = online.to(memory_format=torch.channels_last)
+    online = online.to(device, memory_format=torch.channels_last)
     has_ema = config.method.target == "ema"
     target = Network(config.model, channels=views[0].shape[-1]) if has_ema else None
     if has_ema:
         target.load_state_dict(online.state_dict())
-        target = target.to(memory_format=torch.channels_last).requires_grad_(False)
+        target = target.to(device, memory_format=torch.channels_last)
+        target = target.requires_grad_(False)
     optimizer = torch.optim.SGD(
         online.parameters(),
         lr=config.optimizer.learning_rate,
@@ -101,16 +110,21 @@ def make_torch_step(
     )
     images = [
         torch.from_numpy(view.copy())
+        .to(device)
         .permute(0, 3, 1, 2)
         .contiguous(memory_format=torch.channels_last)
         for view in views
     ]
     is_mixed = config.precision == "bfloat16"
-    correlation = torch.zeros((config.model.projection_dim,) * 2)
+    correlation = torch.zeros((config.model.projection_dim,) * 2, device=device)
+    if is_compiled:
+        online.compile()
+        if has_ema:
+            target.compile()
 
-    def step() -> float:
+    def step() -> Tensor:
         nonlocal correlation
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+        with torch.autocast(device, torch.bfloat16, enabled=is_mixed):
             projections = [online(view) for view in images]
             with torch.no_grad():
                 targets = [target(view) for view in images] if has_ema else projections
@@ -131,7 +145,7 @@ def make_torch_step(
                     list(online.parameters()),
                     1 - config.method.target_decay,
                 )
-        return loss.item()
+        return loss.detach()
 
     return step
 

@@ -96,7 +96,11 @@ def measure(work: Work) -> tuple[list[str], dict[str, Any]]:
     if HAS_TORCH:
         from benchmarks.torch_step import make_torch_step
 
-        torch_step = make_torch_step(work.config, state, views)
+        unread_step = make_torch_step(work.config, state, views)
+
+        def torch_step() -> float:
+            return float(unread_step())
+
         ours, theirs = step(), torch_step()
         tolerance = TOLERANCES[work.config.precision]
         if not np.isclose(ours, theirs, rtol=tolerance, atol=tolerance):

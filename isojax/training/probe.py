@@ -31,7 +31,7 @@ def probe_logits(weights: Array, representation: Array) -> Array:
     """Logits (n, classes) of representations (n, features); stops their gradient."""
     x = jax.lax.stop_gradient(representation)
     bias = jnp.broadcast_to(weights[-1], (x.shape[0], weights.shape[1]))
-    return x @ weights[:-1] + bias
+    return jnp.matmul(x, weights[:-1], precision="highest") + bias
 
 
 def count_labelled(labels: Array, *, parts: int, axis_name: str | None) -> Array:

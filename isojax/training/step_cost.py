@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from isojax import parallel
 from isojax.errors import UsageError
+from isojax.training.operation_count import count_operations
 from isojax.training.synthetic_step import SyntheticStep
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
@@ -33,8 +34,7 @@ class Profile(NamedTuple):
     """Costs of a step on one device.
 
     Attributes:
-      flops: floating-point operations of the program before XLA optimises it; NaN if
-        the backend has no estimate.
+      flops: floating-point operations of the matrix products and convolutions.
       bytes_accessed: bytes read and written by the compiled program, as XLA estimates
         them; None without an estimate.
       memory: peak bytes of temporary arrays, without the state; NaN if the backend has
@@ -91,7 +91,7 @@ def profile_step(
         for kind in _COLLECTIVES
     }
     return Profile(
-        flops=float((lowered.cost_analysis() or {}).get("flops", math.nan)),
+        flops=count_operations(synthetic.trace()),
         bytes_accessed=(compiled.cost_analysis() or {}).get("bytes accessed"),
         memory=getattr(compiled.memory_analysis(), "temp_size_in_bytes", math.nan),
         collectives={kind: count for kind, count in counts.items() if count},

@@ -1,6 +1,7 @@
 """A run's training step on random images, for timing and inspection."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -22,6 +23,7 @@ class SyntheticStep:
 
     Attributes:
       state: the current state, on the devices.
+      host_batch: the batch that every step trains on, in host memory.
     """
 
     def __init__(self, config: ConfigDict):
@@ -56,14 +58,14 @@ class SyntheticStep:
         self._step = parallel.MappedStep(
             lambda state, batch, _: train_step(context, state, batch)
         )
-        self._host_batch: dict[str, np.ndarray] = {
+        self.host_batch: dict[str, np.ndarray] = {
             "images": images,
             "labels": labels,
             "indices": np.arange(len(images), dtype=np.int32),
         }
         part, parts = parallel.process_part()
         self._batch = parallel.split_batch(
-            {name: rows[part::parts] for name, rows in self._host_batch.items()}
+            {name: rows[part::parts] for name, rows in self.host_batch.items()}
         )
         self.state = parallel.replicate(first_state(config, dataset))
 
@@ -71,10 +73,16 @@ class SyntheticStep:
         """Lowers the step, without compiling it."""
         return self._step.lower(self.state, self._batch, {})
 
+    def trace(self) -> jax.extend.core.ClosedJaxpr:
+        """Traces the step, without compiling it."""
+        return jax.make_jaxpr(lambda *arguments: self._step(*arguments))(
+            self.state, self._batch, {}
+        )
+
     def views(self) -> list[Array]:
         """Returns the two views that the next step makes, (n, h, w, c) each."""
         key = jax.random.fold_in(self.state.key, self.state.step)
-        batch = {name: jnp.asarray(rows) for name, rows in self._host_batch.items()}
+        batch = {name: jnp.asarray(rows) for name, rows in self.host_batch.items()}
         return make_views(key, batch, views=self._views)
 
     def step(self) -> dict[str, Array]:

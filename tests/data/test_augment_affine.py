@@ -226,3 +226,12 @@ def test_views_are_functions_of_the_key_and_batch_under_vmap():
     for key, one in zip(keys, together, strict=True):
         np.testing.assert_allclose(view(key), one, atol=1e-5)
     assert jnp.abs(together[0] - together[1]).mean() > 1e-2
+
+
+def test_products_of_coordinates_have_full_precision_on_accelerators():
+    view = partial(augment.affine_view, config=settings())
+    traced = jax.jit(view).trace(jax.random.key(0), GREY)
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert products
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)

@@ -9,6 +9,10 @@ from jax import Array
 from isojax.data.augment.colour import adjust_brightness, adjust_contrast
 from isojax.data.augment.crop import random_crop_box, resized_crop
 
+# By default an accelerator rounds factors to 10 bits or fewer, which moves a pixel's
+# source by hundredths of a pixel.
+_PRECISION = jax.lax.Precision.HIGHEST
+
 
 class AffineSettings(NamedTuple):
     """Settings of `affine_view`. Deviations are the largest in either direction.
@@ -53,7 +57,8 @@ def affine(image: Array, matrix: Array, shift: Array) -> Array:
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], jnp.float32)
     grid = jnp.stack(jnp.mgrid[:height, :width]).astype(jnp.float32)
     offset = grid - centre[:, None, None]
-    source = jnp.einsum("ij,jhw->ihw", matrix, offset) + (centre + shift)[:, None, None]
+    source = jnp.einsum("ij,jhw->ihw", matrix, offset, precision=_PRECISION)
+    source = source + (centre + shift)[:, None, None]
     sample = jax.vmap(
         lambda channel: jax.scipy.ndimage.map_coordinates(
             channel, list(source), order=1
@@ -98,10 +103,12 @@ def affine_view(key: Array, image: Array, *, config: AffineSettings) -> Array:
     )
     halves = jnp.array([0.5, -0.5], jnp.float32)
     stretch = jnp.diag(jnp.exp(-log_scale + halves * log_aspect))
+    rotation_and_stretch = jnp.matmul(rotation, stretch, precision=_PRECISION)
+    skew = jnp.array([[1.0, 0.0], [shear, 1.0]])
     shift = jax.random.uniform(shift_key, (2,), jnp.float32, minval=-1.0, maxval=1.0)
     image = affine(
         image,
-        rotation @ stretch @ jnp.array([[1.0, 0.0], [shear, 1.0]]),
+        jnp.matmul(rotation_and_stretch, skew, precision=_PRECISION),
         config.shift * size * shift,
     )
     brightness = _factor(brightness_key, config.brightness)
