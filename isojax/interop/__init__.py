@@ -1,4 +1,4 @@
-"""Weights in other libraries' names, layouts and files."""
+"""Conversion of weights from and to the formats of other libraries."""
 
 from isojax.interop.solo_learn import load_solo_learn as load_solo_learn
 from isojax.interop.torchvision import (

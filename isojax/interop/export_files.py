@@ -1,9 +1,9 @@
-"""A run's weights as one file for elsewhere, with a model card beside it."""
+"""Exports a run's weights as a file for other libraries, with a model card."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax.serialization import msgpack_serialize
@@ -16,10 +16,31 @@ from isojax.interop.model_card import model_card
 from isojax.interop.torchvision import torchvision_state_dict
 from isojax.training import Trained, load_trained
 
-_NAMES = {
-    "safetensors": "encoder.safetensors",
-    "torchvision": "encoder-torchvision.safetensors",
-    "flax": "encoder.msgpack",
+
+def _encode_safetensors(trained: Trained) -> bytes:
+    return save(flatten_dict(_tree(trained), sep="/"))
+
+
+def _encode_torchvision(trained: Trained) -> bytes:
+    backbone = {kind: parts["backbone"] for kind, parts in trained.variables.items()}
+    return save(torchvision_state_dict(backbone))
+
+
+def _encode_flax(trained: Trained) -> bytes:
+    return msgpack_serialize(_tree(trained))
+
+
+class _Format(NamedTuple):
+    """A file format: its default file name, and the function that encodes weights."""
+
+    file_name: str
+    encode: Callable[[Trained], bytes]
+
+
+_FORMATS = {
+    "safetensors": _Format("encoder.safetensors", _encode_safetensors),
+    "torchvision": _Format("encoder-torchvision.safetensors", _encode_torchvision),
+    "flax": _Format("encoder.msgpack", _encode_flax),
 }
 
 
@@ -33,27 +54,28 @@ def export_run(
 
     Args:
       workdir: the run's folder.
-      file_format: `safetensors` and `flax` hold the variables of backbone and
-        projector, and W_P where the method's predictor is closed-form; `torchvision`
-        holds the backbone under torchvision's names, in a safetensors file.
-      output: the file; by default in the run's folder. One that is there is replaced.
+      file_format: `safetensors` and `flax` contain the variables of the backbone and
+        the projector, and W_P if the method's predictor is closed-form; `torchvision`
+        is a safetensors file of the backbone with torchvision's names.
+      output: the file; by default it is in the run's folder. An existing file is
+        replaced.
 
     Returns:
-      The file, and the card: the same name and `.md`.
+      The paths of the file, and of the card, which has the same name and `.md`.
 
     Raises:
-      UsageError: if the folder holds no run or no checkpoint, or the file cannot be
-        written.
+      UsageError: if the format does not exist, the folder holds no run or no
+        checkpoint, or the file cannot be written.
     """
-    encode: dict[str, Callable[[Trained], bytes]] = {
-        "safetensors": lambda trained: save(flatten_dict(_tree(trained), sep="/")),
-        "torchvision": lambda trained: save(_state_dict(trained)),
-        "flax": lambda trained: msgpack_serialize(_tree(trained)),
-    }
-    path = Path(output or Path(workdir) / _NAMES[file_format])
+    if file_format not in _FORMATS:
+        raise UsageError(
+            f"there is no format {file_format!r}; choose from {', '.join(_FORMATS)}"
+        )
+    file_name, encode = _FORMATS[file_format]
+    path = Path(output or Path(workdir) / file_name)
     card = path.with_name(f"{path.name}.md")
     trained = load_trained(workdir)
-    content = encode[file_format](trained)
+    content = encode(trained)
     text = model_card(workdir, trained, file_format=file_format, file_name=path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +83,7 @@ def export_run(
         write_atomically(card, text.encode())
     except OSError as error:
         raise UsageError(
-            f"--output={path} cannot be written ({error.strerror}); name another file"
+            f"--output={path} is not writable ({error.strerror}); choose another file"
         ) from error
     return path, card
 
@@ -71,9 +93,3 @@ def _tree(trained: Trained) -> dict[str, Any]:
     if trained.predictor is not None:
         tree["predictor"] = trained.predictor
     return jax.device_get(tree)
-
-
-def _state_dict(trained: Trained) -> dict[str, Any]:
-    return torchvision_state_dict(
-        {kind: parts["backbone"] for kind, parts in trained.variables.items()}
-    )

@@ -1,4 +1,4 @@
-"""The page beside exported weights: what they are, and the lines that load them."""
+"""The model card of exported weights: their description, and code that loads them."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from isojax.runs.config_file import load_config
 from isojax.training import Trained
 
 _TORCHVISION_WIDTH = 64
-_TORCHVISION_FIRST = (3, 7, 2)  # channels of the images, kernel, stride
+_TORCHVISION_FIRST = (3, 7, 2)  # channels, kernel size and stride
 _TORCHVISION_PADDING = 3
 
 
 def model_card(
     workdir: str | os.PathLike, trained: Trained, *, file_format: str, file_name: str
 ) -> str:
-    """The model card of a run's weights, in Markdown.
+    """Returns the model card of a run's weights, in Markdown.
 
     Args:
-      workdir: the run's folder, whose config and evaluation are told.
+      workdir: the run's folder, with its config and evaluation.
       trained: the weights.
-      file_format: of their file: `safetensors`, `flax` or `torchvision`.
-      file_name: of it.
+      file_format: the format of the file: `safetensors`, `flax` or `torchvision`.
+      file_name: the name of the file.
 
     Returns:
-      The page.
+      The Markdown text.
 
     Raises:
       UsageError: if the evaluation cannot be read.
@@ -69,7 +69,7 @@ def model_card(
             f"`(image - mean) / std` with mean {_numbers(data.mean)} and std "
             f"{_numbers(data.std)}, one number a channel.",
             "",
-            "## Load it",
+            "## Loading",
             "",
             *["```python", *code, "```"],
             *_hints(config, file_format),
@@ -87,7 +87,7 @@ def _describe_stem(config: ConfigDict) -> str:
     pool = "a 3×3 max-pool of stride 2" if model.max_pool else "no max-pool"
     stem = f"{model.kernel_size}×{model.kernel_size} convolution of stride "
     stem += f"{model.stride} and padding {_padding(config)}, {pool}"
-    return stem if _has_torchvisions_stem(config) else f"{stem}: not torchvision's own"
+    return stem if _has_torchvisions_stem(config) else f"{stem}; not torchvision's own"
 
 
 def _describe_heads(trained: Trained, config: ConfigDict, file_format: str) -> str:
@@ -199,32 +199,33 @@ def _hints(config: ConfigDict, file_format: str) -> list[str]:
     if config.model.width != _TORCHVISION_WIDTH:
         return [
             "",
-            f"torchvision and timm have ResNet-18 at width {_TORCHVISION_WIDTH} only.",
+            f"torchvision and timm have ResNet-18 of width {_TORCHVISION_WIDTH} only.",
         ]
     return [
         "",
-        'For timm begin with `network = timm.create_model("resnet18", num_classes=0)`',
-        "and leave out the line of `fc`.",
+        'For timm, start with `network = timm.create_model("resnet18", num_classes=0)`',
+        "and omit the line with `fc`.",
     ]
 
 
 def _accuracy(workdir: Path, step: int) -> list[str]:
     path = workdir / layout.RESULT_FILE
     if not path.exists():
-        return ["Not measured; `isojax evaluate` measures it."]
+        return ["Not measured yet; run `isojax evaluate`."]
     try:
         result = json.loads(path.read_text())
         table, measured = format_table(result), result["step"]
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UsageError(
-            f"{path} cannot be read; run {command('evaluate', f'--workdir={workdir}')}"
+            f"{path} cannot be read; to write it again, run "
+            f"{command('evaluate', f'--workdir={workdir}')}"
         ) from error
     if measured != step:
         return [
-            f"Not measured: `isojax evaluate` last measured step {measured:,}, not "
-            f"these weights of step {step:,}."
+            f"Not measured: `isojax evaluate` last measured step {measured:,}; these "
+            f"weights are of step {step:,}."
         ]
-    return ["As `isojax evaluate` last measured it:", "", "```", table, "```"]
+    return ["Measured by `isojax evaluate`:", "", "```", table, "```"]
 
 
 def _numbers(values: tuple[float, ...]) -> str:

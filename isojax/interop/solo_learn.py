@@ -1,4 +1,4 @@
-"""Backbones that solo-learn has trained."""
+"""Backbones that were trained with solo-learn."""
 
 import os
 from typing import Any
@@ -7,24 +7,25 @@ from isojax.errors import UsageError
 from isojax.interop.torch_archive import read_state_dict
 from isojax.interop.torchvision import from_torchvision_state_dict
 
-_PREFIXES = ("backbone.", "encoder.")  # present and older releases
+_PREFIXES = ("backbone.", "encoder.")  # current and older releases
 
 
 def load_solo_learn(path: str | os.PathLike) -> dict[str, Any]:
-    """The ResNet-18 backbone in a checkpoint of solo-learn.
+    """Loads the ResNet-18 backbone of a solo-learn checkpoint.
 
-    For CIFAR solo-learn pads the first convolution by 2 instead of 1. Its features are
-    those of `ResNet18()` on normalised images with a pixel of zeros added all around.
+    For CIFAR, solo-learn pads the first convolution by 2 instead of 1. Its features are
+    those of `ResNet18()` on normalised images that are padded with one zero pixel on
+    each side.
 
     Args:
-      path: of a `.ckpt` file. Nothing in it is run, and torch is not needed.
+      path: the path of a `.ckpt` file. No code in it is run, and torch is not needed.
 
     Returns:
       `params` and `batch_stats` of `isojax.models.ResNet18`, as
-      `from_torchvision_state_dict` gives them.
+      `from_torchvision_state_dict` returns them.
 
     Raises:
-      UsageError: if the file cannot be read safely, or holds another network.
+      UsageError: if the file cannot be read safely, or contains another network.
     """
     tensors = read_state_dict(path)
     for prefix in _PREFIXES:
@@ -36,7 +37,7 @@ def load_solo_learn(path: str | os.PathLike) -> dict[str, Any]:
         if backbone:
             return from_torchvision_state_dict(backbone)
     raise UsageError(
-        f"{path}: its state_dict has no tensor named backbone.* or encoder.*, but "
-        f"{', '.join(list(tensors)[:3]) or 'none at all'}; name a checkpoint of "
+        f"{path}: its state_dict has no tensor named backbone.* or encoder.*; it has "
+        f"{', '.join(list(tensors)[:3]) or 'no tensors'}. Choose a checkpoint of "
         "solo-learn's pretraining"
     )

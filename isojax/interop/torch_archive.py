@@ -1,9 +1,9 @@
-"""Reads the tensors of a torch checkpoint without torch, and runs nothing in it.
+"""Reads the tensors of a torch checkpoint without torch, and runs no code in it.
 
-Such a file is a zip archive: a pickle, and the raw numbers of each tensor. Here the
-pickle can make dictionaries and descriptions of tensors. What else training leaves in a
-checkpoint, such as schedules and configs, becomes an object that does nothing. A name
-that no training leaves there is refused.
+Such a file is a zip archive of a pickle and the raw numbers of each tensor. The pickle
+can create dictionaries and descriptions of tensors only. Other objects that training
+stores in a checkpoint, such as schedules and configs, are replaced by objects that do
+nothing. Any other name in the pickle is an error.
 """
 
 import math
@@ -29,7 +29,7 @@ _DTYPES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-# Of these, and of whatever is in these packages, training leaves objects.
+# Training stores objects of these names, and of all names in these packages.
 _INERT_NAMES = {"functools.partial", "_codecs.encode", "copyreg._reconstructor"} | {
     f"builtins.{name}"
     for name in "bool bytes dict float frozenset getattr int list object set slice str "
@@ -39,25 +39,25 @@ _INERT_PACKAGES = (
     "argparse collections lightning lightning_fabric numpy omegaconf pathlib pl_bolts "
     "pytorch_lightning solo torch typing"
 ).split()
-# Python 2's names, which torch's pickles have.
+# Names of Python 2, which torch's pickles use.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors in the `state_dict` of a checkpoint that `torch.save` wrote.
+    """Reads the tensors in the `state_dict` of a checkpoint that `torch.save` wrote.
 
     Args:
-      path: of the file, in the zip format that torch has written since 1.6.
+      path: the path of the file, in the zip format of torch 1.6 and newer.
 
     Returns:
-      The tensors by name, in their own types.
+      The tensors by name, with their own types.
 
     Raises:
-      UsageError: if there is no such file, it is of another format or damaged, has no
-        `state_dict`, or names what does not belong in a checkpoint.
+      UsageError: if the file does not exist, has another format, is damaged, has no
+        `state_dict`, or contains names that do not belong in a checkpoint.
     """
     if not os.path.isfile(path):
-        raise UsageError(f"there is no file {path}; name a checkpoint")
+        raise UsageError(f"there is no file {path}; choose a checkpoint")
     if not zipfile.is_zipfile(path):
         raise UsageError(
             f"{path} is not in torch's zip format; if torch before 1.6 wrote it, "
@@ -71,7 +71,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged pickle may raise anything
         raise UsageError(
             f"{path} cannot be read ({type(error).__name__}: {error}); restore it from "
-            "a copy"
+            "a backup"
         ) from error
 
 
@@ -79,14 +79,14 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     names = archive.namelist()
     root = next((n[: -len("data.pkl")] for n in names if n.endswith("/data.pkl")), None)
     if root is None:
-        raise UsageError("there is no data.pkl in it; name a file that torch.save made")
+        raise UsageError("it has no data.pkl; choose a file that torch.save wrote")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") == b"big":
-        raise UsageError("its numbers are big-endian; save it on another machine")
+        raise UsageError("its numbers are big-endian; convert them to little-endian")
     with archive.open(f"{root}data.pkl") as file:
         content = _Unpickler(file).load()
     state_dict = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state_dict, dict):
-        raise UsageError("there is no state_dict in it; name a checkpoint of training")
+        raise UsageError("it has no state_dict; choose a checkpoint of a training")
     return {
         name: _read_tensor(archive, f"{root}data/", tensor)
         for name, tensor in state_dict.items()
@@ -104,7 +104,7 @@ def _read_tensor(
         return np.empty(tensor.size, dtype)
     steps = zip(tensor.size, tensor.stride, strict=True)
     last = tensor.offset + sum((length - 1) * step for length, step in steps)
-    # Checked, as the view below reads memory wherever it is told to.
+    # Checked, because the view below does not check which memory it reads.
     lowest = min(tensor.offset, *tensor.size, *tensor.stride, 0)
     if lowest < 0 or max(last + 1, math.prod(tensor.size)) > len(numbers):
         raise ValueError(f"a tensor of shape {tensor.size} is not in its storage")
@@ -118,7 +118,7 @@ def _read_tensor(
 
 
 class _Inert:
-    """Stands for whatever is no tensor: made, filled and forgotten, never run."""
+    """Replaces objects that are not tensors, and does nothing."""
 
     def __init__(self, *_, **__):
         pass
@@ -150,10 +150,10 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives a pickle nothing that acts.
+    """Restricts a pickle to classes that run no code.
 
-    Each of the three classes ignores the state that a pickle gives it or its instances,
-    so that a pickle cannot change them either.
+    Each of the three classes ignores the state that a pickle sets on it or its
+    instances, so that a pickle cannot change them.
     """
 
     def persistent_load(self, reference: tuple) -> tuple:
@@ -171,6 +171,6 @@ class _Unpickler(pickle.Unpickler):
         if module.split(".")[0] in _INERT_PACKAGES or full_name in _INERT_NAMES:
             return _Inert
         raise UsageError(
-            f"it names {full_name}, which does not belong in a checkpoint, so nothing "
-            "is loaded; if you trust it, save its state_dict alone with torch"
+            f"it contains {full_name}, which does not belong in a checkpoint, so "
+            "nothing is loaded; if you trust it, save its state_dict alone with torch"
         )

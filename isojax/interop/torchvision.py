@@ -1,7 +1,7 @@
-"""ResNet-18's weights under torchvision's names and in its layouts.
+"""Conversion of ResNet-18's weights from and to torchvision's names and layouts.
 
-timm has the same names. A convolution's kernel is (height, width, in, out) here and
-(out, in, height, width) there. BatchNorm's numbers mean the same.
+timm uses the same names. The kernel of a convolution is (height, width, in, out) in
+isojax and (out, in, height, width) in torchvision. BatchNorm's variables are the same.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,19 +29,19 @@ _NORM = {
     ("batch_stats", "mean"): "running_mean",
     ("batch_stats", "var"): "running_var",
 }
-_COUNT = "num_batches_tracked"  # of training; evaluation does not read it
+_COUNT = "num_batches_tracked"  # used in training, not in evaluation
 
 
 def torchvision_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A backbone's variables as the state dict of torchvision's ResNet-18.
+    """Converts a backbone's variables to a state dict of torchvision's ResNet-18.
 
     Args:
       variables: `params` and `batch_stats` of `isojax.models.ResNet18`, of any width
         and stem.
 
     Returns:
-      Arrays of torchvision's names and shapes, without its classifier `fc`;
-      `num_batches_tracked`, which is not known, is 0. They are copies.
+      Copies of the arrays with torchvision's names and shapes, without the classifier
+      `fc`; `num_batches_tracked`, which is unknown, is 0.
     """
     flat = flatten_dict(variables)
     state_dict = {}
@@ -59,20 +59,20 @@ def torchvision_state_dict(variables: Mapping[str, Any]) -> dict[str, np.ndarray
 
 
 def from_torchvision_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a backbone from the state dict of a torchvision ResNet-18.
+    """Converts a state dict of a torchvision ResNet-18 to a backbone's variables.
 
     Args:
-      state_dict: torch tensors or arrays, by torchvision's names. Width, the images'
-        channels and the side of the first kernel are read off `conv1.weight`; `fc.*` is
-        ignored.
+      state_dict: torch tensors or arrays, by torchvision's names. The width, the number
+        of image channels and the size of the first kernel are those of `conv1.weight`;
+        `fc.*` is ignored.
 
     Returns:
       float32 `params` and `batch_stats` of `ResNet18(width, kernel_size, stride,
-      max_pool)`. The stride and the pooling have no weights: the caller knows them.
+      max_pool)`. The stride and the pooling have no weights; the caller must know them.
 
     Raises:
-      UsageError: naming the first tensor that is missing, of another shape, or not of a
-        ResNet-18.
+      UsageError: if a tensor is missing, has another shape, or does not belong to a
+        ResNet-18, with its name.
     """
     arrays = {
         name: _as_float32(tensor)
@@ -91,7 +91,7 @@ def from_torchvision_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _names() -> Iterator[tuple[tuple[str, ...], str]]:
-    """Our path and torchvision's name of every tensor there may be, in its order."""
+    """Yields isojax's path and torchvision's name of every tensor that may exist."""
     modules = {"conv": "conv1", "norm": "bn1"}
     for module, name in modules.items():
         yield from _leaves((module,), name)
@@ -113,7 +113,7 @@ def _leaves(module: tuple[str, ...], name: str) -> Iterator[tuple[tuple, str]]:
 
 
 def _as_float32(tensor: Any) -> np.ndarray:
-    if hasattr(tensor, "detach"):  # torch's; NumPy does not know its bfloat16
+    if hasattr(tensor, "detach"):  # a torch tensor; NumPy has no bfloat16
         tensor = tensor.detach().cpu().float().numpy()
     return np.asarray(tensor, np.float32)
 
@@ -123,7 +123,7 @@ def _as_ours(array: np.ndarray) -> np.ndarray:
 
 
 def _as_theirs(like: jax.ShapeDtypeStruct) -> np.ndarray:
-    """An array of no memory in torchvision's layout."""
+    """Returns an array in torchvision's layout that occupies no memory."""
     array = np.broadcast_to(np.float32(0), like.shape)
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
 
@@ -145,6 +145,6 @@ def _shape(array: np.ndarray | None) -> str:
 
 def _mismatch(name: str, there: str, here: str) -> UsageError:
     return UsageError(
-        f"{name} is {there} in the state dict and {here} in ResNet-18; give the whole "
-        "state dict of a ResNet-18 under torchvision's names"
+        f"{name} is {there} in the state dict and {here} in ResNet-18; pass the "
+        "complete state dict of a ResNet-18 with torchvision's names"
     )

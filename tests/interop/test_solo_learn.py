@@ -92,7 +92,7 @@ def test_what_would_act_is_refused_and_does_not(
     arguments = [a.format(trace) if isinstance(a, str) else a for a in arguments]
     attack = Calling(function, *arguments)
     content = pickle.dumps({"state_dict": {}, "callbacks": attack}, protocol)
-    with pytest.raises(UsageError, match=f"names {name}, which does not belong"):
+    with pytest.raises(UsageError, match=name):
         load_solo_learn(with_pickle(content))
     assert not trace.exists()
 
@@ -101,7 +101,7 @@ def test_what_training_leaves_is_never_called(with_pickle, tmp_path):
     trace = tmp_path / "trace"
     saved = Calling(np.save, str(trace), np.float32(1))
     content = pickle.dumps({"state_dict": {}, "schedule": saved}, 2)
-    with pytest.raises(UsageError, match="no tensor named"):
+    with pytest.raises(UsageError, match=r"backbone\.\* or encoder\.\*"):
         load_solo_learn(with_pickle(content))
     assert not list(tmp_path.glob("trace*"))
     pickle.loads(content)  # what a reader without care does
@@ -119,7 +119,7 @@ def test_a_pickle_cannot_change_the_reader(with_pickle, name):
     before = dict(vars(stand_in))
     # The class, then its state as (None, {"storage": 1}), which would set attributes.
     content = b"\x80\x04" + names[name] + b"N(\x8c\x07storageK\x01d\x86b."
-    with pytest.raises(UsageError, match="there is no state_dict"):
+    with pytest.raises(UsageError, match="state_dict"):
         load_solo_learn(with_pickle(content))
     assert dict(vars(stand_in)) == before
 
@@ -182,5 +182,5 @@ def test_the_format_before_zip_is_refused_with_the_way_to_convert_it(tmp_path):
     path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps({}, 2))
     with pytest.raises(UsageError, match="torch.save.torch.load.OLD., NEW"):
         load_solo_learn(path)
-    with pytest.raises(UsageError, match="there is no file"):
+    with pytest.raises(UsageError, match="no file"):
         load_solo_learn(tmp_path / "none.ckpt")
