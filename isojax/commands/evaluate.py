@@ -65,9 +65,10 @@ def main() -> None:
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
-    from isojax.evaluation.evaluate import format_table, result_file
+    from isojax.evaluation.evaluate import format_table
     from isojax.progress import Progress
     from isojax.reporting.closing import announce_next_commands, announce_report
+    from isojax.runs.evaluation_result import result_file
 
     task, tasks = parallel.launcher_task()
     if task > 0:

@@ -2,10 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -19,6 +17,13 @@ from isojax.output import attempt, say
 from isojax.progress import SILENT, Progress
 from isojax.runs import layout
 from isojax.runs.config_file import load_config
+from isojax.runs.evaluation_result import (
+    EvaluationResult,
+    file_suffix,
+    merge_results,
+    result_file,
+    stored_result,
+)
 from isojax.training.metric_writers import write_accuracies
 
 
@@ -75,7 +80,7 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
     """Merges a result with the stored one, writes it and returns it."""
     changes = found.result.get("data", {})
     path = workdir / result_file(changes)
-    result = merge_results(_previous(path, found.result), found.result)
+    result = merge_results(stored_result(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
     predictions = found.predictions
     if predictions is not None and not changes:
@@ -91,7 +96,7 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
         failure="TensorBoard lacks the accuracies",
     )
     if "curve" in result and options.steps is not None:
-        picture = f"accuracy{_suffix(changes)}.png"
+        picture = f"accuracy{file_suffix(changes)}.png"
         attempt(
             lambda: _draw_curve(workdir / layout.FIGURES_FOLDER / picture, result),
             failure=f"{layout.FIGURES_FOLDER}/{picture} was not drawn",
@@ -111,55 +116,4 @@ def _draw_curve(path: Path, result: dict[str, Any]) -> None:
     from isojax.reporting.accuracy_curve import save_accuracy
 
     path.parent.mkdir(exist_ok=True)
-    save_accuracy(path, result)
-
-
-def result_file(changes: Mapping[str, Any]) -> str:
-    """Returns the name of the result's file in the run's folder.
-
-    Args:
-      changes: fields of the config's section `data` whose values differ from the run's.
-
-    Returns:
-      `linear_eval.json`; with changes, the name also holds the fields and their values,
-      sorted by field, so that each evaluation has its own file.
-    """
-    return f"{layout.RESULT_NAME}{_suffix(changes)}.json"
-
-
-def _suffix(changes: Mapping[str, Any]) -> str:
-    pairs = [f"{k}={quote(str(v), safe='+')}" for k, v in sorted(changes.items())]
-    return f"-{','.join(pairs)}" if pairs else ""
-
-
-def merge_results(previous: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Merges two results of one checkpoint; lists are merged row by row.
-
-    Args:
-      previous: the stored result, possibly of other protocols.
-      found: the new result, whose values replace stored ones.
-
-    Returns:
-      The merged result.
-    """
-    merged = previous | found
-    for name, key in (("label_fractions", "fraction"), ("curve", "step")):
-        rows: dict[float, dict[str, Any]] = {}
-        for row in [*previous.get(name, ()), *found.get(name, ())]:
-            rows[row[key]] = rows.get(row[key], {}) | row
-        if rows:
-            merged[name] = [rows[value] for value in sorted(rows)]
-    return merged
-
-
-def _previous(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Returns the stored result if it is of the same checkpoint and images."""
-    try:
-        previous = json.loads(path.read_text())
-        same = all(
-            previous.get(name) == result.get(name)
-            for name in ("step", "data", "split", "num_train", "num_test")
-        )
-    except (OSError, ValueError, AttributeError):
-        return {}
-    return previous if same else {}
+    save_accuracy(path, EvaluationResult.from_json(result))

@@ -18,8 +18,8 @@ from isojax.evaluation.label_fractions import labelled_part
 from isojax.evaluation.options import ALL_STEPS, Options
 from isojax.evaluation.protocols import Kind, Protocol, Subject, find_protocol
 from isojax.progress import SILENT, Progress
-from isojax.reporting.accuracy_tables import ENCODERS
 from isojax.runs.config_file import load_config
+from isojax.runs.evaluation_result import ENCODERS, PRETRAINED, RANDOM_INIT, RAW_PIXELS
 from isojax.training import random_encoder
 from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_step
 
@@ -91,7 +91,7 @@ def measure_run(
         result["num_test_pretrained"] = num_pretrained
 
     rows = _LabelFractions(dataset.train.labels, options.label_fractions)
-    about = progress.about(ENCODERS[""])
+    about = progress.about(ENCODERS[PRETRAINED])
     own = make_subject(step, (apply, variables), about)
     point: dict[str, Any] = {"step": step}
     predictions = None
@@ -213,6 +213,6 @@ def _raw_pixels(variables: dict, images: Array) -> Array:
 
 # By the prefix of their accuracies in the result.
 _BASELINES: dict[str, Callable[[str | os.PathLike], Encoder]] = {
-    "random_init_": random_encoder,
-    "raw_pixel_": lambda workdir: (_raw_pixels, {}),
+    RANDOM_INIT: random_encoder,
+    RAW_PIXELS: lambda workdir: (_raw_pixels, {}),
 }

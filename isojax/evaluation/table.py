@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from isojax.reporting.accuracy_tables import ENCODERS
+from isojax.runs.evaluation_result import ENCODERS
 
 
 def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:

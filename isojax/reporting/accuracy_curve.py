@@ -1,45 +1,63 @@
 """The figure of accuracy over training."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from isojax.reporting.figures import BLUE, DPI, GREEN, ORANGE
+from isojax.runs.evaluation_result import (
+    ENCODERS,
+    LINEAR,
+    ONLINE_PROBE,
+    RANDOM_INIT,
+    RAW_PIXELS,
+    EvaluationResult,
+)
+
+_NAMES = {LINEAR: "linear readout", ONLINE_PROBE: "online probe"}
+_COLOURS = {LINEAR: BLUE, ONLINE_PROBE: GREEN}
+_DASHES = {RAW_PIXELS: "--", RANDOM_INIT: ":"}
 
 
-def save_accuracy(path: Path, result: dict[str, Any]) -> None:
+def save_accuracy(path: Path, result: EvaluationResult) -> None:
     """Draws the accuracies of a run's checkpoints.
 
+    Of several numbers of neighbours the first is drawn.
+
     Args:
-      path: of the picture.
-      result: of an evaluation, with `curve`, `split` and the baselines' accuracies.
+      path: the picture.
+      result: an evaluation with at least one checkpoint in its `curve`.
+
+    Raises:
+      OSError: if the picture cannot be written.
     """
     figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axis = figure.subplots()
-    curve = result["curve"]
-    steps = [point["step"] for point in curve]
-    style = {"marker": "o", "markersize": 4}
-    if "accuracy" in curve[0]:
-        values = [point["accuracy"] for point in curve]
-        axis.plot(steps, values, color=BLUE, label="linear readout", **style)
-    if "knn_accuracy" in curve[0]:
-        k = next(iter(curve[0]["knn_accuracy"]))
-        values = [point["knn_accuracy"][k] for point in curve]
-        axis.plot(steps, values, color=ORANGE, label=f"{k}-NN", **style)
-    if "online_accuracy" in curve[0]:
-        values = [point["online_accuracy"] for point in curve]
-        axis.plot(steps, values, color=GREEN, label="online probe", **style)
-    if "accuracy" in curve[0]:
-        for prefix, name, dashes in (
-            ("raw_pixel", "raw pixels, linear", "--"),
-            ("random_init", "random encoder, linear", ":"),
-        ):
-            value = result[f"{prefix}_accuracy"]
-            axis.axhline(value, color="0.5", linestyle=dashes, linewidth=1, label=name)
+    names = list(result.curve[0].accuracies)
+    nearest = [name for name in names if name not in _NAMES]
+    for name in names:
+        if name in nearest[1:]:
+            continue
+        axis.plot(
+            [point.step for point in result.curve],
+            [point.accuracies[name] for point in result.curve],
+            color=_COLOURS.get(name, ORANGE),
+            label=_NAMES.get(name, name),
+            marker="o",
+            markersize=4,
+        )
+    if LINEAR in names:
+        for encoder, dashes in _DASHES.items():
+            axis.axhline(
+                result.accuracies[encoder][LINEAR],
+                color="0.5",
+                linestyle=dashes,
+                linewidth=1,
+                label=f"{ENCODERS[encoder]}, linear",
+            )
     axis.set_xlabel("step")
-    axis.set_ylabel(f"accuracy on the {result['split']} images")
-    axis.set_title("What can be read out over training")
+    axis.set_ylabel(f"accuracy on the {result.split} images")
+    axis.set_title("Accuracy over training")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, framealpha=1.0, edgecolor="none")
     figure.savefig(path, dpi=DPI)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from isojax.reporting.accuracy_tables import evaluate_command
 from isojax.runs import layout
 from isojax.runs.collapse import explain_collapse, is_collapsed
+from isojax.runs.evaluation_result import LINEAR, RANDOM_INIT, RAW_PIXELS
 from isojax.runs.stored_run import StoredRun
 
 
@@ -63,7 +64,7 @@ def _end(run: StoredRun) -> list[str]:
 
 
 def _encoder(run: StoredRun) -> list[str]:
-    accuracy, step = run.evaluation.get("accuracy"), run.evaluation.get("step")
+    step, accuracy = run.evaluation.step, run.evaluation.pretrained.get(LINEAR)
     found = []
     if step is not None and run.checkpoints and step < run.checkpoints[-1]:
         found.append(
@@ -71,10 +72,10 @@ def _encoder(run: StoredRun) -> list[str]:
             f"{run.checkpoints[-1]:,}. {evaluate_command(run)} brings them up to date."
         )
     for name, words in (
-        ("random_init_accuracy", "the same network before training"),
-        ("raw_pixel_accuracy", "the raw pixels"),
+        (RANDOM_INIT, "the same network before training"),
+        (RAW_PIXELS, "the raw pixels"),
     ):
-        baseline = run.evaluation.get(name)
+        baseline = run.evaluation.accuracies[name].get(LINEAR)
         if accuracy is not None and baseline is not None and accuracy < baseline:
             found.append(
                 f"A linear classifier reads more from {words} ({baseline:.1%}) than "

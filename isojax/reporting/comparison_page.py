@@ -6,9 +6,6 @@ from typing import Any
 from isojax.errors import UsageError
 from isojax.reporting import charts
 from isojax.reporting.accuracy_tables import (
-    ENCODERS,
-    accuracies,
-    accuracy_baselines,
     evaluate_command,
 )
 from isojax.reporting.alerts import alerts_of
@@ -16,6 +13,7 @@ from isojax.reporting.differences import flat
 from isojax.reporting.run_page import Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
 from isojax.runs import layout
+from isojax.runs.evaluation_result import BASELINES, ENCODERS
 from isojax.runs.stored_run import StoredRun
 
 _NOT_COMPARED = ("data.feed", "checkpoint")
@@ -35,7 +33,7 @@ def comparison_page(runs: Sequence[StoredRun]) -> dict[str, Any]:
     _check_data(runs)
     data = runs[0].config["data"]["name"]
     columns = list(
-        dict.fromkeys(name for run in runs for name in accuracies(run.evaluation))
+        dict.fromkeys(name for run in runs for name in run.evaluation.pretrained)
     )
     return {
         "title": f"{len(runs)} runs on {data}",
@@ -48,7 +46,9 @@ def comparison_page(runs: Sequence[StoredRun]) -> dict[str, Any]:
         "rows": _rows(runs, columns),
         "baselines": _baselines(runs, columns),
         "splits": _splits(runs),
-        "unevaluated": [evaluate_command(run) for run in runs if not run.evaluation],
+        "unevaluated": [
+            evaluate_command(run) for run in runs if not run.evaluation.content
+        ],
         "differences": _differences(runs),
         "legend": [
             {
@@ -74,7 +74,7 @@ def _check_data(runs: Sequence[StoredRun]) -> None:
 def _rows(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]:
     rows = []
     for number, run in enumerate(runs):
-        found = accuracies(run.evaluation)
+        found = run.evaluation.pretrained
         rows.append(
             {
                 "series": number % SERIES_COUNT,
@@ -102,8 +102,11 @@ def _baselines(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, 
     for run in runs:
         found = [
             {"name": name, "accuracies": [values.get(column) for column in columns]}
-            for prefix, name in ENCODERS.items()
-            if prefix and (values := accuracies(run.evaluation, prefix))
+            for name, values in (
+                (ENCODERS[encoder], run.evaluation.accuracies[encoder])
+                for encoder in BASELINES
+            )
+            if values
         ]
         if found:
             return found
@@ -111,7 +114,7 @@ def _baselines(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, 
 
 
 def _splits(runs: Sequence[StoredRun]) -> str:
-    names = {run.evaluation["split"] for run in runs if "split" in run.evaluation}
+    names = {run.evaluation.split for run in runs if run.evaluation.split}
     if len(names) > 1:
         return (
             f"Accuracies are of different images ({', '.join(sorted(names))}) and not "
@@ -133,7 +136,9 @@ def _differences(runs: Sequence[StoredRun]) -> list[dict[str, Any]]:
 
 def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
     numbered = [(run, number) for number, run in enumerate(runs)]
-    baselines = next((found for run in runs if (found := accuracy_baselines(run))), {})
+    baselines = next(
+        (found for run in runs if (found := run.evaluation.linear_baselines)), {}
+    )
     panels = [
         (
             layout.ONLINE_ACCURACY,
@@ -159,13 +164,13 @@ def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
         ),
         (layout.STD, "Spread of projections", "normalised to length 1", False, {}),
     ]
-    found = [
+    drawn = [
         Chart(title, svg, note)
         for name, title, note, log, references in panels
         if (svg := metric_curve(numbered, name, log=log, references=references))
     ]
     spectra = [(run.spectrum[-1], number) for run, number in numbered]
-    found.append(
+    drawn.append(
         Chart("Last spectrum", charts.sorted_spectra(spectra), "the largest as 1")
     )
-    return found
+    return drawn

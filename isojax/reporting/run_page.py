@@ -8,8 +8,6 @@ from markupsafe import Markup
 
 from isojax.reporting import charts
 from isojax.reporting.accuracy_tables import (
-    accuracies,
-    accuracy_baselines,
     accuracy_table,
     evaluate_command,
     fractions_table,
@@ -76,7 +74,7 @@ def epochs_of(run: StoredRun) -> np.ndarray:
 def _numbers(run: StoredRun) -> list[dict[str, str]]:
     numbers = {
         f"{name} accuracy": f"{value:.1%}"
-        for name, value in list(accuracies(run.evaluation).items())[:2]
+        for name, value in list(run.evaluation.pretrained.items())[:2]
     }
     if not numbers and layout.ONLINE_ACCURACY in run.last:
         value = run.last[layout.ONLINE_ACCURACY]
@@ -153,7 +151,7 @@ def _learning(run: StoredRun) -> list[Chart]:
             layout.ONLINE_ACCURACY,
             "Online accuracy",
             "of a linear probe, on evaluation images",
-            accuracy_baselines(run),
+            run.evaluation.linear_baselines,
         ),
         (
             layout.STD,
@@ -197,11 +195,11 @@ def metric_curve(
 
 def _accuracy_charts(run: StoredRun) -> list[Chart]:
     """Accuracies of several checkpoints, if they were evaluated."""
-    points = run.evaluation.get("curve") or []
-    epochs = np.array([point["step"] for point in points]) / run.steps_per_epoch
+    points = run.evaluation.curve
+    epochs = np.array([point.step for point in points]) / run.steps_per_epoch
     found = []
-    for name in accuracies(points[-1]) if points else ():
-        values = [accuracies(point).get(name, np.nan) for point in points]
+    for name in points[-1].accuracies if points else ():
+        values = [point.accuracies.get(name, np.nan) for point in points]
         svg = charts.curves([Line(epochs, np.array(values))])
         found.append(Chart(f"{name} accuracy of checkpoints", svg))
     return found

@@ -12,6 +12,7 @@ from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
 from isojax.runs import layout
 from isojax.runs.config_file import read_fields
+from isojax.runs.evaluation_result import EvaluationResult
 from isojax.runs.history import History
 
 Arrays = dict[str, np.ndarray]
@@ -37,7 +38,7 @@ class StoredRun:
     config: dict[str, Any]
     history: History
     machine: dict[str, Any]
-    evaluation: dict[str, Any]
+    evaluation: EvaluationResult
     record: Arrays
     views: Arrays
     not_finite: dict[str, Any]
@@ -92,7 +93,7 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
         config=config,
         history=history,
         machine=_read_json(folder / layout.MACHINE_FILE),
-        evaluation=_read_json(folder / layout.RESULT_FILE),
+        evaluation=read_result(folder),
         record=read_arrays(folder / layout.EVALUATION_ARRAYS_FILE),
         views=read_arrays(folder / layout.FIGURES_FOLDER / layout.VIEWS_ARRAYS),
         not_finite=_read_json(folder / layout.NOT_FINITE_FILE),
@@ -102,6 +103,25 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
             if path.name.isdecimal()
         ),
     )
+
+
+def read_result(folder: Path) -> EvaluationResult:
+    """Reads the result of a run's evaluation on its own data.
+
+    Args:
+      folder: the run's folder.
+
+    Returns:
+      The result, without accuracies if the run was not evaluated.
+
+    Raises:
+      UsageError: if the file is damaged.
+    """
+    path = folder / layout.RESULT_FILE
+    try:
+        return EvaluationResult.from_json(_read_json(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from error
 
 
 def read_arrays(path: Path) -> Arrays:

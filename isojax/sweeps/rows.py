@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from isojax.runs import layout
 from isojax.runs.collapse import is_collapsed
 from isojax.runs.config_file import load_config
+from isojax.runs.evaluation_result import LINEAR, EvaluationResult, knn
 from isojax.runs.history import History
+from isojax.runs.stored_run import read_result
 from isojax.sweeps.plan import SweepRun
-from isojax.sweeps.run_log import logged_names, read_json, read_log_entry
+from isojax.sweeps.run_log import logged_names, read_log_entry
 
 FINISHED, COLLAPSED = "finished", "collapsed"
 DIVERGED, CRASHED = "diverged", "crashed"
@@ -95,12 +97,12 @@ def _add_results(
     measured = row._replace(
         participation_ratio=last[layout.PARTICIPATION_RATIO], std=last[layout.STD]
     )
-    if _is_trained(last, config) and (result := _read_result(folder, last)):
+    if _is_trained(last, config) and (result := _find_result(folder, last)):
         return measured._replace(
             status=COLLAPSED if is_collapsed(last, dim) else FINISHED,
-            linear=result["accuracy"],
-            knn_20=result["knn_accuracy"]["20"],
-            split=result["split"],
+            linear=result.pretrained[LINEAR],
+            knn_20=result.pretrained[knn(20)],
+            split=result.split,
         )
     collapses = [is_collapsed(epoch, dim) for epoch in epochs[-2:]]
     if config.on_collapse == "stop" and collapses == [True, True]:
@@ -127,13 +129,11 @@ def runs_in(directory: Path) -> list[SweepRun]:
     return [run for name in sorted(names) if (run := SweepRun.from_name(name))]
 
 
-def _read_result(folder: Path, last: dict[str, float]) -> dict[str, Any]:
-    """Reads the evaluation of the last step; empty if it lacks an accuracy of a row."""
-    if not (folder / layout.RESULT_FILE).exists():
-        return {}
-    result = read_json(folder / layout.RESULT_FILE)
-    is_complete = "accuracy" in result and "20" in result.get("knn_accuracy", {})
-    return result if is_complete and result.get("step") == last["step"] else {}
+def _find_result(folder: Path, last: dict[str, float]) -> EvaluationResult | None:
+    """Reads the evaluation of the last step; None if it lacks an accuracy of a row."""
+    result = read_result(folder)
+    is_complete = {LINEAR, knn(20)} <= result.pretrained.keys()
+    return result if is_complete and result.step == last["step"] else None
 
 
 def _is_trained(last: dict[str, float], config: ConfigDict) -> bool:

@@ -8,6 +8,14 @@ from ml_collections import ConfigDict
 
 from isojax.runs import layout
 from isojax.runs.config_file import load_config
+from isojax.runs.evaluation_result import (
+    LINEAR,
+    RANDOM_INIT,
+    RAW_PIXELS,
+    EvaluationResult,
+    knn,
+)
+from isojax.runs.stored_run import read_result
 from isojax.sweeps.rows import Row
 from isojax.sweeps.run_log import read_json
 from isojax.sweeps.summary import mean_and_deviation
@@ -27,9 +35,7 @@ def describe_runs(directory: Path, rows: Sequence[Row]) -> list[str]:
     if not evaluated:
         return []
     configs = {row: load_config(directory / row.folder) for row in evaluated}
-    results = [
-        read_json(directory / row.folder / layout.RESULT_FILE) for row in evaluated
-    ]
+    results = [read_result(directory / row.folder) for row in evaluated]
     lines = [_pretraining(configs), _readout(configs, results)]
     hardware = {
         _hardware(read_json(path))
@@ -76,30 +82,27 @@ def _pretraining(configs: dict[Row, ConfigDict]) -> str:
     )
 
 
-def _readout(configs: dict[Row, ConfigDict], results: list[dict[str, Any]]) -> str:
+def _readout(configs: dict[Row, ConfigDict], results: list[EvaluationResult]) -> str:
     first = results[0]
-    split = first["split"]
+    split = first.split
     if _holds_out(configs):
         fraction = next(iter(configs.values())).data.validation_fraction
         split = f"{split} (held out, {fraction:g} of the training images)"
 
-    temperature = first.get("knn_temperature")
+    temperature = first.knn_temperature
     votes = "" if temperature is None else f" (temperature {temperature:g})"
 
-    def mean(name: str) -> str:
-        return f"{mean_and_deviation([result[name] for result in results])[0]:.3f}"
-
-    def mean_20(name: str) -> str:
-        values = [result[name]["20"] for result in results]
+    def mean(encoder: str, protocol: str) -> str:
+        values = [result.accuracies[encoder][protocol] for result in results]
         return f"{mean_and_deviation(values)[0]:.3f}"
 
     return (
-        f"Readout: a linear classifier on frozen features of {first['num_train']:,} "
-        f"labelled images, its penalty chosen on {first['penalty_chosen_on']}, and "
-        f"20-NN{votes}; accuracies on {first['num_test']:,} images, split {split}. "
-        f"A random encoder has {mean('random_init_accuracy')} and "
-        f"{mean_20('random_init_knn_accuracy')}, raw pixels "
-        f"{mean('raw_pixel_accuracy')} and {mean_20('raw_pixel_knn_accuracy')}."
+        f"Readout: a linear classifier on frozen features of {first.num_train:,} "
+        f"labelled images, its penalty chosen on {first.penalty_chosen_on}, and "
+        f"20-NN{votes}; accuracies on {first.num_test:,} images, split {split}. "
+        f"A random encoder has {mean(RANDOM_INIT, LINEAR)} and "
+        f"{mean(RANDOM_INIT, knn(20))}, raw pixels "
+        f"{mean(RAW_PIXELS, LINEAR)} and {mean(RAW_PIXELS, knn(20))}."
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate, evaluate_run
-from isojax.evaluation.evaluate import format_table, merge_results, result_file
+from isojax.evaluation.evaluate import format_table
+from isojax.runs.evaluation_result import merge_results, result_file
 
 RESULT = {
     "step": 1234,
@@ -70,7 +71,7 @@ def test_evaluations_at_the_same_time_keep_each_others_results(tmp_path, monkeyp
         SimpleNamespace(result=RESULT | {name: 0.5}, predictions=None)
         for name in ("online_accuracy", "finetune_accuracy")
     ]
-    read, second = evaluate._previous, []
+    read, second = evaluate.stored_result, []
     monkeypatch.setattr(evaluate, "measure_run", lambda *_, **__: found.pop(0))
 
     def read_while_another_finishes(path, result):
@@ -81,7 +82,7 @@ def test_evaluations_at_the_same_time_keep_each_others_results(tmp_path, monkeyp
             second[0].join(timeout=0.5)  # it waits for the lock
         return previous
 
-    monkeypatch.setattr(evaluate, "_previous", read_while_another_finishes)
+    monkeypatch.setattr(evaluate, "stored_result", read_while_another_finishes)
     evaluate_run(tmp_path)
     second[0].join()
     kept = json.loads((tmp_path / "linear_eval.json").read_text())

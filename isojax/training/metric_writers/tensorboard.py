@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from isojax.fields import field_values
 from isojax.runs import layout
+from isojax.runs.evaluation_result import FINE_TUNED, LINEAR, knn
 from isojax.runs.history import floor_eigenvalues
 
 _BINS = 30
@@ -21,7 +22,7 @@ _HPARAMS = (
     *("method.", "optimizer.", "model."),
 )
 _HPARAM_METRICS = (
-    *(f"{layout.RESULT_NAME}/{name}" for name in ("linear", "20-NN", "fine-tuned")),
+    *(f"{layout.RESULT_NAME}/{name}" for name in (LINEAR, knn(20), FINE_TUNED)),
     *(layout.ONLINE_ACCURACY, layout.LOSS, layout.PARTICIPATION_RATIO),
 )
 

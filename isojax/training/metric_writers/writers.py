@@ -12,8 +12,8 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.output import attempt, describe_error
-from isojax.reporting.accuracy_tables import accuracies
 from isojax.runs import layout
+from isojax.runs.evaluation_result import EvaluationResult
 from isojax.training.metric_writers.options import LoggingOptions, read_options
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 from isojax.training.metric_writers.weights_and_biases import WandbWriter
@@ -198,8 +198,9 @@ def write_accuracies(
     is_wanted = read_options(config).tensorboard != "off"
     if not is_wanted or not _is_installed("tensorboardX"):
         return
-    points = {row["step"]: accuracies(row) for row in result.get("curve", ())}
-    points[result["step"]] = accuracies(result)
+    evaluation = EvaluationResult.from_json(result)
+    points = {point.step: point.accuracies for point in evaluation.curve}
+    points[result["step"]] = evaluation.pretrained
     writer = TensorBoardWriter(workdir, steps_done=result["step"])
     try:
         writer.write_accuracies(group, points)
