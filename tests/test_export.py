@@ -161,8 +161,6 @@ DIRECTCOPY = {"predictor": "directpred", "alpha": 1.0, "epsilon": 0.25}
         {"predictor": "mlp"},
         {"predictor": "none"},
         DIRECTCOPY | {"normalize": True},
-        # As it was recorded while DirectCopy did not use these fields.
-        {"predictor": "directcopy", "alpha": 0.5, "epsilon": 0.0},
     ],
 )
 def test_only_a_closed_form_predictor_is_exported(run, changed_run, method):
