@@ -42,7 +42,8 @@ def keep_programs(workdir: str | os.PathLike) -> None:
     warnings.filterwarnings(
         "ignore", message="Error (reading|writing) persistent compilation cache entry"
     )
-    if jax.config.jax_compilation_cache_dir is None:
+    # JAX defines its settings at run time.
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         folder = Path(workdir).absolute().parent / FOLDER
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # A run compiles dozens of small programs when it starts, three seconds in all.

@@ -1,25 +1,25 @@
-"""How commands of isojax are written in messages that name one. Imports no JAX."""
+"""Command lines of isojax in messages. Imports no JAX."""
 
 import shlex
 import sys
 
 CONSOLE = "isojax"
 MODULE = "python -m isojax"
-# Scripts of the repository, by the command that each runs.
+# Scripts of the repository, by the command that they run.
 SCRIPTS = {"train": "python train.py", "evaluate": "python eval_linear.py"}
 
 
 def command(name: str, *arguments: str) -> str:
-    """A command line in the form in which this process was started.
+    """Returns a command line in the form in which this process was started.
 
     Args:
-      name: of the command, such as "train".
-      *arguments: its flags and arguments, unquoted.
+      name: the name of the command, such as "train".
+      *arguments: the flags and arguments of the command, unquoted.
 
     Returns:
-      `isojax NAME ...` after the console command; `python train.py ...` or
-      `python eval_linear.py ...` after one of the scripts; `python -m isojax NAME ...`
-      otherwise, which works wherever isojax can be imported.
+      `isojax NAME ...` if the console command was used; `python train.py ...` or
+      `python eval_linear.py ...` if a script was used; otherwise `python -m isojax NAME
+      ...`, which works wherever isojax can be imported.
     """
     program = sys.argv[0]
     if program.startswith(f"{CONSOLE} "):

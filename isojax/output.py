@@ -1,11 +1,11 @@
-"""Printing and optional work, which never end a run, and unwanted messages."""
+"""Printing and optional work that cannot end a run, and errors in one line."""
 
 import codecs
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -29,22 +29,22 @@ codecs.register_error(_LOOKALIKES, _replace_by_lookalikes)
 
 def accept_all_characters() -> None:
     """Makes standard output replace characters that its encoding lacks."""
-    with suppress(AttributeError):  # None, or another object than Python's own
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=_LOOKALIKES)
 
 
 def say(
     text: str, *, write: Callable[..., object] = print, stream: TextIO | None = None
 ) -> None:
-    """Prints a line and never raises, whatever is wrong with the output.
+    """Prints a line, and does not raise if the output cannot be written.
 
-    After a line that cannot be written, for instance because the reader of a pipe has
-    exited or the disk is full, the output is discarded.
+    If a line cannot be written, for instance because the reader of a pipe has exited or
+    the disk is full, all further output is discarded.
 
     Args:
       text: the line; characters that the encoding lacks are replaced.
-      write: prints it, called as `write(text, file=stream)`.
-      stream: standard output by default.
+      write: the function that prints, called as `write(text, file=stream)`.
+      stream: the stream; by default standard output.
     """
     stream = sys.stdout if stream is None else stream
     if stream is None:  # closed by the shell
@@ -58,10 +58,10 @@ def say(
 
 
 def discard_output(stream: TextIO) -> None:
-    """Discards what is written to a stream from now on, after a write has failed."""
+    """Discards all further output of a stream, after a write has failed."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
-        # Below Python's own file object, whose buffer would fail again at exit.
+        # Replaces the descriptor: Python's own buffer would fail again at exit.
         os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError, AttributeError):  # closed, or without a descriptor
@@ -72,10 +72,7 @@ def discard_output(stream: TextIO) -> None:
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is an open terminal."""
-    try:
-        return stream.isatty()
-    except (AttributeError, ValueError):  # None or closed
-        return False
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def attempt(
@@ -84,15 +81,15 @@ def attempt(
     failure: str,
     write: Callable[..., object] = print,
 ) -> bool:
-    """Does optional work, whose failure is logged in one line.
+    """Does optional work, and prints one line if it fails.
 
-    For pictures, reports and metric writers: a run or an evaluation continues without
-    them. Only `Exception` is caught; Ctrl-C and `SystemExit` are not.
+    Pictures, reports and metric writers are optional: a run or an evaluation continues
+    without them. Only `Exception` is caught; Ctrl-C and `SystemExit` are not.
 
     Args:
       action: the work.
-      failure: sentence that says what is missing now, without its full stop.
-      write: prints the line, as in `say`.
+      failure: a sentence that says what is missing, without its full stop.
+      write: the function that prints, as in `say`.
 
     Returns:
       Whether the work succeeded.
@@ -106,10 +103,10 @@ def attempt(
 
 
 def report_error(error: BaseException) -> int:
-    """Prints an error to standard error: a user's mistake in one line.
+    """Prints an error to standard error; a `UsageError` in one line.
 
     Returns:
-      The exit code of the process: 2 for a user's mistake, 1 otherwise.
+      The exit code of the process: 2 for a `UsageError`, otherwise 1.
     """
     if isinstance(error, UsageError):
         say(f"error: {error}", stream=sys.stderr)
@@ -119,9 +116,9 @@ def report_error(error: BaseException) -> int:
 
 
 def describe_error(error: Exception) -> str:
-    """Describes an exception in one line: its type, its message, where it was raised.
+    """Describes an exception in one line: its type, its message and its place.
 
-    Of a `UsageError` only the message, which is written for users.
+    A `UsageError` is described by its message alone, which is written for users.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = lines[0] if lines else "no message"
@@ -137,10 +134,10 @@ def describe_error(error: Exception) -> str:
 def quiet_tensorflow() -> None:
     """Hides the warnings that TensorFlow's C++ code prints to standard error.
 
-    A level of 0 set by the user is kept. Must be called before TensorFlow is imported,
-    which reads these variables once.
+    A level of 0 that the user has set is kept. Must be called before TensorFlow is
+    imported, which reads these variables once.
     """
-    # JAX sets the level to 1 when it is imported; 2 leaves errors.
+    # JAX sets the level to 1 when it is imported; level 2 shows errors only.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # prints a notice when it is on
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it would print a notice

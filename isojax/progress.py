@@ -12,25 +12,25 @@ from isojax.output import is_terminal, say
 Advance = Callable[[int], object]
 
 _DELAY = 1.0  # seconds; shorter phases show no bar
-_UNWRITABLE = (OSError, ValueError)  # a terminal that has gone, a closed file
+_UNWRITABLE = (OSError, ValueError)  # a terminal or file that was closed
 
 
 class Progress(NamedTuple):
     """Reports the phases of a computation.
 
-    On a terminal a phase is a bar with the time left, removed when the phase ends.
-    Elsewhere it is one line when the phase begins.
+    On a terminal, a bar shows the progress and the remaining time of a phase, until it
+    ends. Elsewhere, a phase prints one line when it starts.
 
     Attributes:
       shown: whether anything is reported.
-      subject: what the phases are about, put before their descriptions.
+      subject: the prefix of the descriptions of phases, such as "random encoder".
     """
 
     shown: bool = False
     subject: str = ""
 
     def about(self, subject: str) -> "Progress":
-        """The same, for phases about `subject`."""
+        """Returns the same with another subject."""
         return self._replace(subject=subject)
 
     @contextmanager
@@ -38,12 +38,12 @@ class Progress(NamedTuple):
         """Reports one phase.
 
         Args:
-          description: what is computed.
+          description: the description of the phase.
           total: the number of units of work.
-          unit: plural name of a unit, such as "images".
+          unit: the plural name of a unit, such as "images".
 
         Yields:
-          A function to call with the number of units done since the last call.
+          A function that takes the number of units done since the last call.
         """
         text = f"{self.subject}: {description}" if self.subject else description
         if not self.shown or sys.stderr is None:
