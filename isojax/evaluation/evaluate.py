@@ -10,7 +10,7 @@ import numpy as np
 from isojax.errors import UsageError
 from isojax.evaluation.measure import Evaluation, measure_run
 from isojax.evaluation.options import Options
-from isojax.evaluation.record import save_record
+from isojax.evaluation.report_arrays import save_report_arrays
 from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
 from isojax.output import attempt, say
@@ -106,7 +106,7 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
 
 def _save_arrays(workdir: Path, found: Evaluation, predictions: np.ndarray) -> None:
     subject = found.subject
-    save_record(
+    save_report_arrays(
         workdir, subject.dataset, subject.features, subject.test_features, predictions
     )
 

@@ -1,4 +1,4 @@
-"""Representations of whole image sets, computed once."""
+"""Features of whole image sets."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,14 @@ def extract_features(
     *,
     progress: Progress = SILENT,
 ) -> np.ndarray:
-    """Features of every image, in evaluation mode.
+    """Computes the features of images in evaluation mode.
 
     Args:
-      apply: maps `(variables, images)` to features, as `load_encoder` returns it.
+      apply: the function from `(variables, images)` to features, as `load_encoder`
+        returns it.
       variables: the encoder's parameters and statistics.
-      images: shape (n, h, w, c), as `apply` takes them.
+      images: the images, shape (n, h, w, c), with the dtype and range that `apply`
+        takes.
       progress: reports the extraction.
 
     Returns:

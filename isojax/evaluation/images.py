@@ -22,8 +22,8 @@ def load_images(
 
     Args:
       run_data: section `data` of the run's config.
-      changes: fields of it with other values.
-      data_dir: folder of the data sets, as in `load_dataset`.
+      changes: its fields that have other values in the evaluation.
+      data_dir: the folder of the data sets, as in `load_dataset`.
 
     Returns:
       The data set, and the number of its evaluation images that the encoder was
@@ -49,19 +49,19 @@ def load_images(
     pretrain = dataset.pretrain
     if changes:
         own = ConfigDict(run_data.to_dict())
-        own.resolution = data.resolution  # equal images have equal bytes
+        own.resolution = data.resolution  # so that equal images have equal bytes
         pretrain = load_dataset(image_source(own), data_dir=data_dir).pretrain
     return dataset, count_common(dataset.evaluation.images, pretrain.images)
 
 
 def evaluation_data(data: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """Section `data` of a run with some fields changed.
+    """Returns section `data` of a run with some fields changed.
 
-    Mean and deviation stay the encoder's, whose weights expect them.
+    Mean and std stay those of the encoder's images, which its weights depend on.
     """
     changed = ConfigDict(data.to_dict())
     if changes:
         changed.update(changes)
-        # Not read for its own sake, and another set may have no such split.
+        # Not used in evaluation; the other data set may have no such split.
         changed.pretrain_split = changed.train_split
     return changed

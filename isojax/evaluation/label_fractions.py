@@ -1,20 +1,22 @@
-"""Few labels: part of the labelled images."""
+"""Subsets of the labelled images, for evaluation with few labels."""
 
 import numpy as np
 
 
 def labelled_part(labels: np.ndarray, fraction: float, *, seed: int = 0) -> np.ndarray:
-    """Which images keep their label, the same part of every class.
+    """Chooses the same fraction of the images of every class.
 
-    A smaller fraction of the same seed chooses among those of a larger one.
+    With the same seed, the images of a smaller fraction are a subset of those of a
+    larger one.
 
     Args:
-      labels: shape (n,), integers from 0.
-      fraction: part to choose, above 0 and at most 1; of each class at least one image.
-      seed: of the choice.
+      labels: the classes of the images, shape (n,), integers from 0.
+      fraction: the fraction, above 0 and at most 1; at least one image of each class is
+        chosen.
+      seed: the seed of the choice.
 
     Returns:
-      Indices, ascending.
+      The indices of the chosen images, ascending, integers.
     """
     rng = np.random.default_rng(seed)
     chosen = []

@@ -1,7 +1,7 @@
 import numpy as np
 
 from isojax.data import Dataset, Split
-from isojax.evaluation.record import save_record
+from isojax.evaluation.report_arrays import save_report_arrays
 from isojax.runs import layout
 
 CLASSES, DIM = 3, 5
@@ -14,7 +14,7 @@ def make_split(count, rng):
     return Split(images, labels), features.astype(np.float32)
 
 
-def test_the_record_holds_neighbours_and_misread_images(tmp_path):
+def test_the_arrays_hold_neighbours_and_misread_images(tmp_path):
     rng = np.random.default_rng(0)
     train, features = make_split(30, rng)
     test, test_features = make_split(2100, rng)
@@ -22,22 +22,22 @@ def test_the_record_holds_neighbours_and_misread_images(tmp_path):
     predictions = test.labels.copy()
     predictions[[7, 9]] = (test.labels[[7, 9]] + 1) % CLASSES
     dataset = Dataset(train, train, test, "test", CLASSES, ("a", "b", "c"))
-    save_record(tmp_path, dataset, features, test_features, predictions)
+    save_report_arrays(tmp_path, dataset, features, test_features, predictions)
 
     with np.load(tmp_path / layout.EVALUATION_ARRAYS_FILE) as arrays:
-        record = dict(arrays)
-    np.testing.assert_array_equal(record["predictions"], predictions)
-    assert len(record["features"]) == len(record["embedded"]) == 2000
-    assert record["features"].dtype == np.float16
-    assert np.isfinite(record["features"]).all()
-    shown = list(record["shown"])
+        stored = dict(arrays)
+    np.testing.assert_array_equal(stored["predictions"], predictions)
+    assert len(stored["features"]) == len(stored["embedded"]) == 2000
+    assert stored["features"].dtype == np.float16
+    assert np.isfinite(stored["features"]).all()
+    shown = list(stored["shown"])
     assert len(shown) == len(set(shown)) == 8 and {7, 9} < set(shown)
     place = shown.index(7)
-    assert record["neighbours"][place, 0] == 11
-    np.testing.assert_array_equal(record["images"][place], test.images[7])
+    assert stored["neighbours"][place, 0] == 11
+    np.testing.assert_array_equal(stored["images"][place], test.images[7])
     np.testing.assert_array_equal(
-        record["neighbour_images"][place, 0], train.images[11]
+        stored["neighbour_images"][place, 0], train.images[11]
     )
     # Of classes far apart every neighbour has the image's class.
-    same = record["neighbour_labels"] == test.labels[shown][:, None]
+    same = stored["neighbour_labels"] == test.labels[shown][:, None]
     assert same[[place for place, number in enumerate(shown) if number != 7]].all()
