@@ -18,7 +18,7 @@ def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
 
 def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
     """The values of a config's fields by dotted name, without sections."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             values |= field_values(value, f"{prefix}{name}.")

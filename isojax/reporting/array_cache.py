@@ -24,7 +24,7 @@ def remembered(path: Path, inputs: Arrays, compute: Callable[[], Arrays]) -> Arr
         return kept
     arrays = compute()
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **inputs, **arrays)
+    np.savez_compressed(buffer, **inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub
     with suppress(OSError):  # a full disk, or another's folder: computed again
         write_atomically(path, buffer.getvalue())
     return arrays

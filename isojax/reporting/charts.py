@@ -103,7 +103,8 @@ def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
         axis.grid(False)
         axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         bar = axis.figure.colorbar(image, ax=axis, pad=0.02)
-        bar.solids.set_rasterized(True)
+        if bar.solids is not None:
+            bar.solids.set_rasterized(True)
         bar.outline.set_visible(False)
         _label_powers(bar.ax.yaxis, values)
         bar.minorticks_off()

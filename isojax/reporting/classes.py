@@ -59,7 +59,13 @@ def scatter(points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Mar
 
     def draw(axis: Axes) -> None:
         axis.scatter(
-            *points.T, s=7, c=colours[labels], alpha=0.7, linewidths=0, rasterized=True
+            points[:, 0],
+            points[:, 1],
+            s=7,
+            c=colours[labels],
+            alpha=0.7,
+            linewidths=0,
+            rasterized=True,
         )
         if len(names) <= _MOST_NAMED:
             for label in np.unique(labels):

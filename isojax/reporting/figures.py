@@ -71,7 +71,7 @@ def _save(path: Path, draw, *args) -> None:
     axis = figure.subplots()
     draw(axis, *args)
     for line in (line for axes in figure.axes for line in axes.lines):
-        if len(line.get_xdata()) == 1:  # of one epoch, which has no line
+        if np.size(line.get_xdata()) == 1:  # of one epoch, which has no line
             line.set_marker("o")
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(

@@ -66,11 +66,6 @@ def run_page(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def epochs_of(run: StoredRun) -> np.ndarray:
-    """The finished epochs, counted from 1."""
-    return run.column("epoch")
-
-
 def _numbers(run: StoredRun) -> list[dict[str, str]]:
     numbers = {
         f"{name} accuracy": f"{value:.1%}"
@@ -184,7 +179,7 @@ def metric_curve(
 ) -> Markup | None:
     """A metric of runs, each with its colour; None where no run has it."""
     lines = [
-        Line(epochs_of(run), values, series)
+        Line(run.epochs, values, series)
         for run, series in runs
         if (values := run.column(name)) is not None
     ]
@@ -206,7 +201,7 @@ def _accuracy_charts(run: StoredRun) -> list[Chart]:
 
 
 def _spectrum(run: StoredRun) -> list[Chart]:
-    epochs, spectrum = epochs_of(run), run.spectrum
+    epochs, spectrum = run.epochs, run.spectrum
     found = [
         Chart("All eigenvalues", charts.spectrum_lines(epochs, spectrum), "log scale"),
         Chart(

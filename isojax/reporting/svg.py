@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -19,7 +20,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {
 }
 HALO = "halo"  # as `gid` of a text: kept readable over what lies beneath it
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": LINE,
     "axes.grid": True,
     "axes.labelcolor": MUTED,

@@ -59,7 +59,7 @@ def why_not(run: StoredRun) -> str | None:
         )
     if not run.spectrum.any(axis=1).all():
         return "The spectrum has vanished, and nothing moves from there."
-    if np.sum(run.column("epoch") >= _FIRST_EPOCH) <= _FEWEST_EPOCHS:
+    if np.sum(run.epochs >= _FIRST_EPOCH) <= _FEWEST_EPOCHS:
         return (
             "The run is too short: the flow starts from epoch "
             f"{_FIRST_EPOCH} and wants {_FEWEST_EPOCHS} more to be compared with."
@@ -103,7 +103,7 @@ def predict(run: StoredRun) -> Theory | None:
 
 
 def _measure(run: StoredRun, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
-    epochs = run.column("epoch")
+    epochs = run.epochs
     late = np.flatnonzero(epochs >= _FIRST_EPOCH)
     count = min(_MOST_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]

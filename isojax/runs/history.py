@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from isojax.files import DAMAGED_ARCHIVE, write_atomically
 from isojax.output import attempt
 from isojax.runs import layout
 
+# Metrics of an epoch by name; `step` and `epoch` are whole numbers.
+Row = dict[str, Any]
 _FLOOR = 1e-9  # fraction of the largest eigenvalue
 FILES = (layout.METRICS_FILE, layout.SPECTRUM_FILE)
 
@@ -49,7 +52,7 @@ class History:
         self._writes = writes
         self._metrics, self._spectrum = (Path(workdir) / name for name in FILES)
         self._metrics_whole = True
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[Row] = []
         self.eigenvalues: list[np.ndarray] = []
         self.tracked: list[np.ndarray] = []
         self._modes: np.ndarray | None = None  # eigenvectors of the last epoch
@@ -118,7 +121,7 @@ class History:
 
     def append(
         self,
-        row: dict[str, float],
+        row: Row,
         eigenvalues: np.ndarray,
         eigenvectors: np.ndarray | None = None,
     ) -> None:
@@ -191,7 +194,7 @@ class History:
         """Whether modes were followed in any epoch."""
         return not all(np.isnan(values).any() for values in self.tracked)
 
-    def _write(self, row: dict[str, float]) -> None:
+    def _write(self, row: Row) -> None:
         if self._metrics_whole:
             with self._metrics.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -212,7 +215,7 @@ class History:
             arrays["kept_epochs"] = np.array(list(self._kept_modes))
             arrays["kept_modes"] = np.stack(list(self._kept_modes.values()))
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # numpy's stub
         write_atomically(self._spectrum, buffer.getvalue())
 
     def _rewrite_metrics(self) -> None:

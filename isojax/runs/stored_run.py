@@ -54,6 +54,11 @@ class StoredRun:
         """Eigenvalues of every epoch, ascending, shape (epochs, dim)."""
         return np.stack(self.history.eigenvalues)
 
+    @property
+    def epochs(self) -> np.ndarray:
+        """Numbers of the finished epochs, from 1, shape (epochs,)."""
+        return self.history.column("epoch")
+
     def column(self, name: str) -> np.ndarray | None:
         """A metric over the epochs, NaN where an epoch lacks it; None where all do."""
         values = np.array([_number(row.get(name)) for row in self.history.rows])

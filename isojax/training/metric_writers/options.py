@@ -1,4 +1,4 @@
-"""Where a run's metrics go beside its own files: the config's section `logging`."""
+"""The config's section `logging`: where metrics go beside the run's own files."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ _CHOICES = {
 
 
 class LoggingOptions(NamedTuple):
-    """The section `logging`, as `configs/base.py` explains it."""
+    """The section `logging`, which `configs/base.py` documents."""
 
     wandb: str = "off"
     tensorboard: str = "auto"
@@ -21,10 +21,16 @@ class LoggingOptions(NamedTuple):
 
 
 def read_options(config: Mapping[str, Any]) -> LoggingOptions:
-    """The options of a run's config; the defaults where it is older than they are.
+    """Reads and checks the options of a run's config.
+
+    Args:
+      config: the run's configuration. Missing options have their defaults.
+
+    Returns:
+      The options.
 
     Raises:
-      UsageError: naming the field and its choices.
+      UsageError: if a field has a value that does not exist.
     """
     options = LoggingOptions(**config.get("logging", {}))
     for name, choices in _CHOICES.items():

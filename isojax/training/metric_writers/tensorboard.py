@@ -1,4 +1,4 @@
-"""A run's metrics for TensorBoard, through tensorboardX and so without TensorFlow."""
+"""Writes metrics for TensorBoard through tensorboardX, without TensorFlow."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from isojax.runs.evaluation_result import FINE_TUNED, LINEAR, knn
 from isojax.runs.history import floor_eigenvalues
 
 _BINS = 30
-# Fields of a config that the HPARAMS tab shows, by the beginnings of their names.
+# Prefixes of the names of the config fields in the HPARAMS tab.
 _HPARAMS = (
     *("preset", "seed", "epochs", "batch_size", "precision", "data.name"),
     *("method.", "optimizer.", "model."),
@@ -28,11 +28,11 @@ _HPARAM_METRICS = (
 
 
 class TensorBoardWriter:
-    """Event files in the run's folder, whole after every call.
+    """Writes event files in the run's folder, and flushes them after every call.
 
-    tensorboardX's own SummaryWriter hands its events to a thread. Where the disk is
-    full that thread dies, and the next call waits for ever: so its parts are used here
-    without the thread.
+    tensorboardX's own SummaryWriter passes its events to a thread. If the disk is full,
+    the thread dies and the next call blocks forever. This class uses the parts of
+    tensorboardX without the thread.
     """
 
     name = "TensorBoard"
@@ -44,14 +44,14 @@ class TensorBoardWriter:
         steps_done: int,
         config: Mapping[str, Any] | None = None,
     ):
-        """Starts an event file.
+        """Creates an event file.
 
         Args:
           workdir: the run's folder.
-          steps_done: step of the checkpoint that the run resumes from.
-          config: the run's configuration, whose main fields the HPARAMS tab shows, for
-            training: what earlier files have of later steps is dropped. Without it
-            the file only adds to theirs, as an evaluation does.
+          steps_done: the step that the run resumes from; 0 for a new run.
+          config: the configuration of a training run. The HPARAMS tab shows its main
+            fields, and TensorBoard drops later steps of earlier files. Without it the
+            file only adds to earlier files, as evaluation needs.
         """
         from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import RecordWriter
@@ -59,7 +59,7 @@ class TensorBoardWriter:
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         folder = workdir / layout.TENSORBOARD_FOLDER
         folder.mkdir(exist_ok=True)
-        # Files are read in the order of their names.
+        # TensorBoard reads the files in the order of their names.
         name = f"events.out.tfevents.{time.time():.0f}.{gethostname()}.{steps_done:09d}"
         self._file = RecordWriter(str(folder / name))
         session = event_pb2.SessionLog
@@ -76,12 +76,12 @@ class TensorBoardWriter:
             raise
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Writes metrics of consecutive steps; arguments as in `Writers`."""
+        """Writes metrics of consecutive steps; see `MetricWriters.write_steps`."""
         for number, values in enumerate(zip(*columns.values(), strict=True)):
             self._write_scalars(first + number, dict(zip(columns, values, strict=True)))
         self._file.flush()
 
-    def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
+    def write_epoch(self, row: Mapping[str, Any], eigenvalues: np.ndarray) -> None:
         """Writes an epoch's metrics and a histogram of its eigenvalues."""
         from tensorboardX.summary import make_histogram
 
@@ -91,12 +91,14 @@ class TensorBoardWriter:
         self._write_value(row["step"], tag=layout.LOG_EIGENVALUES, histo=histogram)
         self._file.flush()
 
-    def write_accuracies(self, group: str, points: Mapping[int, Mapping[str, float]]):
-        """Writes what an evaluation has measured.
+    def write_accuracies(
+        self, group: str, points: Mapping[int, Mapping[str, float]]
+    ) -> None:
+        """Writes the accuracies of an evaluation.
 
         Args:
-          group: first part of the tags.
-          points: of each checkpoint's step the accuracies, by their names.
+          group: the first part of the tags.
+          points: accuracies by their names, for the step of each checkpoint.
         """
         for step, values in points.items():
             scalars = {f"{group}/{name}": value for name, value in values.items()}
@@ -107,7 +109,7 @@ class TensorBoardWriter:
         """Writes PNG files."""
         for path in pictures:
             content = path.read_bytes()
-            # A PNG file says its size, in pixels, at its beginning.
+            # The header of a PNG file contains its width and height in pixels.
             width, height = np.frombuffer(content[16:24], ">u4").tolist()
             image = self._summary.Image(
                 width=width, height=height, encoded_image_string=content
@@ -123,7 +125,7 @@ class TensorBoardWriter:
         self._file.close()
 
     def _write_hparams(self, config: Mapping[str, Any]) -> None:
-        """Writes the main fields, in the run's own folder: a session of one run."""
+        """Writes the main fields of the config for the HPARAMS tab."""
         from tensorboardX.summary import hparams
 
         fields = {

@@ -1,4 +1,4 @@
-"""A run's metrics for Weights & Biases."""
+"""Writes metrics for Weights & Biases."""
 
 import json
 import os
@@ -16,18 +16,18 @@ from isojax.runs.history import floor_eigenvalues
 
 _PROJECT = "isojax"
 # Logging a step takes wandb a millisecond, and its plots slow down at 100,000 points.
-_MOST_STEPS = 16  # of an epoch
+_MAX_STEPS_PER_EPOCH = 16
 _INIT_SECONDS, _FINISH_SECONDS = 30, 120
 
 
 class WandbWriter:
-    """One run at Weights & Biases, which is continued when training resumes.
+    """One run at Weights & Biases, which continues when training resumes.
 
-    A process that is killed loses what wandb has not yet written or sent, and wandb
-    ignores steps that it has already. So each start logs the epochs of `metrics.jsonl`
-    again from the first step that is not known to be kept: online, the server's next
-    step; offline, the one after the last part that was closed. `wandb.json` in the
-    run's folder holds the id and the last step of that part.
+    A killed process loses metrics that wandb has not yet written or sent, and wandb
+    ignores steps that it already has. Each start therefore logs the epochs of
+    `metrics.jsonl` again from the first step that may be missing: online, the server's
+    next step; offline, the step after the last part that was closed. `wandb.json` in
+    the run's folder records the id and the last step of that part.
     """
 
     name = "Weights & Biases"
@@ -38,24 +38,24 @@ class WandbWriter:
         config: Mapping[str, Any],
         *,
         mode: str,
-        past: Iterable[tuple[Mapping[str, float], np.ndarray]] = (),
+        past: Iterable[tuple[Mapping[str, Any], np.ndarray]] = (),
     ):
-        """Starts the run, offline if there is no login or no network.
+        """Starts the run; offline if there is no login or the server is unreachable.
 
         Args:
-          workdir: the run's folder, in which wandb keeps its files too.
+          workdir: the run's folder, which also receives wandb's own files.
           config: the run's configuration.
           mode: "online" or "offline".
-          past: the epochs of `metrics.jsonl` so far, each with its eigenvalues, shape
-            (dim,).
+          past: the epochs finished so far: a row of `metrics.jsonl`, and the
+            eigenvalues, shape (dim,).
         """
         import wandb
 
         self._wandb = wandb
         self._path = workdir / layout.WANDB_FILE
-        kept = json.loads(self._path.read_text()) if self._path.exists() else {}
-        self._id = kept.get("id") or os.urandom(8).hex()
-        self._closed_step = kept.get("step", 0)
+        stored = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._id = stored.get("id") or os.urandom(8).hex()
+        self._closed_step = stored.get("step", 0)
         settings = wandb.Settings(
             silent=True, console="off", init_timeout=_INIT_SECONDS
         )
@@ -76,27 +76,28 @@ class WandbWriter:
             self._run = wandb.init(mode=mode, **arguments)
         except wandb.errors.CommError as error:
             reason = str(error).splitlines()[0]
-            _say(f"not to be reached ({reason}), so the run is logged offline")
+            _say(f"the server is unreachable ({reason}), so the run is logged offline")
             mode = "offline"
-            wandb.teardown()  # its service still holds the id
+            wandb.teardown()  # the service would still use the id
             self._run = wandb.init(mode=mode, **arguments)
         self._is_offline = mode == "offline"
         self._first_step = self._closed_step + 1 if self._is_offline else self._run.step
         self._last_step = self._first_step - 1
         self._held: tuple[int, dict[str, Any]] | None = None
-        self._remember()
+        self._save_state()
         for row, eigenvalues in past:
             self.write_epoch(row, eigenvalues)
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Logs metrics of some of the steps, equally far apart; as in `Writers`.
+        """Logs metrics of equally spaced steps; see `MetricWriters.write_steps`.
 
-        The last row is held back until the epoch's metrics join it: wandb keeps a row
-        as it was when the next one began, and a kill must not separate the two.
+        The last row is held back until the epoch's metrics are added to it: wandb
+        completes a row when the next one begins, and a killed process must not leave
+        one without the other.
         """
         self._log_held()
         count = len(next(iter(columns.values())))
-        stride = -(-count // _MOST_STEPS)
+        stride = -(-count // _MAX_STEPS_PER_EPOCH)
         for step in range(first, first + count):
             if step % stride == 0:
                 scalars = {
@@ -106,7 +107,7 @@ class WandbWriter:
                 self._log_held()
                 self._held = step, scalars
 
-    def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
+    def write_epoch(self, row: Mapping[str, Any], eigenvalues: np.ndarray) -> None:
         """Logs an epoch's metrics and a histogram of its eigenvalues."""
         histogram = self._wandb.Histogram(np.log10(floor_eigenvalues(eigenvalues)))
         values = {**row, layout.LOG_EIGENVALUES: histogram}
@@ -125,7 +126,7 @@ class WandbWriter:
         self._run.log(images, step=step)
 
     def close(self, *, failed: bool) -> None:
-        """Ends the run; waits up to two minutes until everything is sent."""
+        """Ends the run; waits up to two minutes until all metrics are sent."""
         self._log_held()
         errors: list[Exception] = []
 
@@ -142,7 +143,7 @@ class WandbWriter:
             raise errors[0]
         if not finishing.is_alive():
             self._closed_step = max(self._closed_step, self._last_step)
-            self._remember()
+            self._save_state()
         if finishing.is_alive() or self._is_offline:
             _say(f"send it by wandb sync {Path(self._run.dir).parent}")
 
@@ -156,7 +157,7 @@ class WandbWriter:
             self._run.log(dict(values), step=step)
             self._last_step = max(self._last_step, step)
 
-    def _remember(self) -> None:
+    def _save_state(self) -> None:
         content = json.dumps({"id": self._id, "step": self._closed_step}) + "\n"
         write_atomically(self._path, content.encode())
 

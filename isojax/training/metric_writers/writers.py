@@ -1,7 +1,8 @@
-"""Metrics on their way to TensorBoard and Weights & Biases."""
+"""Passes metrics on to TensorBoard and Weights & Biases."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,27 +21,27 @@ from isojax.training.metric_writers.weights_and_biases import WandbWriter
 
 
 class Writer(Protocol):
-    """What a place for metrics can do."""
+    """The interface of a destination for metrics."""
 
     name: str
 
     def write_steps(self, first: int, columns: Mapping[str, np.ndarray]) -> None:
-        """Metrics of steps `first`, `first` + 1, ..., one array (steps,) a name."""
+        """Writes arrays (steps,) of the metrics of steps `first`, `first` + 1, ..."""
 
-    def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
-        """A row of `metrics.jsonl`, and the eigenvalues, shape (dim,)."""
+    def write_epoch(self, row: Mapping[str, Any], eigenvalues: np.ndarray) -> None:
+        """Writes a row of `metrics.jsonl` and the eigenvalues, shape (dim,)."""
 
     def write_figures(self, step: int, pictures: Sequence[Path]) -> None:
-        """PNG files."""
+        """Writes PNG files."""
 
     def close(self, *, failed: bool) -> None:
-        """The end of the run, which may have failed."""
+        """Ends the run, which may have failed."""
 
 
 class MetricWriters:
-    """Several writers, none of which can end a run.
+    """Several writers whose failures do not stop a run.
 
-    One that fails logs one line and receives nothing more. `metrics.jsonl` has all
+    A writer that fails logs one line and receives nothing more. `metrics.jsonl` has all
     metrics in any case.
     """
 
@@ -52,10 +53,10 @@ class MetricWriters:
         """
         self._writers: list[Writer] = []
         for name, make in makers.items():
-            _attempt(name, lambda make=make: self._writers.append(make()))
+            _attempt(name, partial(self._open, make))
 
     def __enter__(self) -> Self:
-        """The writers, to be closed at the end."""
+        """Enters a context at whose end the writers are closed."""
         return self
 
     def __exit__(
@@ -64,10 +65,10 @@ class MetricWriters:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes them."""
+        """Closes the writers."""
         for writer in self._writers:
             attempt(
-                lambda writer=writer: writer.close(failed=error is not None),
+                partial(writer.close, failed=error is not None),
                 failure=f"{writer.name} was not closed and may lack the last metrics, "
                 f"which {layout.METRICS_FILE} has",
             )
@@ -77,16 +78,16 @@ class MetricWriters:
 
         Args:
           first: number of the first step, from 1.
-          columns: one array (steps,) a name.
+          columns: arrays (steps,) by the metric's name.
         """
         self._each(lambda writer: writer.write_steps(first, columns))
 
-    def write_epoch(self, row: Mapping[str, float], eigenvalues: np.ndarray) -> None:
-        """Writes an epoch.
+    def write_epoch(self, row: Mapping[str, Any], eigenvalues: np.ndarray) -> None:
+        """Writes the metrics of an epoch.
 
         Args:
-          row: as in `metrics.jsonl`.
-          eigenvalues: of the correlation, shape (dim,).
+          row: metrics by name, as in `metrics.jsonl`.
+          eigenvalues: eigenvalues of the correlation, shape (dim,).
         """
         self._each(lambda writer: writer.write_epoch(row, eigenvalues))
 
@@ -94,15 +95,18 @@ class MetricWriters:
         """Writes the pictures of a folder.
 
         Args:
-          step: at which they were drawn.
-          folder: with PNG files.
+          step: the step at which they were drawn.
+          folder: a folder of PNG files.
         """
         pictures = sorted(folder.glob("*.png"))
         self._each(lambda writer: writer.write_figures(step, pictures))
 
+    def _open(self, make: Callable[[], Writer]) -> None:
+        self._writers.append(make())
+
     def _each(self, action: Callable[[Writer], None]) -> None:
         for writer in tuple(self._writers):
-            if not _attempt(writer.name, lambda writer=writer: action(writer)):
+            if not _attempt(writer.name, partial(action, writer)):
                 self._writers.remove(writer)
                 with suppress(Exception):
                     writer.close(failed=True)
@@ -123,8 +127,7 @@ def check_packages(options: LoggingOptions) -> None:
       options: the section `logging` of the config.
 
     Raises:
-      UsageError: naming the package, why it cannot be imported, and the command that
-        installs it.
+      UsageError: if a package is missing or cannot be imported.
     """
     required = {
         "wandb": options.wandb != "off",
@@ -133,18 +136,18 @@ def check_packages(options: LoggingOptions) -> None:
     for field, package in {"wandb": "wandb", "tensorboard": "tensorboardX"}.items():
         if not required[field]:
             continue
-        needs = (
-            f"config.logging.{field}={getattr(options, field)} needs the package "
+        requirement = (
+            f"config.logging.{field}={getattr(options, field)} requires the package "
             f"{package}: pip install isojax[{field}], or pip install {package}"
         )
         if not _is_installed(package):
-            raise UsageError(needs)
+            raise UsageError(requirement)
         try:
             import_module(package)
         # Packages of incompatible versions raise anything here.
         except Exception as error:
             raise UsageError(
-                f"{needs}. Importing it fails: {describe_error(error)}"
+                f"{requirement}. Importing it fails: {describe_error(error)}"
             ) from error
 
 
@@ -154,7 +157,7 @@ def open_writers(
     options: LoggingOptions,
     *,
     steps_done: int,
-    past: Iterable[tuple[Mapping[str, float], np.ndarray]] = (),
+    past: Iterable[tuple[Mapping[str, Any], np.ndarray]] = (),
 ) -> MetricWriters:
     """Opens the writers that the options name, for a new or a resumed run.
 
@@ -162,12 +165,12 @@ def open_writers(
       workdir: the run's folder.
       config: the run's configuration, shown beside its metrics.
       options: the section `logging` of the config; see `check_packages`.
-      steps_done: step of the checkpoint that the run resumes from.
-      past: the epochs of `metrics.jsonl` so far, each with its eigenvalues, shape
-        (dim,).
+      steps_done: the step that the run resumes from; 0 for a new run.
+      past: the epochs finished so far: a row of `metrics.jsonl`, and the eigenvalues,
+        shape (dim,).
 
     Returns:
-      The writers, a context.
+      The writers, which must be used as a context.
     """
     makers: dict[str, Callable[[], Writer]] = {}
     if options.tensorboard != "off" and _is_installed("tensorboardX"):
@@ -188,15 +191,16 @@ def write_accuracies(
 
     Args:
       workdir: the run's folder.
-      config: the run's configuration, whose section `logging` chooses.
+      config: the run's configuration; its section `logging` decides whether anything
+        is written.
       result: what `linear_eval.json` holds.
-      group: first part of the tags, such as "linear_eval".
+      group: the first part of the tags, such as "linear_eval".
 
     Raises:
       OSError: if the files cannot be written.
     """
-    is_wanted = read_options(config).tensorboard != "off"
-    if not is_wanted or not _is_installed("tensorboardX"):
+    is_enabled = read_options(config).tensorboard != "off"
+    if not is_enabled or not _is_installed("tensorboardX"):
         return
     evaluation = EvaluationResult.from_json(result)
     points = {point.step: point.accuracies for point in evaluation.curve}
@@ -210,5 +214,5 @@ def write_accuracies(
 
 def _is_installed(package: str) -> bool:
     spec = find_spec(package)
-    # A folder of this name in the current directory has a spec too, without a file.
+    # A folder of this name in the current directory also has a spec, without origin.
     return spec is not None and spec.origin is not None
