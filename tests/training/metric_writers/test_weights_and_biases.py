@@ -181,7 +181,7 @@ def test_another_folder_is_another_run(wandb, tmp_path):
         ("has_login", "no login, so the run is logged offline"),
         (
             "has_network",
-            "not to be reached (no such host), so the run is logged offline",
+            "(no such host), so the run is logged offline",
         ),
     ],
 )

@@ -144,7 +144,7 @@ def test_a_missing_package_is_told_with_its_remedy(
     tmp_path, monkeypatch, package, fields, remedy
 ):
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
-    with pytest.raises(UsageError, match=f"needs the package {package}: {remedy}"):
+    with pytest.raises(UsageError, match=f"requires the package {package}: {remedy}"):
         check_packages(LoggingOptions(**fields))
     check_packages(LoggingOptions())
     with open_writers(tmp_path, {}, LoggingOptions(), steps_done=0) as writers:
@@ -157,7 +157,7 @@ def test_a_folder_named_wandb_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "wandb").mkdir()
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(UsageError, match="needs the package wandb"):
+    with pytest.raises(UsageError, match="requires the package wandb"):
         check_packages(LoggingOptions(wandb="online"))
     sys.modules.pop("wandb", None)
 
@@ -171,7 +171,7 @@ def broken_wandb(tmp_path, monkeypatch):
 
 
 def test_a_package_that_cannot_be_imported_is_refused_with_the_reason(broken_wandb):
-    with pytest.raises(UsageError, match="needs the package wandb: .*TypeError: Descr"):
+    with pytest.raises(UsageError, match="requires the package wandb: .*TypeError: Descr"):
         check_packages(LoggingOptions(wandb="offline"))
 
 
