@@ -171,7 +171,9 @@ def broken_wandb(tmp_path, monkeypatch):
 
 
 def test_a_package_that_cannot_be_imported_is_refused_with_the_reason(broken_wandb):
-    with pytest.raises(UsageError, match="requires the package wandb: .*TypeError: Descr"):
+    with pytest.raises(
+        UsageError, match="requires the package wandb: .*TypeError: Descr"
+    ):
         check_packages(LoggingOptions(wandb="offline"))
 
 
