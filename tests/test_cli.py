@@ -11,8 +11,8 @@ import pytest
 from absl import app, flags
 
 from isojax.commands import main
-from isojax.commands.command_line import parse_path
 from isojax.commands.help import format_help
+from isojax.commands.path_flag import parse_path
 from isojax.configs import digits
 from isojax.errors import UsageError
 

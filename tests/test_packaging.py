@@ -10,7 +10,7 @@ import pytest
 
 import isojax
 from isojax import invocation
-from isojax.commands.command_line import find_config
+from isojax.commands.config_flag import find_config
 from isojax.configs import config_names
 from isojax.errors import UsageError
 

@@ -15,17 +15,17 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from isojax.commands import command_line
+from isojax.commands import command_line, config_flag, path_flag
 from isojax.errors import UsageError
 from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from isojax.output import attempt, say
 
-command_line.define_config(
+config_flag.define_config(
     "base",
     "Evaluates on other images, such as --config.data.name=cifar100. All other fields "
     "are those of the run.",
 )
-_WORKDIR = command_line.define_path(
+_WORKDIR = path_flag.define_path(
     "workdir", "runs/digits-isoloss", "Directory of the run."
 )
 _PROTOCOL = flags.DEFINE_string(
@@ -46,7 +46,7 @@ _STEPS = flags.DEFINE_string(
     "Comma-separated steps of checkpoints, or all. Default: the newest checkpoint.",
 )
 _PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints the accuracy on each class.")
-_DATA_DIR = command_line.define_path(
+_DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
     "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",

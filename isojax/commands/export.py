@@ -8,10 +8,10 @@ docs/weights.md describes the formats.
 
 from absl import flags
 
-from isojax.commands import command_line
+from isojax.commands import command_line, path_flag
 from isojax.output import say
 
-_WORKDIR = command_line.define_path(
+_WORKDIR = path_flag.define_path(
     "workdir", "runs/digits-isoloss", "Directory of the run."
 )
 _FORMAT = flags.DEFINE_enum(
@@ -22,7 +22,7 @@ _FORMAT = flags.DEFINE_enum(
     "predictor, if any. torchvision is a safetensors file of the backbone with "
     "torchvision's names.",
 )
-_OUTPUT = command_line.define_path(
+_OUTPUT = path_flag.define_path(
     "output", None, "File of the weights. Default: encoder.* in the run's directory."
 )
 

@@ -8,15 +8,15 @@ Prints the operations, bytes, collectives, memory and time of one step.
 
 from absl import flags
 
-from isojax.commands import command_line
+from isojax.commands import command_line, config_flag, path_flag
 
-_CONFIG = command_line.define_config(
+_CONFIG = config_flag.define_config(
     "digits",
     "Config: the name of a packaged config or the path of a file; optionally followed "
     "by a colon and a preset.",
 )
 _STEPS = flags.DEFINE_integer("steps", 10, "Number of timed steps.")
-_TRACE = command_line.define_path(
+_TRACE = path_flag.define_path(
     "trace",
     None,
     "Directory in which a trace of the steps is written, for TensorBoard and XProf.",
@@ -25,7 +25,7 @@ _TRACE = command_line.define_path(
 
 def main() -> None:
     """Profiles a step as the flags say."""
-    config = command_line.config_to_train(_CONFIG)
+    config = config_flag.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.compilation import choose_kernels, keep_programs

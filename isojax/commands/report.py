@@ -5,15 +5,15 @@ isojax report --workdir=DIR [DIR ...] [--output=FILE]
 The page is a single file that needs no network.
 """
 
-from isojax.commands import command_line
+from isojax.commands import command_line, path_flag
 from isojax.output import say
 
-_WORKDIR = command_line.define_path(
+_WORKDIR = path_flag.define_path(
     "workdir",
     "runs/digits-isoloss",
     "Directory of the run. Further directories are compared with it.",
 )
-_OUTPUT = command_line.define_path(
+_OUTPUT = path_flag.define_path(
     "output",
     None,
     "File of the page. Default: report.html, in the run's directory, or for several "
@@ -25,7 +25,7 @@ def main(more_folders: list[str]) -> None:
     """Writes a report as the flags say."""
     from isojax.reporting.html_report import write_report
 
-    folders = [_WORKDIR.value, *map(command_line.parse_path, more_folders)]
+    folders = [_WORKDIR.value, *map(path_flag.parse_path, more_folders)]
     path = write_report(folders, _OUTPUT.value)
     say(f"Written to {path}; open it in a browser")
 

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from isojax.commands import command_line
+from isojax.commands import command_line, config_flag, path_flag
 from isojax.invocation import command as command_text
 from isojax.output import say
 from isojax.sweeps.plan import (
@@ -28,7 +28,7 @@ from isojax.sweeps.plan import (
     with_seed,
 )
 
-_CONFIG = command_line.define_config(
+_CONFIG = config_flag.define_config(
     "digits",
     "Config: the name of a packaged config or the path of a file, without a preset.",
 )
@@ -42,10 +42,10 @@ _EMA = flags.DEFINE_list(
     "target that is the online network itself, or both.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds; 5 means the seeds 0 to 4.")
-_WORKDIR = command_line.define_path(
+_WORKDIR = path_flag.define_path(
     "workdir", None, "Directory of the sweep. Default: runs/DATA-sweep."
 )
-_DATA_DIR = command_line.define_path(
+_DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
     "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
@@ -70,11 +70,11 @@ def main() -> None:
 
     def fields_of(preset: str) -> dict[str, Any]:
         """Returns the fields that have an effect in a preset."""
-        effects = command_line.field_effects(f"{location}:{preset}", fields)
+        effects = config_flag.field_effects(f"{location}:{preset}", fields)
         return {n: value for n, value in fields.items() if effects.get(n) is None}
 
     def read_preset(preset: str) -> ConfigDict:
-        return command_line.read_config(f"{location}:{preset}", fields_of(preset))
+        return config_flag.read_config(f"{location}:{preset}", fields_of(preset))
 
     def config_of(run: SweepRun) -> ConfigDict:
         return with_seed(read_preset(run.preset), run.seed)
@@ -95,7 +95,7 @@ def main() -> None:
     check_effects(
         fields,
         [
-            command_line.field_effects(f"{location}:{preset}", fields)
+            config_flag.field_effects(f"{location}:{preset}", fields)
             for preset in {run.preset: None for run in plan.configs}
         ],
     )

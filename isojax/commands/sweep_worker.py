@@ -12,15 +12,15 @@ import sys
 import threading
 from pathlib import Path
 
-from isojax.commands import command_line
+from isojax.commands import command_line, config_flag, path_flag
 from isojax.runs import layout
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
-_CONFIG = command_line.define_config(
+_CONFIG = config_flag.define_config(
     "digits", "Config, optionally followed by a colon and a preset."
 )
-_WORKDIR = command_line.define_path("workdir", None, "Directory of the run.")
-_DATA_DIR = command_line.define_path("data_dir", None, "Directory of the data sets.")
+_WORKDIR = path_flag.define_path("workdir", None, "Directory of the run.")
+_DATA_DIR = path_flag.define_path("data_dir", None, "Directory of the data sets.")
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def _train_and_evaluate(stop: StopRequest) -> None:
         (workdir / name).unlink(missing_ok=True)
     keep_programs(workdir)
     pretrain(
-        command_line.config_to_train(_CONFIG),
+        config_flag.config_to_train(_CONFIG),
         workdir,
         data_dir=_DATA_DIR.value,
         stop=stop,

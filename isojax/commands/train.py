@@ -13,30 +13,30 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict
 
-from isojax.commands import command_line
+from isojax.commands import command_line, config_flag, path_flag
 from isojax.configs import config_names
 from isojax.configs.base import PRESETS
 from isojax.errors import UsageError
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
-_CONFIG = command_line.define_config(
+_CONFIG = config_flag.define_config(
     "digits",
     f"Config: one of {', '.join(config_names())}, or the path of a file; optionally "
     "followed by a colon and a preset.",
 )
-_WORKDIR = command_line.define_path(
+_WORKDIR = path_flag.define_path(
     "workdir",
     None,
     "Directory of the run. An unfinished run in it is resumed. Default: "
     "runs/DATA-PRESET.",
 )
-_DATA_DIR = command_line.define_path(
+_DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
     "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 
-_FORK_FROM = command_line.define_path(
+_FORK_FROM = path_flag.define_path(
     "fork_from",
     None,
     "Directory of another run. The new run starts from its newest checkpoint and a "
@@ -56,7 +56,7 @@ def main() -> None:
     """Trains as the flags say."""
     if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
         raise UsageError("put the preset after the config: --config=NAME:PRESET")
-    config = command_line.config_to_train(_CONFIG)
+    config = config_flag.config_to_train(_CONFIG)
     with StopRequest() as stop:
         _train(config, stop)
         if stop.has_stopped_run:
