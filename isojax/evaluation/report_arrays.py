@@ -1,14 +1,13 @@
 """Arrays of an evaluation that its report shows, so that it needs no encoder."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 
 from isojax.data import Dataset
 from isojax.evaluation.knn import nearest_neighbours, unit_rows
-from isojax.files import write_atomically
 from isojax.runs import layout
+from isojax.runs.evaluation_arrays import EvaluationArrays, save_evaluation_arrays
 
 _EMBEDDED = 2000  # test images whose features are stored
 _SHOWN, _SHOWN_WRONG = 8, 3  # shown test images, and how many of them misclassified
@@ -24,12 +23,7 @@ def save_report_arrays(
 ) -> None:
     """Writes features, predictions and nearest neighbours to `evaluation.npz`.
 
-    For all test images the file holds `labels` and `predictions`, shape (m,), and
-    `label_names`. For some test images it holds their indices `embedded`, shape (e,),
-    and their normalised `features`, shape (e, features), float16. For a few test images
-    it holds their indices `shown`, shape (s,), their `images`, and of their nearest
-    training images the indices `neighbours` and the `neighbour_labels`, shape (s, k),
-    and the `neighbour_images`, shape (s, k, h, w, c).
+    `EvaluationArrays` describes the content of the file.
 
     Args:
       workdir: the run's folder.
@@ -45,9 +39,7 @@ def save_report_arrays(
     shown = _choose_shown(predictions != test.labels)
     nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
     neighbours = nearest.indices
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
+    arrays = EvaluationArrays(
         labels=test.labels,
         predictions=predictions.astype(np.int32),
         label_names=np.array(dataset.label_names, dtype=np.str_),
@@ -59,7 +51,7 @@ def save_report_arrays(
         neighbour_labels=train.labels[neighbours],
         neighbour_images=train.images[neighbours],
     )
-    write_atomically(path, buffer.getvalue())
+    save_evaluation_arrays(workdir, arrays)
 
 
 def _choose_shown(is_wrong: np.ndarray) -> np.ndarray:

@@ -60,9 +60,9 @@ def run_page(run: StoredRun) -> dict[str, Any]:
         "spectrum": _spectrum(run),
         "theory": _theory(run),
         "views": views(run.views),
-        "neighbours": neighbours(run.record),
+        "neighbours": neighbours(run.evaluation_arrays),
         "embedding": [Chart(*chart) for chart in embedding(run)],
-        "confusion": confusion(run.record),
+        "confusion": confusion(run.evaluation_arrays),
     }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from isojax.reporting import classes
 from isojax.reporting.pictures import data_address
 from isojax.reporting.svg import with_name
+from isojax.runs.evaluation_arrays import EvaluationArrays
 from isojax.runs.stored_run import Arrays, StoredRun
 
 _MOST_PAIRS = 8
@@ -35,26 +36,26 @@ def views(arrays: Arrays) -> list[dict[str, Any]]:
     ]
 
 
-def neighbours(record: Arrays) -> list[dict[str, Any]]:
+def neighbours(arrays: EvaluationArrays | None) -> list[dict[str, Any]]:
     """Test images, each with its nearest training images.
 
     What a picture `shows` replaces it for screen readers; its caption is beside it.
     """
-    if not record:
+    if arrays is None:
         return []
-    names = record["label_names"]
+    names = arrays.label_names
     rows = []
-    for place, number in enumerate(record["shown"]):
+    for place, number in enumerate(arrays.shown):
         test_image = f"test image {place + 1}"
-        label, predicted = record["labels"][number], record["predictions"][number]
+        label, predicted = arrays.labels[number], arrays.predictions[number]
         others = zip(
-            record["neighbour_images"][place],
-            record["neighbour_labels"][place],
+            arrays.neighbour_images[place],
+            arrays.neighbour_labels[place],
             strict=True,
         )
         rows.append(
             {
-                "address": data_address(record["images"][place]),
+                "address": data_address(arrays.images[place]),
                 "shows": test_image.capitalize(),
                 "name": str(names[label]),
                 "misread": str(names[predicted]) if predicted != label else "",
@@ -74,11 +75,11 @@ def neighbours(record: Arrays) -> list[dict[str, Any]]:
 
 def embedding(run: StoredRun) -> list[tuple]:
     """Drawings of the test features: title, drawing, note."""
-    record = run.record
-    if not record:
+    arrays = run.evaluation_arrays
+    if arrays is None:
         return []
-    names = [str(name) for name in record["label_names"]]
-    labels, features = record["labels"][record["embedded"]], record["features"]
+    names = [str(name) for name in arrays.label_names]
+    labels, features = arrays.labels[arrays.embedded], arrays.features
     points, explained = classes.principal_components(features)
     count = f"{len(labels):,} test images"
     note = f"{count}; {explained:.0%} of the variance of normalised features"
@@ -92,14 +93,12 @@ def embedding(run: StoredRun) -> list[tuple]:
     return drawings
 
 
-def confusion(record: Arrays) -> dict[str, Any] | None:
+def confusion(arrays: EvaluationArrays | None) -> dict[str, Any] | None:
     """The confusion matrix and its largest entries off the diagonal."""
-    if not record:
+    if arrays is None:
         return None
-    names = [str(name) for name in record["label_names"]]
-    counts = classes.confusion_counts(
-        record["labels"], record["predictions"], len(names)
-    )
+    names = [str(name) for name in arrays.label_names]
+    counts = classes.confusion_counts(arrays.labels, arrays.predictions, len(names))
     errors = counts - np.diag(np.diag(counts))
     order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_PAIRS]
     pairs = [np.unravel_index(place, errors.shape) for place in order]

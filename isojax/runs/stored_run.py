@@ -12,6 +12,7 @@ from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE
 from isojax.runs import layout
 from isojax.runs.config_file import read_fields
+from isojax.runs.evaluation_arrays import EvaluationArrays
 from isojax.runs.evaluation_result import EvaluationResult
 from isojax.runs.history import History
 
@@ -28,7 +29,7 @@ class StoredRun:
       history: metrics and eigenvalues of the finished epochs, at least one.
       machine: device and versions, of `machine.json`.
       evaluation: of `linear_eval.json`.
-      record: arrays of `evaluation.npz`.
+      evaluation_arrays: arrays of `evaluation.npz`; None without that file.
       views: `images` and `views` of `figures/views.npz`.
       not_finite: of `not_finite.json`: in which step the numbers diverged.
       checkpoints: steps of the checkpoints, ascending.
@@ -39,7 +40,7 @@ class StoredRun:
     history: History
     machine: dict[str, Any]
     evaluation: EvaluationResult
-    record: Arrays
+    evaluation_arrays: EvaluationArrays | None
     views: Arrays
     not_finite: dict[str, Any]
     checkpoints: list[int]
@@ -99,7 +100,7 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
         history=history,
         machine=_read_json(folder / layout.MACHINE_FILE),
         evaluation=read_result(folder),
-        record=read_arrays(folder / layout.EVALUATION_ARRAYS_FILE),
+        evaluation_arrays=_read_evaluation_arrays(folder),
         views=read_arrays(folder / layout.FIGURES_FOLDER / layout.VIEWS_ARRAYS),
         not_finite=_read_json(folder / layout.NOT_FINITE_FILE),
         checkpoints=sorted(
@@ -141,6 +142,17 @@ def read_arrays(path: Path) -> Arrays:
         with np.load(path) as arrays:
             return dict(arrays)
     except DAMAGED_ARCHIVE as error:
+        raise _damaged(path, error) from error
+
+
+def _read_evaluation_arrays(folder: Path) -> EvaluationArrays | None:
+    path = folder / layout.EVALUATION_ARRAYS_FILE
+    arrays = read_arrays(path)
+    if not arrays:
+        return None
+    try:
+        return EvaluationArrays._make(arrays[name] for name in EvaluationArrays._fields)
+    except KeyError as error:
         raise _damaged(path, error) from error
 
 
