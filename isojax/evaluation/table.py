@@ -1,30 +1,32 @@
 """The result of an evaluation as text."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from isojax.runs.evaluation_result import ENCODERS
+from isojax.runs.evaluation_result import (
+    ENCODERS,
+    LINEAR,
+    RANDOM_INIT,
+    RAW_PIXELS,
+    EvaluationResult,
+)
+
+_NAME_WIDTH, _COLUMN_WIDTH = 20, 9  # characters
 
 
 def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:
-    """The result of `evaluate_run` as a table to print.
+    """Formats the result of `evaluate_run` as a table to print.
 
     Args:
-      result: what `linear_eval.json` holds.
+      result: the content of `linear_eval.json`.
       per_class: whether to show the accuracy on each class.
+
+    Returns:
+      The lines of the table and its notes.
     """
-    ks = list(result.get("knn_accuracy", ()))
-    lines = []
-    if "accuracy" in result or ks:
-        lines.append(f"{'':20}" + _heads(result, ks))
-        for prefix, name in ENCODERS.items():
-            lines.append(f"{name:20}" + _cells(result, ks, prefix))
-    if "finetune_accuracy" in result:
-        lines.append(
-            f"{'fine-tuned encoder':20}{result['finetune_accuracy']:8.3f}  "
-            f"learning rate {result['finetune_learning_rate']:g}"
-        )
-    if "online_accuracy" in result:
-        lines.append(f"{'online probe':20}{result['online_accuracy']:8.3f}")
+    parsed = EvaluationResult.from_json(result)
+    rows = [(name, parsed.accuracies[prefix]) for prefix, name in ENCODERS.items()]
+    lines = _table("", [row for row in rows if row[1]])
     lines.append(
         f"accuracy on {result['num_test']:,} {result['split']} images, "
         f"{result['num_train']:,} labelled images for the readout"
@@ -34,62 +36,56 @@ def format_table(result: dict[str, Any], *, per_class: bool = False) -> str:
             "k-NN: a neighbour of cosine similarity s has exp(s / "
             f"{result['knn_temperature']:g}) votes"
         )
+    if "finetune_learning_rate" in result:
+        lines.append(f"fine-tuned: learning rate {result['finetune_learning_rate']:g}")
     if "num_test_pretrained" in result:
         lines.append(
             f"Note: the encoder was pretrained on {result['num_test_pretrained']:,} of "
             f"the {result['num_test']:,} {result['split']} images."
         )
-    lines += _fractions(result.get("label_fractions", []))
-    lines += _curve(result.get("curve", []))
+    if parsed.label_fractions:
+        lines += ["", *_table("labelled images", _label_fractions(parsed))]
+    if parsed.curve:
+        points = [(f"{point.step:,}", point.accuracies) for point in parsed.curve]
+        lines += ["", *_table("step", points)]
     if per_class:
         lines += _per_class(result.get("per_class_accuracy", {}))
     return "\n".join(lines)
 
 
-def _heads(row: dict[str, Any], ks: list[str]) -> str:
-    linear = f"{'linear':>8}" if "accuracy" in row else ""
-    return linear + "".join(f"{k + '-NN':>9}" for k in ks)
-
-
-def _cells(row: dict[str, Any], ks: list[str], prefix: str = "") -> str:
-    linear = f"{row[f'{prefix}accuracy']:8.3f}" if "accuracy" in row else ""
-    return linear + "".join(f"{row[f'{prefix}knn_accuracy'][k]:9.3f}" for k in ks)
-
-
-def _fractions(rows: list[dict[str, Any]]) -> list[str]:
-    lines: list[str] = []
-    for row in rows:
-        ks = list(row.get("knn_accuracy", ()))
-        tuned = "finetune_accuracy" in row
-        if not lines:
-            heads = _heads(row, ks) + f"{'fine-tuned':>12}" * tuned
-            lines.append(f"\n{'labelled images':20}{heads}")
-            lines[0] += f"{'random':>9}{'pixels':>9}" * ("accuracy" in row)
-        line = f"{row['num_train']:,} ({row['fraction']:.2%})"
-        line = f"{line:20}" + _cells(row, ks)
-        if tuned:
-            line += f"{row['finetune_accuracy']:12.3f}"
-        if "accuracy" in row:
-            line += f"{row['random_init_accuracy']:9.3f}"
-            line += f"{row['raw_pixel_accuracy']:9.3f}"
-        lines.append(line)
+def _table(head: str, rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
+    """Formats rows of accuracies under the names of all protocols in them."""
+    columns = list(dict.fromkeys(name for _, values in rows for name in values))
+    widths = {name: max(_COLUMN_WIDTH, len(name) + 2) for name in columns}
+    cells = [f"{name:>{widths[name]}}" for name in columns]
+    lines = [f"{head:{_NAME_WIDTH}}" + "".join(cells)] if columns else []
+    for title, values in rows:
+        cells = [
+            f"{values[name]:{widths[name]}.3f}"
+            if name in values
+            else " " * widths[name]
+            for name in columns
+        ]
+        lines.append(f"{title:{_NAME_WIDTH}}{''.join(cells)}".rstrip())
     return lines
 
 
-def _curve(points: list[dict[str, Any]]) -> list[str]:
-    lines: list[str] = []
-    for point in points:
-        ks = list(point.get("knn_accuracy", ()))
-        online = "online_accuracy" in point
-        if not lines:
-            lines.append(f"\n{'step':20}{_heads(point, ks)}" + "   online" * online)
-        line = f"{point['step']:<20,}" + _cells(point, ks)
-        lines.append(line + (f"{point['online_accuracy']:9.3f}" if online else ""))
-    return lines
+def _label_fractions(result: EvaluationResult) -> list[tuple[str, dict[str, float]]]:
+    """Returns the encoder's accuracies, and the linear ones of the baselines, by row."""
+    rows = []
+    for part, content in zip(
+        result.label_fractions, result.content["label_fractions"], strict=True
+    ):
+        values = dict(part.accuracies)
+        for prefix, name in ((RANDOM_INIT, "random"), (RAW_PIXELS, "pixels")):
+            if LINEAR in values:
+                values[name] = content[f"{prefix}accuracy"]
+        rows.append((f"{part.num_train:,} ({part.fraction:.2%})", values))
+    return rows
 
 
 def _per_class(accuracies: dict[str, float]) -> list[str]:
-    """Five classes a line, the worst first."""
+    """Formats five classes in a line, the lowest accuracy first."""
     ordered = sorted(accuracies.items(), key=lambda item: item[1])
     cells = [f"{name[:14]} {accuracy:.3f}" for name, accuracy in ordered]
     rows = [cells[first : first + 5] for first in range(0, len(cells), 5)]

@@ -205,6 +205,24 @@ def _accuracies(fields: Mapping[str, Any], encoder: str = PRETRAINED) -> dict:
         found[knn(k)] = value
     for name in (FINE_TUNED, ONLINE_PROBE):
         found[name] = fields.get(encoder + _ACCURACY_FIELDS[name])
+    found |= _other_accuracies(fields, encoder)
     return {
         name: value for name, value in found.items() if isinstance(value, int | float)
+    }
+
+
+def _other_accuracies(fields: Mapping[str, Any], encoder: str) -> dict[str, Any]:
+    """The accuracies of protocols without a name for tables, by their fields' names."""
+    named = {*_ACCURACY_FIELDS.values(), "knn_accuracy"}
+    excluded = BASELINES if encoder == PRETRAINED else ()
+    found = {}
+    for field, value in fields.items():
+        name = field.removeprefix(encoder)
+        if field.startswith(encoder) and not field.startswith(excluded):
+            if name not in named and not name.endswith("validation_accuracy"):
+                found[name] = value
+    return {
+        name.removesuffix("_accuracy"): value
+        for name, value in found.items()
+        if name.endswith("_accuracy")
     }

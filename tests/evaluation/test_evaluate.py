@@ -97,6 +97,44 @@ def test_the_table_shows_the_temperature_and_pretrained_test_images():
     assert "pretrained on 12 of the 1,000 test images" in shown
 
 
+def test_the_table_has_a_column_for_every_protocol_and_blanks_where_one_is_missing():
+    result = RESULT | {
+        "knn_accuracy": {"20": 0.8},
+        "random_init_knn_accuracy": {"20": 0.4},
+        "raw_pixel_knn_accuracy": {"20": 0.7},
+        "finetune_accuracy": 0.95,
+        "finetune_learning_rate": 0.03,
+        "svm_accuracy": 0.3,
+        "label_fractions": [
+            {
+                "fraction": 0.01,
+                "num_train": 40,
+                "accuracy": 0.5,
+                "random_init_accuracy": 0.2,
+                "raw_pixel_accuracy": 0.3,
+            },
+            {"fraction": 0.1, "num_train": 400, "finetune_accuracy": 0.6},
+        ],
+        "curve": [{"step": 600, "online_accuracy": 0.1}, {"step": 1234}],
+    }
+    assert format_table(result).splitlines() == [
+        "                       linear    20-NN  fine-tuned      svm",
+        "pretrained encoder      0.912    0.800       0.950    0.300",
+        "random encoder          0.500    0.400",
+        "raw pixels              0.600    0.700",
+        "accuracy on 1,000 test images, 4,000 labelled images for the readout",
+        "fine-tuned: learning rate 0.03",
+        "",
+        "labelled images        linear   random   pixels  fine-tuned",
+        "40 (1.00%)              0.500    0.200    0.300",
+        "400 (10.00%)                                          0.600",
+        "",
+        "step                  online probe",
+        "600                          0.100",
+        "1,234",
+    ]
+
+
 def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(UsageError, match=f"--workdir={tmp_path} "):

@@ -39,6 +39,25 @@ def test_accuracies_are_read_by_encoder_and_protocol():
     assert result.content == CONTENT
 
 
+def test_a_protocol_without_a_name_for_tables_is_named_by_its_field():
+    others = {
+        "svm_accuracy": 0.3,
+        "random_init_svm_accuracy": 0.2,
+        "validation_accuracy": 0.91,
+        "finetune_validation_accuracy": 0.94,
+        "per_class_accuracy": {"a": 0.9},
+    }
+    result = EvaluationResult.from_json(CONTENT | others)
+    plain = EvaluationResult.from_json(CONTENT)
+    assert result.pretrained == plain.pretrained | {"svm": 0.3}
+    assert result.accuracies["random_init_"] == {
+        "linear": 0.5,
+        "20-NN": 0.4,
+        "svm": 0.2,
+    }
+    assert result.accuracies["raw_pixel_"] == plain.accuracies["raw_pixel_"]
+
+
 def test_a_run_that_was_not_evaluated_has_no_accuracies(tmp_path):
     result = read_result(tmp_path)
     assert not result.content and not result.pretrained and result.step is None
