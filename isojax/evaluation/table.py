@@ -71,7 +71,7 @@ def _table(head: str, rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[s
 
 
 def _label_fractions(result: EvaluationResult) -> list[tuple[str, dict[str, float]]]:
-    """Returns the encoder's accuracies, and the linear ones of the baselines, by row."""
+    """Returns the encoder's accuracies, and the linear ones of the baselines."""
     rows = []
     for part, content in zip(
         result.label_fractions, result.content["label_fractions"], strict=True
