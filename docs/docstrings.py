@@ -16,15 +16,16 @@ def as_rst(lines: list[str]) -> list[str]:
       The lines with code in double backticks and indented paragraphs as literal blocks.
     """
     result: list[str] = []
-    in_section = in_literal = False
+    in_section = in_literal = in_example = False
     for line in lines:
         if line.strip() and not line.startswith(" "):
             in_section, in_literal = bool(_SECTION.match(line)), False
+            in_example = line == "Example:"
         elif line.strip() and not in_section and not in_literal:
             if not result or not result[-1].strip():
                 result += ["::", ""]
                 in_literal = True
-        result.append(line if in_literal else _escape(line))
+        result.append(line if in_literal or in_example else _escape(line))
     return result
 
 

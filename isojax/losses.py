@@ -1,7 +1,7 @@
 """Losses between a prediction and the other view's projection, one value per sample.
 
-With z1 and z2 the projections of two views of an image, W_P the closed-form predictor,
-p = W_P z1 and r = W_P^{1/2} z1, and SG the stop-gradient:
+z1 and z2 are the projections of two views of an image, W_P is the closed-form
+predictor, p = W_P z1, r = W_P^{1/2} z1, and SG is the stop-gradient:
 
   euclidean              1/2 |p - SG(z2)|^2
   cosine                 -p.SG(z2) / (|p| |SG(z2)|)
@@ -9,13 +9,14 @@ p = W_P z1 and r = W_P^{1/2} z1, and SG the stop-gradient:
   iso_euclidean_product  SG(p - z2).(z1 - SG(z2))
   iso_cosine             -z1.SG(z2 / (|p| |z2|)) + 1/2 SG(p.z2 / (|p|^3 |z2|)) |r|^2
 
-The iso losses make every eigenmode of W_P learn at one rate: for a fixed nonsingular
-W_P the gradient on z1 of a standard loss is W_P times that of its iso loss. All five
-hold in any orthonormal basis, the predictor's eigenbasis included, where p = lam * z1
-and r = sqrt(lam) * z1. With "no predictor" p is z1 itself.
+Under the iso losses all eigenmodes of W_P learn at the same rate: for a fixed
+nonsingular W_P, the gradient of a standard loss with respect to z1 is W_P times the
+gradient of its iso loss. The values do not depend on the choice of orthonormal basis.
+In the predictor's eigenbasis p = lam * z1 and r = sqrt(lam) * z1. Without a predictor,
+p = z1.
 
-Vectors lie along the last axis. A zero vector has no direction: its cosine, and the
-gradient through it, are zero.
+Vectors lie along the last axis. The cosine with a zero vector is defined as zero, with
+zero gradient.
 
 Source: Halvagal, Laborieux and Zenke 2023, "Implicit variance regularization in
 non-contrastive SSL", appendix.
@@ -30,7 +31,7 @@ from jax import Array
 def euclidean_loss(
     prediction: Array, target: Array, *, stop_gradient: bool = True
 ) -> Array:
-    """Half the squared distance of the prediction to the target.
+    """Half the squared distance between the prediction and the target.
 
     Args:
       prediction: p, shape (..., dim).
@@ -42,6 +43,11 @@ def euclidean_loss(
 
     Raises:
       AssertionError: if the shapes differ.
+
+    Example:
+      >>> prediction, target = jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0])
+      >>> float(euclidean_loss(prediction, target))
+      2.5
 
     Source: Halvagal et al. 2023, Theorem 1.
     """
@@ -54,7 +60,7 @@ def euclidean_loss(
 def cosine_loss(
     prediction: Array, target: Array, *, stop_gradient: bool = True
 ) -> Array:
-    """Negative cosine similarity of the prediction and the target.
+    """Negative cosine similarity between the prediction and the target.
 
     Args:
       prediction: p, shape (..., dim).
@@ -67,6 +73,11 @@ def cosine_loss(
     Raises:
       AssertionError: if the shapes differ.
 
+    Example:
+      >>> prediction, target = jnp.array([3.0, 4.0]), jnp.array([2.0, 0.0])
+      >>> round(float(cosine_loss(prediction, target)), 3)
+      -0.6
+
     Source: Halvagal et al. 2023, Theorem 2.
     """
     _check_vectors(prediction, target)
@@ -76,9 +87,10 @@ def cosine_loss(
 
 
 def iso_euclidean_loss(projection: Array, prediction: Array, target: Array) -> Array:
-    """Euclidean loss whose gradient on z1 is p - z2, the same rate for every mode.
+    """Euclidean loss under which all eigenmodes learn at the same rate.
 
-    Its value is that of `euclidean_loss`.
+    The value equals that of `euclidean_loss`; the gradient with respect to z1 is
+    p - z2.
 
     Args:
       projection: z1, shape (..., dim). The only argument differentiated.
@@ -90,6 +102,11 @@ def iso_euclidean_loss(projection: Array, prediction: Array, target: Array) -> A
 
     Raises:
       AssertionError: if the shapes differ.
+
+    Example:
+      >>> z1, p, z2 = jnp.array([1.0, 2.0]), jnp.array([0.5, 2.0]), jnp.ones(2)
+      >>> jax.grad(iso_euclidean_loss)(z1, p, z2).tolist()
+      [-0.5, 1.0]
 
     Source: Halvagal et al. 2023, eq. 15.
     """
@@ -103,7 +120,7 @@ def iso_euclidean_loss(projection: Array, prediction: Array, target: Array) -> A
 def iso_euclidean_product_loss(
     projection: Array, prediction: Array, target: Array
 ) -> Array:
-    """The iso-Euclidean loss in its product form: same gradient, another value.
+    """Product form of the iso-Euclidean loss: same gradient, different value.
 
     Args:
       projection: z1, shape (..., dim). The only argument differentiated.
@@ -111,10 +128,15 @@ def iso_euclidean_product_loss(
       target: z2, shape (..., dim).
 
     Returns:
-      Losses, of either sign, shape (...).
+      Losses, positive or negative, shape (...).
 
     Raises:
       AssertionError: if the shapes differ.
+
+    Example:
+      >>> z1, p, z2 = jnp.array([1.0, 2.0]), jnp.array([0.5, 2.0]), jnp.ones(2)
+      >>> jax.grad(iso_euclidean_product_loss)(z1, p, z2).tolist()
+      [-0.5, 1.0]
 
     Source: Halvagal et al. 2023, appendix C.4.1.
     """
@@ -126,7 +148,10 @@ def iso_euclidean_product_loss(
 def iso_cosine_loss(
     projection: Array, prediction: Array, root_prediction: Array, target: Array
 ) -> Array:
-    """Cosine loss with the eigenvalue in front of each mode's gradient removed.
+    """Cosine loss under which all eigenmodes learn at the same rate.
+
+    In the predictor's eigenbasis, the gradient is that of `cosine_loss` divided by the
+    eigenvalue of each mode.
 
     Args:
       projection: z1, shape (..., dim). Differentiated.
@@ -140,6 +165,12 @@ def iso_cosine_loss(
     Raises:
       AssertionError: if the shapes differ.
 
+    Example:
+      >>> z, lam = jnp.array([1.0, 1.0]), jnp.array([0.25, 1.0])
+      >>> z1, p, r = z, lam * z, jnp.sqrt(lam) * z
+      >>> round(float(iso_cosine_loss(z1, p, r, z)), 3)
+      -0.868
+
     Source: Halvagal et al. 2023, eq. 17.
     """
     _check_vectors(projection, prediction, root_prediction, target)
@@ -148,19 +179,23 @@ def iso_cosine_loss(
     cosine = _dot(l2_normalize(p), direction)
     # z1 and r are divided by |p| one at a time: |p|^3 would leave float32's range.
     norm = _l2_norm(p)
-    z1 = _divide_or_zero(projection, norm)
-    r = _divide_or_zero(root_prediction, norm)
+    z1 = divide_or_zero(projection, norm)
+    r = divide_or_zero(root_prediction, norm)
     return -_dot(z1, direction) + 0.5 * cosine * _dot(r, r)
 
 
 def l2_normalize(vectors: Array) -> Array:
-    """Vectors divided by their Euclidean norm, without a bias from an epsilon.
+    """Divides vectors by their Euclidean norms, exactly, with no epsilon added.
 
     Args:
-      vectors: any size between the dtype's extremes, shape (..., dim).
+      vectors: vectors of any finite length, shape (..., dim).
 
     Returns:
       Unit vectors, shape (..., dim); zero, with zero gradient, where the input is zero.
+
+    Example:
+      >>> l2_normalize(jnp.array([[0.0, 5.0], [0.0, 0.0]])).tolist()
+      [[0.0, 1.0], [0.0, 0.0]]
     """
     scaled = vectors / _power_of_two_below(vectors)
     squared_norm = jnp.sum(jnp.square(scaled), axis=-1, keepdims=True)
@@ -171,25 +206,38 @@ def l2_normalize(vectors: Array) -> Array:
 
 
 def _l2_norm(vectors: Array) -> Array:
-    """Norms that are never differentiated, shape (..., 1)."""
+    """Returns norms, not to be differentiated, shape (..., 1)."""
     scale = _power_of_two_below(vectors)
     squared_norm = jnp.sum(jnp.square(vectors / scale), axis=-1, keepdims=True)
     return scale * jnp.sqrt(squared_norm)
 
 
 def _power_of_two_below(vectors: Array) -> Array:
-    """The power of two just below the largest entry, shape (..., 1).
+    """Returns the power of two at or below the largest entry, shape (..., 1).
 
-    Dividing by it is exact and keeps squares from overflowing or vanishing.
+    Dividing by it is exact and prevents overflow and underflow of squares.
     """
     largest = jnp.max(jnp.abs(jax.lax.stop_gradient(vectors)), axis=-1, keepdims=True)
     _, exponent = jnp.frexp(jnp.maximum(largest, jnp.finfo(largest.dtype).tiny))
     return jnp.ldexp(jnp.ones_like(largest), exponent - 1)
 
 
-def _divide_or_zero(vectors: Array, norm: Array) -> Array:
-    is_zero = norm == 0
-    return jnp.where(is_zero, 0, vectors / jnp.where(is_zero, 1, norm))
+def divide_or_zero(x: Array, y: Array) -> Array:
+    """Divides x by y; the result is zero, with zero gradient, where y is zero.
+
+    Args:
+      x: numerator, shape (...).
+      y: denominator, broadcast against `x`.
+
+    Returns:
+      The quotient, shape (...).
+
+    Example:
+      >>> divide_or_zero(jnp.array([3.0, 3.0]), jnp.array([2.0, 0.0])).tolist()
+      [1.5, 0.0]
+    """
+    is_zero = y == 0
+    return jnp.where(is_zero, 0, x / jnp.where(is_zero, 1, y))
 
 
 def _dot(a: Array, b: Array) -> Array:

@@ -1,8 +1,9 @@
-"""The closed-form linear predictor of DirectPred, and the correlation it is built from.
+"""The closed-form linear predictor of DirectPred and the correlation matrix behind it.
 
 C is the uncentred correlation matrix of the projections, a moving average of E[z z^T],
-and C = U diag(s) U^T its eigendecomposition. The predictor shares its eigenvectors:
-W_P = U diag(lam) U^T with lam a power of s. It is never differentiated.
+with the eigendecomposition C = U diag(s) U^T. The predictor W_P = U diag(lam) U^T has
+the same eigenvectors, and its eigenvalues lam are a power of s. W_P is never
+differentiated.
 """
 
 from numbers import Real
@@ -23,7 +24,7 @@ class LinearPredictor(NamedTuple):
       matrix: W_P = U diag(lam) U^T, shape (dim, dim).
       root: its square root U diag(sqrt(lam)) U^T, shape (dim, dim).
       eigenvalues: lam, ascending, shape (dim,).
-      eigenvectors: U, one eigenvector a column, shape (dim, dim).
+      eigenvectors: U, one eigenvector per column, shape (dim, dim).
     """
 
     matrix: Array
@@ -39,31 +40,36 @@ def update_correlation(
     decay: float,
     axis_name: str | None = None,
 ) -> Array:
-    """Moving average of the uncentred correlation matrix of the projections.
+    """Updates the moving average of the projections' uncentred correlation matrix.
 
-    C <- decay C + (1 - decay) Z^T Z / N, with the N rows of all views given. Meant for
-    training only, once a step.
+    C <- decay C + (1 - decay) Z^T Z / N, where Z has N rows. Call it once per training
+    step with the projections of both views, and never during evaluation.
 
     Args:
       correlation: C, shape (dim, dim).
-      projections: Z, shape (..., n, dim); leading axes, such as one for the views,
-        count as more rows. Not differentiated.
-      decay: fraction of the old value kept, in [0, 1].
-      axis_name: mapped axis over which Z^T Z / N is averaged, if any.
+      projections: Z, shape (..., n, dim); leading axes, such as the axis of the views,
+        are merged with the rows. Not differentiated.
+      decay: fraction of the old value that is kept, in [0, 1].
+      axis_name: name of the mapped axis over which Z^T Z / N is averaged, or None.
 
     Returns:
       The new C, shape (dim, dim), in the dtype of `correlation`, at least float32.
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
       ValueError: if `decay` is outside [0, 1].
+
+    Example:
+      >>> z = jnp.array([[2.0, 0.0], [0.0, 1.0]])
+      >>> update_correlation(jnp.zeros((2, 2)), z, decay=0.5).tolist()
+      [[1.0, 0.0], [0.0, 0.25]]
 
     Source: Halvagal et al. 2023, appendix D.
     """
     if isinstance(decay, Real) and not 0 <= decay <= 1:
         raise ValueError(
-            f"decay={decay} is not the fraction of the old correlation kept; "
-            "choose it in [0, 1]"
+            f"decay={decay} is not a fraction of the old correlation; "
+            "choose a value in [0, 1]"
         )
     correlation, projections = jnp.asarray(correlation), jnp.asarray(projections)
     chex.assert_rank(correlation, 2)
@@ -88,26 +94,33 @@ def direct_predictor(
     normalize: bool = False,
     clip_max: float = 1e6,
 ) -> LinearPredictor:
-    """Closed-form linear predictor W_P = U diag(lam) U^T of DirectPred.
+    """Computes DirectPred's closed-form linear predictor W_P = U diag(lam) U^T.
 
-    With s the eigenvalues of C clipped to [0, clip_max], lam = s^alpha, the paper's
-    recipe; or, normalised, lam = (s / max(s) + epsilon)^alpha, the official code's.
+    The eigenvalues s of C are clipped to [0, clip_max]. By default lam = s^alpha, as in
+    the paper; with `normalize`, lam = (s / max(s) + epsilon)^alpha, as in the official
+    code.
 
     Args:
       correlation: C, symmetric, shape (dim, dim). Not differentiated. If an entry is
-        not finite then s counts as zero and U is the identity.
-      alpha: exponent applied to the eigenvalues; 0.5 is DirectPred, 1 (normalised, with
-        epsilon 0.25) is DirectCopy.
-      epsilon: shift of the normalised eigenvalues; without effect unless `normalize`.
-      normalize: whether to divide the eigenvalues by the largest.
-      clip_max: largest eigenvalue of C let through.
+        not finite, zeros replace s and the identity replaces U.
+      alpha: exponent of the eigenvalues; 0.5 gives DirectPred, and 1 with `normalize`
+        and an epsilon of 0.25 gives DirectCopy.
+      epsilon: constant added to the normalised eigenvalues; ignored without
+        `normalize`.
+      normalize: whether to divide the eigenvalues by the largest one.
+      clip_max: upper limit of the eigenvalues of C.
 
     Returns:
       The predictor, in the dtype of `correlation`, at least float32.
 
     Raises:
       AssertionError: if `correlation` is not a square matrix.
-      ValueError: if `alpha` or `clip_max` is not positive, or `epsilon` negative.
+      ValueError: if `alpha` or `clip_max` is not positive, or `epsilon` is negative.
+
+    Example:
+      >>> predictor = direct_predictor(jnp.diag(jnp.array([4.0, 1.0])), alpha=0.5)
+      >>> predictor.eigenvalues.tolist(), predictor.matrix.tolist()
+      ([1.0, 2.0], [[2.0, 0.0], [0.0, 1.0]])
 
     Source: Halvagal et al. 2023, appendix D; Tian et al. 2021, "Understanding
     self-supervised learning dynamics without contrastive pairs", section 3; Wang et al.
@@ -146,8 +159,8 @@ def _compose(eigenvectors: Array, eigenvalues: Array) -> Array:
 def _check_hyperparameters(alpha: float, epsilon: float, clip_max: float) -> None:
     if isinstance(alpha, Real) and not alpha > 0:
         raise ValueError(
-            f"alpha={alpha} would raise zero eigenvalues to a power that is not "
-            "positive; choose alpha > 0, such as 0.5 for DirectPred"
+            f"alpha={alpha} is not a positive exponent; "
+            "choose alpha > 0, such as 0.5 for DirectPred"
         )
     if isinstance(epsilon, Real) and not epsilon >= 0:
         raise ValueError(

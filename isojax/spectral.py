@@ -1,6 +1,6 @@
-"""Diagnostics of collapse: how many directions the representations use, and how much.
+"""Diagnostics of collapse: the dimension and spread of the representations.
 
-Pure functions of arrays, logged while training and not meant to be differentiated.
+Pure functions of arrays. They are logged during training and not differentiated.
 """
 
 import chex
@@ -8,38 +8,47 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.losses import l2_normalize
+from isojax.losses import divide_or_zero, l2_normalize
 
 _RANKME_EPSILON = 1e-7
 
 
 def participation_ratio(eigenvalues: Array) -> Array:
-    """Number of modes that share the variance, (sum s)^2 / sum s^2.
+    """Computes the effective number of modes, (sum s)^2 / sum s^2.
 
     Args:
-      eigenvalues: s of a correlation matrix, shape (..., dim).
+      eigenvalues: eigenvalues s of a correlation matrix, shape (..., dim).
 
     Returns:
-      From 1 (one mode) to dim (all equal), shape (...); 0 if all eigenvalues are zero.
+      Values from 1 (a single mode) to dim (all eigenvalues equal), shape (...); 0 if
+      all eigenvalues are zero.
+
+    Example:
+      >>> float(participation_ratio(jnp.array([1.0, 1.0, 0.0])))
+      2.0
     """
     s = _as_wide_float(eigenvalues)
-    s = _divide_or_zero(s, jnp.max(jnp.abs(s), axis=-1, keepdims=True))
-    return _divide_or_zero(
+    s = divide_or_zero(s, jnp.max(jnp.abs(s), axis=-1, keepdims=True))
+    return divide_or_zero(
         jnp.square(jnp.sum(s, axis=-1)), jnp.sum(jnp.square(s), axis=-1)
     )
 
 
 def effective_rank(representations: Array) -> Array:
-    """RankMe: the exponential of the entropy of the normalised singular values.
+    """Computes RankMe, the exponential of the normalised singular values' entropy.
 
     Args:
-      representations: one row a sample, shape (n, dim).
+      representations: one row per sample, shape (n, dim).
 
     Returns:
       A scalar from about 1 to min(n, dim); 0 if all representations are zero.
 
     Raises:
       AssertionError: if `representations` is not a matrix.
+
+    Example:
+      >>> round(float(effective_rank(jnp.eye(3))), 3)
+      3.0
 
     Source: Garrido et al. 2023, "RankMe: assessing the downstream performance of
     pretrained self-supervised representations by their rank".
@@ -51,33 +60,41 @@ def effective_rank(representations: Array) -> Array:
 
 
 def effective_rank_of_spectrum(singular_values: Array) -> Array:
-    """RankMe from the singular values of the representations.
+    """Computes RankMe from the singular values of the representations.
 
     Args:
-      singular_values: shape (min(n, dim),).
+      singular_values: singular values, shape (min(n, dim),).
 
     Returns:
-      As `effective_rank`.
+      The value of `effective_rank`, a scalar.
+
+    Example:
+      >>> round(float(effective_rank_of_spectrum(jnp.array([2.0, 2.0, 0.0]))), 3)
+      2.0
     """
     singular_values = _as_wide_float(singular_values)
     total = jnp.sum(singular_values)
-    p = _divide_or_zero(singular_values, total) + _RANKME_EPSILON
+    p = divide_or_zero(singular_values, total) + _RANKME_EPSILON
     return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(p * jnp.log(p))))
 
 
 def normalized_std(projections: Array, *, axis_name: str | None = None) -> Array:
-    """Spread of the directions: standard deviation of the l2-normalised projections.
+    """Computes the standard deviation of the l2-normalised projections.
 
     Args:
-      projections: one row a sample, shape (n, dim).
-      axis_name: mapped axis over which the batch is spread, if any.
+      projections: one row per sample, shape (n, dim).
+      axis_name: name of the mapped axis over which the batch is split, or None.
 
     Returns:
-      The mean over dimensions, a scalar: 1/sqrt(dim) when the directions fill the
-      sphere, 0 when they have collapsed to one.
+      The mean over the dimensions, a scalar: 1/sqrt(dim) for directions spread evenly
+      over the sphere, 0 if all directions are equal.
 
     Raises:
       AssertionError: if `projections` is not a matrix.
+
+    Example:
+      >>> float(normalized_std(jnp.array([[2.0, 0.0], [0.0, 1.0]])))
+      0.5
 
     Source: Chen and He 2021, "Exploring simple Siamese representation learning",
     section 4.1.
@@ -94,17 +111,21 @@ def normalized_std(projections: Array, *, axis_name: str | None = None) -> Array
 
 
 def cosine_similarity(x: Array, y: Array) -> Array:
-    """Cosine of the angle between vectors.
+    """Computes the cosine of the angle between vectors.
 
     Args:
-      x: shape (..., dim).
-      y: shape (..., dim).
+      x: vectors, shape (..., dim).
+      y: vectors, shape (..., dim).
 
     Returns:
       Values in [-1, 1], shape (...); 0 where a vector is zero.
 
     Raises:
       AssertionError: if the shapes differ.
+
+    Example:
+      >>> cosine_similarity(jnp.array([0.0, 4.0]), jnp.array([1.0, 0.0])).tolist()
+      0.0
     """
     chex.assert_equal_shape([x, y])
     return jnp.sum(
@@ -113,19 +134,24 @@ def cosine_similarity(x: Array, y: Array) -> Array:
 
 
 def eigenvector_alignment(matrix: Array, correlation: Array) -> Array:
-    """How nearly the eigenvectors of C are eigenvectors of a learned linear predictor.
+    """Measures how well a linear predictor's eigenvectors align with those of C.
 
     Args:
-      matrix: W of a predictor p = W z, shape (dim, dim).
+      matrix: matrix W of a learned predictor p = W z, shape (dim, dim).
       correlation: C, symmetric, shape (dim, dim). Where its eigenvalues coincide, its
         eigenvectors are arbitrary and so is their alignment.
 
     Returns:
-      |<W u, u>| / |W u| for each eigenvector u of C in the order of ascending
-      eigenvalues, shape (dim,): 1 where W u is parallel to u, 0 where W u is zero.
+      |<W u, u>| / |W u| for each eigenvector u of C, in the order of ascending
+      eigenvalues, shape (dim,): 1 where u is an eigenvector of W, 0 where W u is zero.
 
     Raises:
       AssertionError: if the shapes differ or are not square.
+
+    Example:
+      >>> correlation = jnp.diag(jnp.array([1.0, 2.0]))
+      >>> eigenvector_alignment(correlation, correlation).tolist()
+      [1.0, 1.0]
 
     Source: Tian et al. 2021, "Understanding self-supervised learning dynamics without
     contrastive pairs", section 3.
@@ -136,11 +162,6 @@ def eigenvector_alignment(matrix: Array, correlation: Array) -> Array:
     _, u = jnp.linalg.eigh(_as_wide_float(correlation), symmetrize_input=True)
     images = jnp.matmul(_as_wide_float(matrix), u, precision=jax.lax.Precision.HIGHEST)
     return jnp.abs(cosine_similarity(images.T, u.T))
-
-
-def _divide_or_zero(x: Array, y: Array) -> Array:
-    is_zero = y == 0
-    return jnp.where(is_zero, 0, x / jnp.where(is_zero, 1, y))
 
 
 def _as_wide_float(x: Array) -> Array:

@@ -146,6 +146,7 @@ def test_the_table_has_every_field_with_its_meaning():
 
 def test_docstrings_keep_their_meaning():
     lines = ["A |p|, `x_` and a * b_.", "", "  z_ = |w|", "", "Args:", "  x: |x|."]
+    lines += ["", "Example:", "  >>> 2 * x_", "", "Source: |x|."]
     assert docstrings.as_rst(lines) == [
         r"A \|p\|, ``x_`` and a \* b\_.",
         "",
@@ -155,6 +156,11 @@ def test_docstrings_keep_their_meaning():
         "",
         "Args:",
         r"  x: \|x\|.",
+        "",
+        "Example:",
+        "  >>> 2 * x_",
+        "",
+        r"Source: \|x\|.",
     ]
 
 

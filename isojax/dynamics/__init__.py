@@ -1,4 +1,4 @@
-"""How representations and eigenvalues move while a network learns."""
+"""Dynamics of representations and eigenvalues during learning."""
 
 from isojax.dynamics import velocities as velocities
 from isojax.dynamics.flow import eigenvalue_flow as eigenvalue_flow

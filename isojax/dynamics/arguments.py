@@ -1,6 +1,6 @@
-"""Checks of arguments, each telling what is allowed.
+"""Checks of arguments, with errors that state the allowed values.
 
-Numbers that JAX traces are not known yet and pass.
+Values of traced arrays are not known and are not checked.
 """
 
 import math
@@ -13,42 +13,42 @@ from jax import Array
 
 
 def check_choice(label: str, value: str, allowed: Collection[str]) -> None:
-    """Raises ValueError unless the value is one of those allowed."""
+    """Raises ValueError unless the value is one of the allowed ones."""
     if value not in allowed:
-        raise ValueError(f"{label}={value!r} is none of {', '.join(allowed)}")
+        raise ValueError(f"{label}={value!r} is not one of {', '.join(allowed)}")
 
 
 def check_count(label: str, value: Any) -> None:
-    """Raises ValueError unless the value is a whole number of at least 1."""
+    """Raises ValueError unless the value is a positive integer."""
     if not (isinstance(value, Integral) and value >= 1):
-        raise ValueError(f"{label}={value!r} is not a whole number of at least 1")
+        raise ValueError(f"{label}={value!r} is not a positive integer")
 
 
 def check_positive(label: str, value: Any) -> None:
-    """Raises ValueError unless the number is positive and finite."""
+    """Raises ValueError unless the value is positive and finite."""
     if isinstance(value, Real) and not 0 < value < math.inf:
         raise ValueError(f"{label}={value} is not positive and finite")
 
 
 def check_not_negative(label: str, value: Any) -> None:
-    """Raises ValueError unless the number is zero, or positive and finite."""
+    """Raises ValueError unless the value is nonnegative and finite."""
     if isinstance(value, Real) and not 0 <= value < math.inf:
-        raise ValueError(f"{label}={value} is not zero, or positive and finite")
+        raise ValueError(f"{label}={value} is not nonnegative and finite")
 
 
 def check_vector(label: str, value: Any) -> Array:
-    """The value as an array, or ValueError unless it is a vector of floats."""
+    """Returns the value as an array; raises ValueError if not a vector of floats."""
     vector = jnp.asarray(value)
     if vector.ndim != 1 or not jnp.issubdtype(vector.dtype, jnp.floating):
         raise ValueError(
-            f"{label} of shape {vector.shape} and type {vector.dtype} are not a vector "
-            "of floats"
+            f"{label} must be a vector of floats, but have shape {vector.shape} and "
+            f"dtype {vector.dtype}"
         )
     return vector
 
 
 def check_view_noise(value: Any) -> None:
-    """Raises ValueError unless the value is a pair of deviations, none negative."""
+    """Raises ValueError unless the value is a pair of standard deviations."""
     if jnp.asarray(value).shape != (2,):
         raise ValueError(f"view_noise={value} is not a pair (sigma_1, sigma_2)")
     for sigma in value:

@@ -1,15 +1,15 @@
-"""Closed forms of the population flows in which no mode feels another.
+"""Closed-form solutions of the population flows with independent modes.
 
-In the time s = 2 alpha rate t, with c = 1 + sigma_1^2 and weight decay kappa:
+In units of time s = 2 alpha rate t, with c = 1 + sigma_1^2 and weight decay kappa:
 
   iso_euclidean           dlam/ds = lam (1 - kappa - c lam)       a logistic
   euclidean               dlam/ds = lam^2 (1 - c lam)             kappa = 0 only
   euclidean_no_predictor  dlam/ds = -(sigma_1^2 + kappa) lam      an exponential
   cosine_no_predictor     dlam/ds = -kappa lam                    an exponential
 
-The second is solved by y = 1/(c lam) - 1, for which y + log|y| falls at the rate 1/c:
-y e^y = y_0 e^{y_0 - s/c}, Lambert's W function. Above the fixed point it is solved for
-u = log(-y), with e^u - 1 - u growing at the rate 1/c.
+For the second, y = 1/(c lam) - 1 satisfies y e^y = y_0 e^{y_0 - s/c}, which is solved
+by Lambert's W function: y + log|y| decreases at the rate 1/c. Above the fixed point the
+unknown is u = log(-y), and e^u - 1 - u increases at the rate 1/c.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ _SERIES_TERMS = 16
 def _iso_euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     x = (decay - 1) * s
     size = jnp.where(x > 0, x, -x)
-    # (1 - e^{-size}) / size, which is 1 where nothing grows.
+    # (1 - e^{-size}) / size, which tends to 1 as size tends to 0.
     is_small = size < jnp.finfo(lam.dtype).eps
     safe = jnp.where(is_small, 1, size)
     ratio = jnp.where(is_small, 1 - size / 2, -jnp.expm1(-safe) / safe)
-    # Numerator and denominator by e^x where that would overflow.
+    # Both are divided by e^x where e^x would overflow.
     shrunk = jnp.exp(-size)
     pull = (1 + sigma1**2) * lam * s * ratio
     return jnp.where(x > 0, lam * shrunk / (1 + pull), lam / (shrunk + pull))
@@ -45,10 +45,10 @@ def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     is_near = jnp.abs(y0) < jnp.finfo(lam.dtype).eps
     is_below = ~is_near & (y0 > 0)
     is_above = ~is_near & (y0 < 0)
-    # Each branch sees numbers of its own domain: gradients pass through all.
+    # Each branch gets arguments in its own domain, as gradients pass through all.
     y = jnp.where(is_below, y0, 1)
     q_below = 1 + jnp.exp(_growing(jnp.log(y) + y - elapsed))
-    # Far above, y is -1 but for the digits that matter.
+    # Far above the fixed point, y is close to -1, and log1p keeps the difference.
     u = jnp.log1p(-jnp.where(is_above, q0, 0.5))
     q_above = -jnp.expm1(_shrinking(_excess(u) + elapsed))
     q_near = 1 + y0 * jnp.exp(-elapsed)
@@ -57,7 +57,7 @@ def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
 
 
 def _growing(level: Array) -> Array:
-    """The root u of u + e^u = level, where lam is below 1/c."""
+    """Solves u + e^u = level, for lam below 1/c."""
     u = jnp.where(level < 1, level, jnp.log(jnp.maximum(level, 1)))
     for _ in range(_NEWTON_STEPS):
         u = u - (u + jnp.exp(u) - level) / (1 + jnp.exp(u))
@@ -65,7 +65,7 @@ def _growing(level: Array) -> Array:
 
 
 def _shrinking(excess: Array) -> Array:
-    """The root u < 0 of e^u - 1 - u = excess, where lam is above 1/c."""
+    """Solves e^u - 1 - u = excess for u < 0, for lam above 1/c."""
     excess = jnp.maximum(excess, 16 * jnp.finfo(excess.dtype).tiny)
     u = jnp.where(excess < 2, -jnp.sqrt(2 * excess) - excess / 3, -1 - excess)
     for _ in range(_NEWTON_STEPS):
@@ -74,7 +74,7 @@ def _shrinking(excess: Array) -> Array:
 
 
 def _excess(u: Array) -> Array:
-    """e^u - 1 - u for u < 0, by its series where the difference loses digits."""
+    """Computes e^u - 1 - u for u < 0, by its series where u is small."""
     is_small = u > -0.5
     safe = jnp.where(is_small, u, 0)
     series = jnp.ones_like(u)
@@ -91,7 +91,7 @@ def _cosine_no_predictor(lam: Array, s: Array, sigma1: float, decay: float) -> A
     return lam * jnp.exp(-decay * s)
 
 
-# Solutions at the times s, of (lam, s, sigma_1, kappa), broadcast together.
+# Functions of (lam, s, sigma_1, kappa), which are broadcast against each other.
 CLOSED_FORMS: dict[str, Callable[[Array, Array, float, float], Array]] = {
     "iso_euclidean": _iso_euclidean,
     "euclidean": _euclidean,
@@ -101,6 +101,6 @@ CLOSED_FORMS: dict[str, Callable[[Array, Array, float, float], Array]] = {
 
 
 def has_closed_form(name: str, weight_decay: float) -> bool:
-    """Whether a loss has one: the Euclidean loss has none if decay may not be zero."""
+    """Whether the flow has a closed form; "euclidean" has none with weight decay."""
     is_free = isinstance(weight_decay, Real) and weight_decay == 0
     return name in CLOSED_FORMS and (name != "euclidean" or is_free)

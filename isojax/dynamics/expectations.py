@@ -1,18 +1,19 @@
 """Velocities of the cosine losses averaged over augmentations, and their limits.
 
-Given the image, its two views are independent, so that a term of the velocity factors
-into one mean over first views and one over second views. The functions take draws of
-each view, (samples, dim) in the predictor's eigenbasis, and average over all pairs of a
-first and a second view at the cost of one pass. The same draws may serve for both: each
-is then also paired with itself, a bias of order 1 / samples.
+The two views of an image are conditionally independent, so each term of the expected
+velocity factors into a mean over first views and a mean over second views. The
+functions take samples of both views in the predictor's eigenbasis, shape (samples,
+dim), and average over all pairs of a first and a second view at a cost linear in the
+number of samples. The same samples can be passed for both views. Each sample is then
+also paired with itself, which adds a bias of order 1 / samples.
 
-With z the views, chi_m = |z_m| / |z|, gamma_m = sign z_m and p = lam * z, eq. 22 is
+With z a view, chi_m = |z_m| / |z|, gamma_m = sign z_m and p = lam * z, eq. 22 is
 
   lam_m gamma_m sum_k lam_k (lam_k E[chi_k^2 |z|^2 / |p|^3] E[chi_m]
                              - lam_m E[chi_m chi_k |z|^2 / |p|^3] E[chi_k]).
 
-The appendix assumes signs equal in all views. With z_m / |z| in place of chi_m and
-gamma_m, as here, that is not needed.
+The appendix assumes that the signs gamma_m are equal in all views. Here z_m / |z|
+replaces chi_m and gamma_m, so this assumption is not needed.
 
 Source: Halvagal, Laborieux and Zenke 2023, "Implicit variance regularization in
 non-contrastive SSL", proof of Theorem 2.
@@ -29,18 +30,25 @@ from isojax.losses import l2_normalize
 
 
 def expected_cosine(z1: Array, z2: Array, eigenvalues: Array) -> Array:
-    """Mean of `velocities.cosine` over all pairs of views.
+    """Computes the mean of `velocities.cosine` over all pairs of views.
 
     Args:
-      z1: draws of the first view, shape (samples, dim).
-      z2: draws of the second view, shape (other samples, dim).
+      z1: samples of the first view, shape (samples, dim).
+      z2: samples of the second view, shape (other samples, dim).
       eigenvalues: lam, shape (dim,).
 
     Returns:
-      Velocity of the mean, shape (dim,).
+      Mean velocity, shape (dim,).
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
+
+    Example:
+      >>> z1, z2 = jnp.array([[1.0, 1.0], [1.0, 0.5]]), jnp.array([[1.0, 1.0]])
+      >>> lam = jnp.array([0.5, 1.0])
+      >>> pairs = velocities.cosine(z1, jnp.repeat(z2, 2, axis=0), lam)
+      >>> bool(jnp.allclose(expected_cosine(z1, z2, lam), pairs.mean(axis=0)))
+      True
 
     Source: Halvagal et al. 2023, eq. 22.
     """
@@ -48,40 +56,52 @@ def expected_cosine(z1: Array, z2: Array, eigenvalues: Array) -> Array:
 
 
 def expected_iso_cosine(z1: Array, z2: Array, eigenvalues: Array) -> Array:
-    """Mean of `velocities.iso_cosine` over all pairs of views.
+    """Computes the mean of `velocities.iso_cosine` over all pairs of views.
 
     Args:
-      z1: draws of the first view, shape (samples, dim).
-      z2: draws of the second view, shape (other samples, dim).
+      z1: samples of the first view, shape (samples, dim).
+      z2: samples of the second view, shape (other samples, dim).
       eigenvalues: lam, shape (dim,).
 
     Returns:
-      Velocity of the mean, shape (dim,).
+      Mean velocity, shape (dim,).
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
 
-    Source: Halvagal et al. 2023, eq. 22 without the leading eigenvalue.
+    Example:
+      >>> z, lam = jnp.array([[1.0, 1.0], [1.0, 0.5]]), jnp.array([0.5, 1.0])
+      >>> scaled = lam * expected_iso_cosine(z, z, lam)
+      >>> bool(jnp.allclose(scaled, expected_cosine(z, z, lam)))
+      True
+
+    Source: Halvagal et al. 2023, eq. 22 without the leading lam_m.
     """
     return _average_over_pairs(velocities.iso_cosine, z1, z2, eigenvalues)
 
 
 def expected_cosine_near_uniform(z1: Array, z2: Array, eigenvalues: Array) -> Array:
-    """Limit of `expected_cosine` where all modes contribute alike, chi_k = chi.
+    """Computes the limit of `expected_cosine` for equal chi_k = chi in all modes.
 
     lam_m E[z_m^2 / |p|^3] E[z_m / |z|] sum_k lam_k (lam_k - lam_m), the mean of
     `velocities.cosine_near_uniform` over all pairs of views.
 
     Args:
-      z1: draws of the first view, shape (samples, dim).
-      z2: draws of the second view, shape (other samples, dim).
+      z1: samples of the first view, shape (samples, dim).
+      z2: samples of the second view, shape (other samples, dim).
       eigenvalues: lam, shape (dim,).
 
     Returns:
-      Velocity of the mean, shape (dim,).
+      Mean velocity, shape (dim,).
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
+
+    Example:
+      >>> z, lam = jnp.array([[1.0, -1.0], [0.5, -0.5]]), jnp.array([0.5, 1.0])
+      >>> limit = expected_cosine_near_uniform(z, z, lam)
+      >>> bool(jnp.allclose(limit, expected_cosine(z, z, lam)))
+      True
 
     Source: Halvagal et al. 2023, eqs. 11 and 23.
     """
@@ -89,36 +109,44 @@ def expected_cosine_near_uniform(z1: Array, z2: Array, eigenvalues: Array) -> Ar
 
 
 def expected_cosine_dominant_mode(z1: Array, z2: Array, eigenvalues: Array) -> Array:
-    """Limit of `expected_cosine` where one mode dominates: its leading order.
+    """Computes the leading order of `expected_cosine` where one mode dominates.
 
-    Let mode 1 have the largest eigenvalue, chi_1 near 1 and the others of order e. For
-    a single view z the velocities are
+    Let mode 1 have the largest eigenvalue, chi_1 be close to 1 and the other chi_k be
+    of order e. For a single view z the velocities are
 
       lam_m (lam_1 - lam_m) z_m / (lam_1 z_1)^2               for m > 1, of order e,
       -sum_k lam_k (lam_1 - lam_k) z_k^2 / (lam_1^2 z_1^3)    for m = 1, of order e^2,
 
-    with errors of order e^3 and e^4: the dominant mode shrinks slowly while it pulls
-    the others up. For views that differ in the small modes only, the sum is that of
-    lam_k (lam_1 E[z_k]^2 - lam_k E[z_k^2]). The appendix takes chi_k as constant; if
-    augmentations vary it so much that this is negative, the dominant mode grows.
+    with errors of order e^3 and e^4: the dominant mode shrinks slowly and the others
+    grow. For views that differ in the small modes only, lam_k (lam_1 E[z_k]^2 -
+    lam_k E[z_k^2]) replaces the terms of the sum. The appendix takes chi_k as constant.
+    If augmentations change chi_k so much that the sum is negative, the dominant mode
+    grows.
 
     Args:
-      z1: draws of the first view, shape (samples, dim), not zero in the dominant mode.
-      z2: draws of the second view, shape (other samples, dim), nor these.
-      eigenvalues: lam, shape (dim,). The largest is that of the dominant mode.
+      z1: samples of the first view, shape (samples, dim), nonzero in the dominant mode.
+      z2: samples of the second view, shape (other samples, dim), nonzero in the
+        dominant mode.
+      eigenvalues: lam, shape (dim,). The dominant mode has the largest eigenvalue.
 
     Returns:
-      Velocity of the mean, shape (dim,).
+      Mean velocity, shape (dim,).
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
+
+    Example:
+      >>> z, lam = jnp.array([[1.0, 0.01]]), jnp.array([1.0, 0.5])
+      >>> limit = expected_cosine_dominant_mode(z, z, lam)
+      >>> bool(jnp.allclose(limit, expected_cosine(z, z, lam), rtol=1e-3))
+      True
 
     Source: Halvagal et al. 2023, proof of Theorem 2, one dominant eigenvalue.
     """
     _check_draws(z1, z2, eigenvalues)
     dominant = jnp.argmax(eigenvalues)
     p_norm = eigenvalues[dominant] * jnp.abs(z1[:, dominant])[:, None]
-    # The directions of p and z2 in units of their dominant component.
+    # p and z2 divided by their dominant components.
     p = eigenvalues[None, :] * z1 / p_norm
     y = jnp.mean(z2 / jnp.abs(z2[:, dominant])[:, None], axis=0)
     p_1, y_1 = p[:, dominant][:, None], y[dominant]
@@ -135,7 +163,7 @@ def _average_over_pairs(
     z2: Array,
     eigenvalues: Array,
 ) -> Array:
-    """Mean of a velocity that is linear in the direction of its second view."""
+    """Averages a velocity that is linear in the direction of the second view."""
     _check_draws(z1, z2, eigenvalues)
     mean = jnp.mean(l2_normalize(z2), axis=0)
     length = jnp.sum(l2_normalize(mean) * mean)

@@ -1,8 +1,8 @@
 """Population flow of a linear network's predictor eigenvalues.
 
 z = W x with x ~ N(0, I), views x_i = x + sigma_i xi_i, and W_P = (W W^T)^alpha. The
-singular vectors of W stay where they are, so that the flow dW/dt = -rate dE[L]/dW is
-one of the eigenvalues lam of W_P; mode m has the variance v_m = lam_m^{1/alpha}:
+flow dW/dt = -rate dE[L]/dW leaves the singular vectors of W constant and is therefore
+described by the eigenvalues lam of W_P. Mode m has the variance v_m = lam_m^{1/alpha}:
 
   euclidean                   2 alpha rate lam^2 (1 - (1 + sigma_1^2) lam)
   iso_euclidean               2 alpha rate lam (1 - (1 + sigma_1^2) lam)
@@ -17,9 +17,9 @@ one of the eigenvalues lam of W_P; mode m has the variance v_m = lam_m^{1/alpha}
                                 sum_k (lam_k - lam_m) R_km
   cosine_no_predictor         0
 
-with Q and R as in `isojax.dynamics.quadrature`, the cosine ones without view noise.
-Weight decay kappa adds -2 alpha rate kappa lam. The cosine loss keeps sum_m v_m, the
-iso-cosine loss sum_m lam_m v_m.
+Q and R are defined in `isojax.dynamics.quadrature`. The flows of the cosine losses are
+those without view noise. Weight decay kappa adds -2 alpha rate kappa lam. The cosine
+loss conserves sum_m v_m, the iso-cosine loss sum_m lam_m v_m.
 """
 
 from collections.abc import Callable
@@ -48,25 +48,28 @@ def eigenvalue_flow(
     view_noise: tuple[float, float] = (0.0, 0.0),
     weight_decay: float = 0.0,
 ) -> Array:
-    """Velocity of the predictor's eigenvalues while a linear network learns.
+    """Computes the velocity of the predictor's eigenvalues as a linear network learns.
 
     Args:
-      name: of the loss, one of `FLOWS`.
+      name: name of the loss, one of `FLOWS`.
       eigenvalues: lam, positive, shape (dim,).
       alpha: exponent of the predictor W_P = (W W^T)^alpha.
       rate: learning rate, which sets the unit of time.
       view_noise: standard deviations sigma_1 and sigma_2 of the noise added to the
-        online and the target view. Zero for the cosine losses.
-      weight_decay: kappa of the penalty kappa/2 |W|^2.
+        online and the target view; zero for the cosine losses.
+      weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
 
     Returns:
       d lam / dt, shape (dim,), in the dtype of `eigenvalues`.
 
     Raises:
-      ValueError: if the name is unknown, the eigenvalues are not a vector of floats,
-        one of them, `alpha` or `rate` is not positive and finite, the noise is not a
-        pair or negative, or there is noise on a cosine loss. Traced values are not
-        checked.
+      ValueError: if `name` is unknown, `eigenvalues` is not a vector of floats, an
+        eigenvalue, `alpha` or `rate` is not positive and finite, or `view_noise` is not
+        a pair, negative, or not zero for a cosine loss. Traced values are not checked.
+
+    Example:
+      >>> eigenvalue_flow("euclidean", jnp.array([0.5, 1.0])).tolist()
+      [0.25, 0.0]
 
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
@@ -79,7 +82,7 @@ def eigenvalue_flow(
         view_noise=view_noise,
         weight_decay=weight_decay,
     )
-    # A wider number among the settings widens it.
+    # Settings of a wider type would otherwise widen the result.
     return (lam * growth).astype(lam.dtype)
 
 
@@ -92,13 +95,13 @@ def log_flow(
     view_noise: tuple[float, float],
     weight_decay: float,
 ) -> Array:
-    """Velocity of log lam, as `eigenvalue_flow` but without checks; shape (dim,)."""
+    """Computes the velocity of log(lam) without checking arguments; shape (dim,)."""
     lam = jnp.exp(log_eigenvalues)
     growth = FLOWS[name](lam, lam ** (1 / alpha), *view_noise)
     return 2 * alpha * rate * (growth - weight_decay)
 
 
-# d log(lam) / dt in units of 2 alpha rate, of (lam, v, sigma_1, sigma_2).
+# Functions of (lam, v, sigma_1, sigma_2): d log(lam) / dt divided by 2 alpha rate.
 
 
 def _euclidean(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
@@ -143,7 +146,7 @@ def _cosine_no_predictor(lam: Array, v: Array, sigma1: float, sigma2: float) -> 
 
 
 def _differences(lam: Array) -> Array:
-    """lam_k - lam_m in row m and column k."""
+    """Returns the matrix with lam_k - lam_m in row m and column k."""
     return lam[None, :] - lam[:, None]
 
 
@@ -166,15 +169,15 @@ def check_flow(
     rate: float,
     view_noise: tuple[float, float],
 ) -> Array:
-    """The eigenvalues as an array, or an error that says what is allowed."""
+    """Checks the arguments of a flow and returns the eigenvalues as an array."""
     check_choice("name", name, FLOWS)
     lam = check_vector("eigenvalues", eigenvalues)
     if not isinstance(lam, jax.core.Tracer):
         values = np.asarray(lam)
         if not np.all((values > 0) & np.isfinite(values)):
             raise ValueError(
-                f"eigenvalues={values} are not all positive and finite; a mode at zero "
-                "never moves, so leave it out"
+                f"eigenvalues={values} are not all positive and finite; remove zeros, "
+                "which stay constant"
             )
     check_positive("alpha", alpha)
     check_positive("rate", rate)
@@ -182,7 +185,7 @@ def check_flow(
     is_noisy = not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
     if "cosine" in name and is_noisy:
         raise ValueError(
-            f"view_noise={view_noise}: the flow of {name!r} is known without "
-            "noise only; choose (0, 0), or use simulate_network"
+            f"view_noise={view_noise} is not supported for {name!r}; choose (0, 0) or "
+            "use simulate_network"
         )
     return lam

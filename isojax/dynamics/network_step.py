@@ -1,6 +1,6 @@
 """One gradient step of a one-layer network on the mean loss of a batch.
 
-z = act(W x) for both views, W_P = C^alpha is the closed-form predictor, never
+z = act(W x) for both views, W_P = C^alpha is the closed-form predictor, which is not
 differentiated, p = W_P z1 and r = W_P^(1/2) z1.
 """
 
@@ -20,7 +20,7 @@ from isojax.losses import (
 )
 from isojax.predictor import direct_predictor
 
-# Each as a function of z1, p, r and z2.
+# Functions of z1, p, r and z2.
 EUCLIDEAN_LOSSES = {
     "euclidean": lambda z1, p, r, z2: euclidean_loss(p, z2),
     "iso_euclidean": lambda z1, p, r, z2: iso_euclidean_loss(z1, p, z2),
@@ -55,24 +55,25 @@ def update_weights(
     view_noise: Array,
     weight_decay: Array | float,
 ) -> tuple[Array, Array]:
-    """W - learning_rate (grad + weight_decay W), grad that of sum_k share_k loss_k.
+    """Computes W - learning_rate (grad + weight_decay W) for sum_k share_k loss_k.
 
     Args:
-      weights: W, shape (M, N).
-      columns: standard normals of the two views, see `views`, shape (chunks, 2, N, k).
+      weights: weights W, shape (M, N).
+      columns: standard normal numbers of both views, as described in `views`, shape
+        (chunks, 2, N, k).
       shares: weights of the columns in the mean, shape (chunks, k).
-      name: of the loss, a key of `LOSSES`.
-      activation: a key of `ACTIVATIONS`.
-      predictor_from: what C is: "weights" for W W^T, "activations" for the mean of
-        z z^T over both views.
-      learning_rate: of the step.
+      name: name of the loss, a key of `LOSSES`.
+      activation: name of the activation, a key of `ACTIVATIONS`.
+      predictor_from: definition of C: "weights" for W W^T, "activations" for the mean
+        of z z^T over both views.
+      learning_rate: learning rate of the step.
       alpha: exponent of the predictor.
       view_noise: sigma_1 and sigma_2, shape (2,).
-      weight_decay: kappa of the penalty kappa/2 |W|^2.
+      weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
 
     Returns:
       The new weights, shape (M, N), and the eigenvalues of W_P before the step,
-      ascending, shape (M,), NaN if C is not finite.
+      ascending, shape (M,). The eigenvalues are NaN if C is not finite.
     """
     act = ACTIVATIONS[activation]
 
@@ -100,7 +101,7 @@ def update_weights(
         return jax.grad(mean_loss)(weights, columns, shares)
 
     total = _sum_chunks(gradient, columns, shares)
-    # The predictor reads a correlation that overflows as zero.
+    # `direct_predictor` treats a correlation that is not finite as zero.
     is_finite = jnp.isfinite(correlation).all()
     eigenvalues = jnp.where(is_finite, predictor.eigenvalues, jnp.nan)
     return weights - learning_rate * (total + weight_decay * weights), eigenvalues

@@ -1,13 +1,14 @@
-"""Training one-layer networks on the paper's losses, to watch their eigenvalues.
+"""Trains one-layer networks on the paper's losses and records their eigenvalues.
 
-The network is z = act(W x), its inputs x ~ N(0, I_N) with two views x + sigma_i xi_i.
-Each step draws new samples, builds the closed-form predictor W_P = C^alpha, never
-differentiated, and moves the weights down the gradient of the mean loss:
+The network is z = act(W x) with inputs x ~ N(0, I_N) and two views x + sigma_i xi_i.
+Each step draws new samples, computes the closed-form predictor W_P = C^alpha, which is
+not differentiated, and updates the weights by the gradient of the mean loss:
 W <- W - learning_rate (grad + weight_decay W).
 
-A linear network's Euclidean losses are quadratic in the views. Their mean over the
-samples is their sum over the columns of a factor of the samples' second moment, drawn
-whole: exact in law for any number of samples, and exact for infinitely many.
+The Euclidean losses of a linear network are quadratic in the views. Their mean over the
+samples equals their sum over the columns of a factor of the samples' second moment. The
+factor is drawn directly. The result has the exact distribution for any number of
+samples, and is the exact expectation for infinitely many.
 """
 
 from collections.abc import Sequence
@@ -35,16 +36,16 @@ from isojax.dynamics.network_step import (
 )
 from isojax.dynamics.views import draw_factor, draw_samples, split_evenly
 
-# Steps whose factors are drawn at once, which costs little more than drawing one.
+# Number of steps whose factors are drawn together, at little more than the cost of one.
 _BLOCK = 128
 
 
 class NetworkTrajectory(NamedTuple):
-    """A network's course. Row t is the state before update t, so row 0 is the start.
+    """States of a network during training. Row t is the state before update t.
 
     Attributes:
-      eigenvalues: of the predictor in step t, ascending, shape (steps, M).
-      weights: W in step t, shape (steps, M, N).
+      eigenvalues: eigenvalues of the predictor in step t, ascending, shape (steps, M).
+      weights: weights W in step t, shape (steps, M, N).
     """
 
     eigenvalues: Array
@@ -65,37 +66,46 @@ def simulate_network(
     predictor_from: str = "weights",
     key: Array | None,
 ) -> NetworkTrajectory:
-    """Trains a one-layer network by full-batch gradient steps on fresh samples.
+    """Trains a one-layer network with full-batch gradient steps on new samples.
 
-    Compiled once for each loss, shape and choice of steps, samples, activation and
-    predictor. All other arguments may be traced.
+    Compiled once for each shape of `weights` and each choice of `name`, `steps`,
+    `samples`, `activation` and `predictor_from`. All other arguments can be traced.
 
     Args:
-      name: of the loss: "euclidean" or "cosine", alone, after "iso_", or before
-        "_no_stop_gradient" or "_no_predictor", where p = z1.
-      weights: W at the start, shape (M, N); computed with in float32 at least.
+      name: name of the loss: "euclidean", "cosine", either with the prefix "iso_", or
+        either with the suffix "_no_stop_gradient" or "_no_predictor" (p = z1).
+      weights: initial weights W, shape (M, N); converted to float32 if narrower.
       steps: number of rows returned.
-      learning_rate: of the steps; row t is at the time t * learning_rate of the flow.
+      learning_rate: learning rate; row t corresponds to the time t * learning_rate of
+        the flow.
       alpha: exponent of the predictor.
-      view_noise: standard deviations sigma_1 and sigma_2 of the noise on the views.
+      view_noise: standard deviations sigma_1 and sigma_2 of the noise of the views.
       activation: "linear" or "relu".
-      samples: number of samples a step, or None for the exact expectation, which a
-        linear network with a Euclidean loss has.
-      weight_decay: kappa of the penalty kappa/2 |W|^2.
-      predictor_from: what C is: "weights" for W W^T, as in the authors' notebook, or
-        "activations" for the mean of z z^T over both views of the step's samples. The
-        losses without predictor only record its eigenvalues.
-      key: PRNG key; step t draws with `fold_in(key, t)`. Any, also None, if `samples`
-        is None, for nothing is drawn.
+      samples: number of samples per step, or None for the exact expectation, which is
+        available for a linear network with a Euclidean loss.
+      weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
+      predictor_from: definition of C: "weights" for W W^T, as in the authors' notebook,
+        or "activations" for the mean of z z^T over both views of the step's samples.
+        Under the losses without predictor it only affects the eigenvalues returned.
+      key: PRNG key; step t uses `fold_in(key, t)`. Ignored, and can be None, if
+        `samples` is None.
 
     Returns:
       The eigenvalues and weights in every step, in the dtype of `weights`.
 
     Raises:
-      ValueError: if an argument is not one of those allowed, or `samples` is None where
-        the expectation is not known exactly.
-      FloatingPointError: if training diverges. Within `jax.jit` and the like, where
-        nothing can be raised, the eigenvalues are NaN from that step on.
+      ValueError: if an argument is invalid, or `samples` is None where the exact
+        expectation is not available.
+      FloatingPointError: if training diverges. Under a transformation, where no error
+        can be raised, the eigenvalues are NaN from that step on.
+
+    Example:
+      >>> trajectory = simulate_network(
+      ...     "iso_euclidean", 0.5 * jnp.eye(2), steps=3, learning_rate=0.1,
+      ...     view_noise=(0.0, 0.0), samples=None, key=None,
+      ... )
+      >>> [round(float(lam[0]), 3) for lam in trajectory.eigenvalues]
+      [0.25, 0.289, 0.331]
 
     Source: Halvagal et al. 2023, Fig. 2, 4 and 5.
     """
@@ -114,9 +124,9 @@ def simulate_network(
         check_count("samples", samples)
     elif not _is_quadratic(name, activation):
         raise ValueError(
-            f"samples=None: {name} with {activation} activation has no exact step; "
-            "choose a number of samples, or the linear activation with one of "
-            f"{', '.join(EUCLIDEAN_LOSSES)}"
+            f"samples=None is not supported for name={name!r} and "
+            f"activation={activation!r}; choose a number of samples, or "
+            f"activation='linear' and one of {', '.join(EUCLIDEAN_LOSSES)}"
         )
     numbers = {
         "learning_rate": jnp.asarray(learning_rate, dtype),
@@ -188,20 +198,20 @@ def _simulate(
 
 
 def _is_quadratic(name: str, activation: str) -> bool:
-    """Whether the loss depends on the samples through their second moment only."""
+    """Whether the loss depends only on the second moment of the samples."""
     return activation == "linear" and name in EUCLIDEAN_LOSSES
 
 
 def _check_weights(weights: Array) -> None:
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(
-            f"weights of shape {weights.shape} are not a matrix (outputs, inputs)"
+            f"weights must have the shape (outputs, inputs), not {weights.shape}"
         )
     if jnp.issubdtype(weights.dtype, jnp.complexfloating):
-        raise ValueError(f"weights are {weights.dtype}; choose real numbers")
-    # NumPy, as within a trace JAX's functions turn even known values into unknown ones.
+        raise ValueError(f"weights must be real, not {weights.dtype}")
+    # NumPy, because under a trace JAX's functions turn known values into tracers.
     if not isinstance(weights, jax.core.Tracer) and not np.isfinite(weights).all():
-        raise ValueError("weights hold a NaN or infinity; choose finite numbers")
+        raise ValueError("weights contain NaN or infinity; choose finite numbers")
 
 
 def _check_finite(
@@ -214,6 +224,6 @@ def _check_finite(
     if not is_finite.all():
         raise FloatingPointError(
             f"{name} diverges: eigenvalues or weights are not finite at step "
-            f"{int(is_finite.argmin())}; choose a learning_rate smaller than "
+            f"{int(is_finite.argmin())}; choose a smaller learning_rate than "
             f"{learning_rate}"
         )

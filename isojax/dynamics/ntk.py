@@ -1,16 +1,17 @@
-"""The empirical neural tangent kernel, which turns loss gradients into velocities.
+"""The empirical neural tangent kernel, which maps loss gradients to velocities.
 
-When the parameters of z = f(x) follow the gradient flow of a loss, each representation
-moves by the gradients on all of them (Lemma 2):
+If the parameters of z = f(x) follow the gradient flow of a loss, each representation
+moves according to the gradients with respect to all representations (Lemma 2):
 
   dz_i/dt = -rate sum_j K_ij dL/dz_j,    K_ij = (dz_i/dparams) (dz_j/dparams)^T.
 
-For a linear network K_ij = (x_i . x_j) I in every orthonormal basis of the output
-(Lemma 3). If inputs are orthonormal, each sample then follows its own gradient. For n
-inputs from N(0, I / N) this holds to order sqrt(n / N), eq. 21; without the 1 / N, at N
-times the rate. If inputs coincide in orthonormal clusters, each sample follows its
-cluster's mean gradient at the cluster's size times the rate: the appendix's statement,
-where the gradients in a cluster agree.
+For a linear network K_ij = (x_i . x_j) I in every orthonormal basis of the outputs
+(Lemma 3). If the inputs are orthonormal, each sample follows its own gradient. For n
+inputs from N(0, I / N) this holds up to an error of order sqrt(n / N), eq. 21. Inputs
+from N(0, I) multiply the rate by N. If the inputs form clusters of equal vectors and
+the clusters are orthonormal, each sample follows the mean gradient of its cluster, and
+the rate is multiplied by the size of the cluster. The appendix states this for equal
+gradients within a cluster.
 
 Source: Halvagal, Laborieux and Zenke 2023, "Implicit variance regularization in
 non-contrastive SSL", appendix B.
@@ -30,26 +31,34 @@ def empirical_ntk(
     x1: Array,
     x2: Array,
 ) -> Array:
-    """Products of the Jacobians of two batches of outputs, J(x1) J(x2)^T.
+    """Computes the neural tangent kernel J(x1) J(x2)^T, with J the Jacobian.
 
-    One column at a time: a backward pass through one sample of x2, then a forward one
-    through x1. No Jacobian is held, only copies of the parameters and activations.
+    Each column takes a backward pass through one sample of x2 and a forward pass
+    through x1. The Jacobians are never stored, only copies of the parameters and
+    activations.
 
     Args:
-      apply: maps `params` and inputs (n, ...) to outputs (n, dim), each output a
-        function of its own input alone. BatchNorm must use running statistics: in
-        training it couples the samples, and the kernel would be wrong.
+      apply: function from `params` and inputs (n, ...) to outputs (n, dim), where each
+        output depends on its own input only. BatchNorm must use running statistics: in
+        training mode it couples the samples, and the kernel would be wrong.
       params: parameters, any pytree of floating-point arrays.
-      x1: inputs, shape (n1, ...).
-      x2: inputs, shape (n2, ...).
+      x1: first inputs, shape (n1, ...).
+      x2: second inputs, shape (n2, ...).
 
     Returns:
-      The kernel, shape (n1, n2, dim, dim): entry (i, j, a, b) is the product of the
-      gradients of output a of x1_i and output b of x2_j. In the dtype of the outputs.
+      The kernel in the dtype of the outputs, shape (n1, n2, dim, dim). Entry
+      (i, j, a, b) is the inner product of the gradients of output a of x1_i and output
+      b of x2_j.
 
     Raises:
-      AssertionError: if the inputs differ in more than their number, or `apply` does
-        not return a vector for each.
+      AssertionError: if the shapes of `x1` and `x2` differ beyond the first axis, or
+        `apply` does not return one vector per input.
+
+    Example:
+      >>> x = jnp.array([[1.0, 2.0], [0.0, 1.0]])
+      >>> ntk = empirical_ntk(lambda weights, x: x @ weights.T, jnp.ones((1, 2)), x, x)
+      >>> ntk[:, :, 0, 0].tolist()
+      [[5.0, 2.0], [2.0, 1.0]]
 
     Source: Halvagal et al. 2023, Lemma 2; Novak et al. 2022, "Fast finite width neural
     tangent kernel", section 3.3.
@@ -68,19 +77,24 @@ def empirical_ntk(
 
 
 def ntk_velocity(ntk: Array, loss_gradients: Array, *, rate: float = 1.0) -> Array:
-    """Velocities of the representations, -rate sum_j K_ij g_j.
+    """Computes the velocities of the representations, -rate sum_j K_ij g_j.
 
     Args:
-      ntk: K, shape (n1, n2, dim, dim).
-      loss_gradients: g, gradients of the summed loss on the representations of the
-        inputs trained on, shape (n2, dim).
+      ntk: kernel K, shape (n1, n2, dim, dim).
+      loss_gradients: gradients g of the summed loss with respect to the representations
+        of the training inputs, shape (n2, dim).
       rate: learning rate of the gradient flow.
 
     Returns:
       Velocities, shape (n1, dim).
 
     Raises:
-      AssertionError: if the shapes do not fit.
+      AssertionError: if the shapes do not match.
+
+    Example:
+      >>> ntk = jnp.ones((1, 2, 1, 1))
+      >>> ntk_velocity(ntk, jnp.array([[1.0], [2.0]]), rate=0.5).tolist()
+      [[-1.5]]
 
     Source: Halvagal et al. 2023, Lemma 2.
     """

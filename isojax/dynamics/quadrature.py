@@ -1,6 +1,6 @@
 """Gaussian averages of the cosine losses by numerical quadrature.
 
-For independent z_m ~ N(0, v_m) and D = diag(lam), the population flow needs
+For independent z_m ~ N(0, v_m) and D = diag(lam), the population flow depends on
 
   Q_km = E[z_k^2 z_m^2 / (|Dz|^3 |z|)]   and   R_km = E[z_k^2 z_m^2 / (|Dz| |z|^3)].
 
@@ -8,24 +8,25 @@ Gamma integrals replace the norms by Gaussian factors,
 
   1 / (a^{3/2} b^{1/2}) = 2/pi int_0^inf int_0^inf t^{1/2} u^{-1/2} e^{-ta - ub} dt du,
 
-with the exponents of t and u exchanged for R, so that the average factorises over the
+with the exponents of t and u exchanged for R. The average then factorises over the
 modes:
 
   E[z_k^2 z_m^2 e^{-t |Dz|^2 - u |z|^2}] = v_k v_m / (d_k d_m) prod_j d_j^{-1/2},
   d_j = 1 + 2 v_j (t lam_j^2 + u),  k != m,
 
-and three times as much for k = m. With t = r^2 and u = q^2 the integrand is an even
-function of q, and of r at each q. Its singularities lie on the imaginary axes, where
-some d_j vanishes: the scales of all modes. In y, x = sinh(y) exp(c/kappa cosh(y)) for
-x = q / q_first or r / r_first(q), and kappa the ratio of the last scale to the first,
-they keep a distance of about pi/2 from the real axis, and the integrand is still even
-in y and decays double exponentially beyond the last scale. The midpoint rule therefore
-converges geometrically in the number of nodes a decade.
+and three times this value for k = m. With t = r^2 and u = q^2 the integrand is an even
+function of q, and of r at each q. Its singularities lie on the imaginary axes where
+some d_j vanishes, at one scale per mode. The variable y is defined by
+x = sinh(y) exp(c/kappa cosh(y)), where x = q / q_first or r / r_first(q), and kappa is
+the ratio of the last scale to the first. In y the singularities are at a distance of
+about pi/2 from the real axis, and the integrand remains even and decays double
+exponentially beyond the last scale. The midpoint rule therefore converges geometrically
+in the number of nodes per decade.
 
-The nodes cover eigenvalues that differ by a factor of 1e6. For v = lam^{1/alpha} and
-alpha >= 1/2 the relative error of the flow is then below 1e-6, and typically 1e-8.
-Weaker modes do not change the error of the others. Fewer nodes suffice, and are used,
-where the scales are close.
+The nodes cover eigenvalues that differ by a factor of at most 1e6. For
+v = lam^{1/alpha} and alpha >= 1/2 the relative error of the flow is then below 1e-6,
+and typically 1e-8. Weaker modes do not increase the errors of the others. Fewer nodes
+are used where the scales are close.
 """
 
 import math
@@ -38,16 +39,16 @@ from jax import Array
 _LARGEST_RATIO = 1e6
 _TAIL_RATE = 0.25  # c above
 _LOG_TOLERANCE = 18.5  # e^-18.5 is 1e-8
-# Ratios of the scales of q and of r up to which few nodes suffice.
+# Ratios of the scales of q and of r up to which the smaller number of nodes suffices.
 _CLOSE_Q, _CLOSE_R = 1e2, 1e4
-# Numbers of nodes (of q, of r): few, and all. Clusters of many equal modes have
-# Gaussian tails, which grow away from the real axis and call for closer nodes.
+# Numbers of nodes (of q, of r), for close scales and for others. Clusters of many equal
+# modes have Gaussian tails, which grow away from the real axis and need closer nodes.
 _NODES = (20, 32), (48, 80)
 _MANY_MODES, _NODES_OF_MANY_MODES = 11, ((32, 48), (64, 104))
 
 
 def cosine_moments(eigenvalues: Array, variances: Array) -> Array:
-    """Averages Q_km / v_m of the cosine loss's gradient.
+    """Computes the averages Q_km / v_m of the cosine loss's gradient.
 
     Args:
       eigenvalues: lam of the predictor, positive, shape (dim,).
@@ -55,12 +56,18 @@ def cosine_moments(eigenvalues: Array, variances: Array) -> Array:
 
     Returns:
       E[z_k^2 z_m^2 / (|Dz|^3 |z|)] / v_m in row m and column k, shape (dim, dim).
+
+    Example:
+      >>> lam, v = jnp.array([0.5, 1.0]), jnp.array([0.5, 1.0])
+      >>> q = cosine_moments(lam, v) * v[:, None]
+      >>> bool(jnp.allclose(q, q.T, rtol=1e-5))
+      True
     """
     return _moments(eigenvalues, variances, gradient_on_target=False)
 
 
 def target_cosine_moments(eigenvalues: Array, variances: Array) -> Array:
-    """Averages R_km / v_m of the gradient that stop-gradient removes.
+    """Computes the averages R_km / v_m of the gradient through the target.
 
     Args:
       eigenvalues: lam of the predictor, positive, shape (dim,).
@@ -68,16 +75,22 @@ def target_cosine_moments(eigenvalues: Array, variances: Array) -> Array:
 
     Returns:
       E[z_k^2 z_m^2 / (|Dz| |z|^3)] / v_m in row m and column k, shape (dim, dim).
+
+    Example:
+      >>> ones = jnp.ones(2)  # for D = 1 both averages are the same
+      >>> averages = cosine_moments(ones, ones), target_cosine_moments(ones, ones)
+      >>> bool(jnp.allclose(*averages, rtol=1e-5))
+      True
     """
     return _moments(eigenvalues, variances, gradient_on_target=True)
 
 
-# Compiled, because an eager `cond` would be compiled again at each call.
+# Under `jit`, because an eager `cond` is compiled again at each call.
 @partial(jax.jit, static_argnames="gradient_on_target")
 def _moments(lam: Array, v: Array, *, gradient_on_target: bool) -> Array:
     (dim,) = lam.shape
     a, b = jnp.sum(lam**2 * v), jnp.sum(v)
-    # In units where d_j = 1 + a_j r^2 + b_j q^2 and both vectors sum to 1.
+    # In units such that d_j = 1 + a_j r^2 + b_j q^2, and a and b each sum to 1.
     a_modes, b_modes = lam**2 * v / a, v / b
     # The integral does not depend on its nodes, so they are not differentiated.
     scales = _resolved_scales(*jax.lax.stop_gradient((lam, v, a_modes, b_modes)))
@@ -104,13 +117,13 @@ def _integrate(
     nodes: tuple[int, int],
     gradient_on_target: bool,
 ) -> Array:
-    """The moments in units where a and b sum to 1."""
+    """Computes the moments in units such that a and b each sum to 1."""
     (dim,) = a.shape
     q, q_weights, r, r_weights = _nodes(*scales, nodes)
     at_q = 1 + b[:, None] * jnp.square(q)[None, :]
     d = at_q[:, :, None] + a[:, None, None] * jnp.square(r)[None, :, :]
     inverse = (1 / d).reshape(dim, -1)
-    # In an order in which nothing overflows in float32.
+    # This order of products avoids overflow in float32.
     integrand = _root_of_product(inverse).reshape(r.shape)
     if gradient_on_target:
         integrand = integrand * jnp.square(q)[:, None]
@@ -124,8 +137,8 @@ def _integrate(
 
 
 def _resolved_scales(lam: Array, v: Array, a: Array, b: Array) -> tuple[Array, Array]:
-    """Both scales, with modes too weak to resolve moved to the largest ratio."""
-    # As logarithms: lam^2 v of a vanishing mode underflows, and no scale may be 0.
+    """Limits the ratios of the scales a and b to those that the nodes resolve."""
+    # In logarithms, because lam^2 v of a weak mode underflows and no scale may be 0.
     tiny = jnp.finfo(lam.dtype).tiny
     log_lam, log_v = jnp.log(jnp.maximum(lam, tiny)), jnp.log(jnp.maximum(v, tiny))
     depth = jnp.max(log_lam) - log_lam
@@ -140,12 +153,12 @@ def _resolved_scales(lam: Array, v: Array, a: Array, b: Array) -> tuple[Array, A
 def _nodes(
     a: Array, b: Array, nodes: tuple[int, int]
 ) -> tuple[Array, Array, Array, Array]:
-    """Nodes and weights for q, shape (q nodes,), and for r, (q nodes, r nodes)."""
+    """Returns nodes and weights of q, (q nodes,), and of r, (q nodes, r nodes)."""
     (dim,) = a.shape
     q_nodes, r_nodes = nodes
     q, q_weights = _half_line(jnp.min(b), nodes=q_nodes, decay=dim)
     scales = a[:, None] / (1 + b[:, None] * jnp.square(q)[None, :])
-    # The sum, not the largest: many equal modes narrow the integrand.
+    # The sum instead of the maximum, as many equal modes narrow the integrand.
     total = jnp.sum(scales, axis=0)
     r, r_weights = jax.vmap(partial(_half_line, nodes=r_nodes, decay=dim + 1))(
         jnp.min(scales, axis=0) / total
@@ -155,19 +168,20 @@ def _nodes(
 
 
 def _half_line(last: Array, *, nodes: int, decay: int) -> tuple[Array, Array]:
-    """Nodes and weights of the midpoint rule on (0, inf).
+    """Computes nodes and weights of the midpoint rule on (0, inf).
 
     Args:
-      last: reciprocal square of the largest scale; the smallest scale is 1.
+      last: 1 / (largest scale)^2, where the smallest scale is 1.
       nodes: number of nodes.
-      decay: d of the integrand's decay x^{-d} in log x beyond the largest scale.
+      decay: exponent d of the decay x^{-d} of the integrand in log x beyond the largest
+        scale.
 
     Returns:
       Nodes and weights, both of shape (nodes,).
     """
     kappa = jax.lax.rsqrt(last)
-    # (1 + x^2)^{-d/2} is below the tolerance beyond `end`, which the larger of the two
-    # factors of x reaches at sinh(y) = kappa * reach.
+    # (1 + x^2)^{-d/2} is below the tolerance for x > `end`. The larger of the two
+    # factors of x reaches `end` at sinh(y) = kappa * reach.
     end = math.sqrt(math.expm1(2 * _LOG_TOLERANCE / decay))
     reach = min(end, max(1.0, math.log(end) / _TAIL_RATE))
     top = kappa * reach
@@ -181,9 +195,9 @@ def _half_line(last: Array, *, nodes: int, decay: int) -> tuple[Array, Array]:
 
 @jax.custom_batching.custom_vmap
 def _all_of_batch(condition: Array) -> Array:
-    """The condition; under `vmap` whether all of the batch meet it.
+    """Returns the condition; under `vmap`, whether it holds for the whole batch.
 
-    The result is not batched, so that `cond` runs one branch also under `vmap`.
+    The result is not batched, so `cond` runs a single branch under `vmap` too.
     """
     return condition
 
@@ -196,10 +210,10 @@ def _(axis_size: int, in_batched: list[bool], condition: Array) -> tuple[Array, 
 
 @jax.custom_jvp
 def _root_of_product(x: Array) -> Array:
-    """Square root of the product over the first axis, of numbers in (0, 1]."""
+    """Computes the root of the product over the first axis of numbers in (0, 1]."""
     if x.dtype == jnp.float64:
         return jnp.sqrt(jnp.prod(x, axis=0))
-    # The product of all leaves the range of narrower types.
+    # In narrower types the product would underflow.
     return jnp.prod(jnp.sqrt(x), axis=0)
 
 

@@ -1,4 +1,4 @@
-"""Solutions of the population flow, in closed form where there is one."""
+"""Solves the population flow, in closed form where one exists."""
 
 from functools import partial
 from typing import Any
@@ -13,10 +13,12 @@ from isojax.dynamics.arguments import check_vector
 from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
 from isojax.dynamics.flow import check_flow, log_flow
 
-# The explicit solver is the faster one; where the flow is stiff it stops at its limit
-# and the implicit solver continues from there.
+# The explicit solver is faster. If the flow becomes stiff, it reaches its limit of
+# steps, and the implicit solver continues.
 _EXPLICIT_STEPS = 256
 _IMPLICIT_STEPS = 4096
+# Largest change of log(lam) between neighbouring floating-point times.
+_LARGEST_CHANGE = 0.05
 
 
 def solve_eigenvalues(
@@ -29,36 +31,42 @@ def solve_eigenvalues(
     view_noise: tuple[float, float] = (0.0, 0.0),
     weight_decay: float = 0.0,
 ) -> Array:
-    """Eigenvalues of the predictor over time while a linear network learns.
+    """Solves `eigenvalue_flow` for the eigenvalues of the predictor over time.
 
-    Solves `eigenvalue_flow`. Supports `jit`, `vmap` over initial eigenvalues, `alpha`,
-    `rate` and `weight_decay`, and reverse-mode differentiation with respect to them.
-    An explicit solver is used first; where the flow is stiff, for instance after weight
-    decay made equalised eigenvalues small, an implicit one continues. Under `jit`,
-    `vmap` and `grad` both are compiled, which takes longer; the implicit one runs only
-    where it is needed.
+    Supports `jit`, `vmap` over initial eigenvalues, `alpha`, `rate` and `weight_decay`,
+    and reverse-mode differentiation with respect to them. An explicit solver runs
+    first. If the flow becomes stiff, for instance after weight decay has made equal
+    eigenvalues small, an implicit solver continues. Under `jit`, `vmap` and `grad` both
+    are compiled, which takes longer, but the implicit one runs only if needed.
 
     Args:
-      name: of the loss, one of `flow.FLOWS`.
+      name: name of the loss, one of `flow.FLOWS`.
       eigenvalues: lam at time 0, positive, shape (dim,).
-      times: when to report, increasing, none negative, shape (steps,).
+      times: times of the solution, nonnegative and increasing, shape (steps,).
       alpha: exponent of the predictor W_P = (W W^T)^alpha.
       rate: learning rate, which sets the unit of time.
-      view_noise: standard deviations sigma_1 and sigma_2 of the views' noise.
-      weight_decay: kappa of the penalty kappa/2 |W|^2.
+      view_noise: standard deviations sigma_1 and sigma_2 of the noise of the views.
+      weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
 
     Returns:
-      lam at those times, shape (steps, dim), in the dtype of `eigenvalues`. The
-      relative error is below 1e-11 for a closed form in float64, below 1e-6 for the
-      others, and below 1e-3 in float32. For the cosine losses this holds for alpha of
-      at least 1/2 and eigenvalues that differ by a factor of at most 1e6; weaker modes
-      are less accurate and leave the error of the others as it is.
+      lam at `times`, shape (steps, dim), in the dtype of `eigenvalues`. In float64 the
+      relative error is below 1e-11 for closed forms and below 1e-6 otherwise; in
+      float32 it is below 1e-3. For the cosine losses this requires alpha >= 1/2 and
+      eigenvalues that differ by a factor of at most 1e6. Weaker modes are less accurate
+      but do not increase the errors of the others.
 
     Raises:
-      ValueError: for the reasons of `eigenvalue_flow`, or if the times are no vector,
-        do not increase, or begin below 0. Traced values are not checked.
-      FloatingPointError: if the eigenvalues diverge, or the solvers run out of steps
-        before the last time. A traced solution is not finite from there on.
+      ValueError: if an argument is invalid for `eigenvalue_flow`, or `times` is not an
+        increasing vector of nonnegative floats. Traced values are not checked.
+      FloatingPointError: if the eigenvalues diverge, or the solvers reach their limits
+        of steps before the last time. Under a transformation, where no error can be
+        raised, the solution is not finite from that time on.
+
+    Example:
+      >>> start, times = jnp.array([0.01, 0.5]), jnp.array([0.0, 10.0])
+      >>> print(solve_eigenvalues("iso_euclidean", start, times).round(3))
+      [[0.01 0.5 ]
+       [1.   1.  ]]
 
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
@@ -72,7 +80,7 @@ def solve_eigenvalues(
         "view_noise": tuple(view_noise),
         "weight_decay": weight_decay,
     }
-    # A wider number among them would widen the solution.
+    # Settings of a wider type would otherwise widen the solution.
     settings = jax.tree.map(lambda value: jnp.asarray(value, lam.dtype), settings)
     solution = solver(name, lam, times, **settings)
     if not isinstance(solution, jax.core.Tracer):
@@ -96,7 +104,7 @@ def _evaluate(
 
 
 def _integrate(name: str, lam: Array, times: Array, **settings: Any) -> Array:
-    """The solution by an explicit solver, and by an implicit one where it stops."""
+    """Solves with the explicit solver, then the implicit one if it does not finish."""
     early, reached, last = _integrate_explicitly(name, lam, times, settings)
     if not isinstance(reached, jax.core.Tracer) and reached == times[-1]:
         return early
@@ -107,7 +115,7 @@ def _integrate(name: str, lam: Array, times: Array, **settings: Any) -> Array:
 def _integrate_explicitly(
     name: str, lam: Array, times: Array, settings: dict[str, Any]
 ) -> tuple[Array, Array, Array]:
-    """The solution, the last time reached and log(lam) there."""
+    """Returns the solution, the last time reached and log(lam) at that time."""
     solution = _diffeqsolve(
         name,
         settings,
@@ -134,14 +142,14 @@ def _integrate_implicitly(
     times: Array,
     settings: dict[str, Any],
 ) -> Array:
-    """Continues a solution from the time and log(lam) reached. Free if at the end."""
+    """Continues a solution from time `reached`, in zero steps if it is complete."""
     solution = _diffeqsolve(
         name,
         settings,
         diffrax.Kvaerno5(),
         t0=reached,
         t1=times[-1],
-        # Where the explicit solver stopped, its steps were about that long.
+        # About the length of the explicit solver's last steps.
         dt0=jnp.maximum(reached, jnp.finfo(times.dtype).tiny) / _EXPLICIT_STEPS,
         y0=last,
         saveat=diffrax.SaveAt(ts=jnp.maximum(times, reached)),
@@ -153,14 +161,18 @@ def _integrate_implicitly(
 def _diffeqsolve(
     name: str, settings: dict[str, Any], solver: diffrax.AbstractSolver, **options: Any
 ) -> diffrax.Solution:
-    """Solves for log(lam): the tolerance is relative and nothing turns negative."""
+    """Solves for log(lam), which makes the tolerance relative and lam positive."""
     dtype = options["y0"].dtype
-    # A trial step may overflow; without a finite error no shorter one would follow.
+    # A trial step may overflow, but its error must be finite to be reduced.
     largest = jnp.log(jnp.finfo(dtype).max)
+    # A mode that vanishes in finite time becomes faster than the spacing of times in
+    # float32 resolves. Its speed is then limited; it is too weak to affect the others.
+    resolution = jnp.finfo(dtype).eps / _LARGEST_CHANGE
 
     def velocity(t: Array, log_lam: Array, settings: dict[str, Any]) -> Array:
         log_lam = jnp.clip(log_lam, -largest, largest / 8)
-        return log_flow(name, log_lam, **settings)
+        growth = log_flow(name, log_lam, **settings)
+        return growth * jax.lax.rsqrt(1 + jnp.square(growth * t * resolution))
 
     tolerance = 1e-8 if dtype == jnp.float64 else 1e-5
     return diffrax.diffeqsolve(
@@ -179,8 +191,8 @@ def _check_times(times: Array) -> None:
         values = np.asarray(times)
         if not (values.size and values[0] >= 0 and np.all(np.diff(values) > 0)):
             raise ValueError(
-                f"times={values} are not increasing from 0 or later; sort them and "
-                "drop repeated ones"
+                f"times={values} are not nonnegative and increasing; sort them and "
+                "remove duplicates"
             )
 
 
@@ -188,8 +200,7 @@ def _check_finite(name: str, solution: np.ndarray, times: np.ndarray) -> None:
     is_finite = np.isfinite(solution).all(axis=-1)
     if not is_finite.all():
         raise FloatingPointError(
-            f"the flow of {name!r} could not be followed to time "
-            f"{times[~is_finite][0]:g}: its eigenvalues diverge, or it needs more than "
-            f"{_EXPLICIT_STEPS:,} explicit and {_IMPLICIT_STEPS:,} implicit steps; "
-            "end the times earlier"
+            f"the solution of {name!r} failed before time {times[~is_finite][0]:g}: "
+            f"the eigenvalues diverge, or {_EXPLICIT_STEPS:,} explicit and "
+            f"{_IMPLICIT_STEPS:,} implicit steps are too few; choose earlier times"
         )

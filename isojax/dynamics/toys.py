@@ -1,11 +1,11 @@
-"""The toy experiments of the paper, as arrays ready to draw.
+"""The toy experiments of the paper, as arrays to be plotted.
 
-A one-layer network of Gaussian inputs is trained by `simulate_network` and followed by
-the population flow of `solve_eigenvalues`. The settings are those of the official
-notebook, but for 5,000 instead of 50,000 fresh samples a step, which moves the curves
-of ten modes by 0.01 at most, by 0.06 for the cosine loss without stop-gradient.
-Networks are trained in float32; their flow is solved in float64, which collapsing
-modes need, and returned in JAX's default precision.
+`simulate_network` trains a one-layer network on Gaussian inputs, and
+`solve_eigenvalues` gives the corresponding population flow. The settings are those of
+the official notebook except for 5,000 instead of 50,000 new samples per step. This
+changes the curves of ten modes by at most 0.01, and by 0.06 for the cosine loss without
+stop-gradient. Networks are trained in float32. The flow is solved in float64 and
+returned in JAX's default precision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from isojax.dynamics import velocities
+from isojax.dynamics.arguments import check_choice
 from isojax.dynamics.flow import FLOWS, eigenvalue_flow
 from isojax.dynamics.networks import simulate_network
 from isojax.dynamics.solve import solve_eigenvalues
+from isojax.dynamics.velocities import VELOCITIES
 
 WEIGHT_DEVIATION = 0.25
 VIEW_NOISE = (0.0, 0.1)
@@ -31,10 +32,10 @@ class Curves(NamedTuple):
     """Eigenvalues of a predictor over the time of gradient flow.
 
     Attributes:
-      times: learning rate times steps, shape (steps,).
+      times: learning rate times step, shape (steps,).
       simulation: eigenvalues in a trained network, ascending, shape (steps, dim).
-      theory: those of the population flow from the same start, or None where there is
-        none; without view noise for the cosine losses.
+      theory: eigenvalues of the population flow from the same start, without view noise
+        for the cosine losses, shape (steps, dim); None for nonlinear networks.
     """
 
     times: Array
@@ -46,10 +47,11 @@ class Portrait(NamedTuple):
     """A vector field over the plane of two modes, and trajectories on it.
 
     Attributes:
-      x: the first mode, along both axes of the grid, shape (points,).
-      dx: velocity of the first mode, shape (points, points), the second mode first.
-      dy: velocity of the second mode, same shape.
-      trajectories: shape (starts, steps, 2).
+      x: coordinates of the grid, the same for both modes, shape (points,).
+      dx: velocity of the first mode, shape (points, points); the second mode varies
+        along the first axis.
+      dy: velocity of the second mode, same shape as `dx`.
+      trajectories: solutions, shape (starts, steps, 2).
     """
 
     x: Array
@@ -59,7 +61,22 @@ class Portrait(NamedTuple):
 
 
 def learning_rate(name: str) -> float:
-    """The official notebook's step size for a loss; two neurons always take 0.01."""
+    """Returns the official notebook's learning rate for networks of many neurons.
+
+    Args:
+      name: name of the loss, one of `flow.FLOWS`.
+
+    Returns:
+      The learning rate.
+
+    Raises:
+      ValueError: if the name is unknown.
+
+    Example:
+      >>> learning_rate("iso_cosine")
+      0.1
+    """
+    check_choice("name", name, FLOWS)
     return 0.1 if "cosine" in name else 0.01
 
 
@@ -73,27 +90,36 @@ def eigenvalue_curves(
     steps: int = STEPS,
     samples: int = SAMPLES,
 ) -> dict[str, Curves]:
-    """Eigenvalues under every loss from one start: Fig. 2, with ReLU Fig. 5.
+    """Computes the eigenvalues under each loss from one start: Fig. 2, ReLU: Fig. 5.
 
     Args:
-      key: of the weights and the samples.
-      names: of the losses.
+      key: PRNG key of the weights and the samples.
+      names: names of the losses.
       inputs: dimension of the inputs.
       outputs: dimension of the projections.
-      activation: "linear" or "relu"; the flow is that of the linear network.
-      steps: of gradient descent.
-      samples: fresh ones in each step.
+      activation: "linear" or "relu"; only "linear" has a theory.
+      steps: number of gradient steps.
+      samples: number of new samples per step.
 
     Returns:
       Curves by name of the loss.
 
     Raises:
       ValueError: if a linear network has more outputs than inputs.
+
+    Example:
+      >>> curves = eigenvalue_curves(
+      ...     jax.random.key(0), names=["iso_euclidean"], inputs=6, outputs=2, steps=5
+      ... )
+      >>> curves["iso_euclidean"].theory.shape
+      (5, 2)
+
+    Source: Halvagal et al. 2023, Figs. 2 and 5.
     """
     if activation == "linear" and outputs > inputs:
         raise ValueError(
-            f"outputs={outputs} exceed inputs={inputs}: a linear network's surplus "
-            "modes stay at zero, where nothing flows; choose outputs <= inputs"
+            f"outputs={outputs} is larger than inputs={inputs}; choose outputs <= "
+            "inputs, as the other modes of a linear network stay at zero"
         )
     rates = {name: learning_rate(name) for name in names}
     return _curves(key, rates, (outputs, inputs), activation, steps, samples)
@@ -107,17 +133,26 @@ def initialization_curves(
     steps: int = 3_000,
     samples: int = SAMPLES,
 ) -> dict[str, list[Curves]]:
-    """Two neurons from several random starts: Fig. 4.
+    """Computes the eigenvalues of two neurons from several random starts: Fig. 4.
 
     Args:
-      key: of the weights and the samples.
-      names: of the losses.
+      key: PRNG key of the weights and the samples.
+      names: names of the losses.
       starts: number of random initial weights.
-      steps: of gradient descent.
-      samples: fresh ones in each step.
+      steps: number of gradient steps.
+      samples: number of new samples per step.
 
     Returns:
-      For each loss the curves of every start.
+      The curves of every start, by name of the loss.
+
+    Example:
+      >>> curves = initialization_curves(
+      ...     jax.random.key(0), names=["iso_euclidean"], starts=2, steps=5
+      ... )
+      >>> [curve.simulation.shape for curve in curves["iso_euclidean"]]
+      [(5, 2), (5, 2)]
+
+    Source: Halvagal et al. 2023, Fig. 4.
     """
     rates = dict.fromkeys(names, TWO_NEURON_RATE)
     runs = [
@@ -130,17 +165,23 @@ def initialization_curves(
 def eigenvalue_portrait(
     name: str, starts: Array, *, largest: float = 1.5, points: int = 16, time: float
 ) -> Portrait:
-    """The population flow of two eigenvalues, with solutions.
+    """Computes the population flow of two eigenvalues and some of its solutions.
 
     Args:
-      name: of the loss.
+      name: name of the loss.
       starts: initial eigenvalues, shape (starts, 2).
-      largest: eigenvalue shown on both axes.
-      points: along each axis.
-      time: that the trajectories last.
+      largest: largest eigenvalue on both axes.
+      points: number of grid points along each axis.
+      time: duration of the trajectories.
 
     Returns:
       The portrait over (lam_1, lam_2).
+
+    Example:
+      >>> starts = jnp.array([[0.1, 0.5]])
+      >>> portrait = eigenvalue_portrait("iso_euclidean", starts, time=20.0)
+      >>> print(portrait.trajectories[0, -1].round(3))
+      [1. 1.]
     """
     x = jnp.linspace(largest / points, largest, points)
     grid = jnp.stack(jnp.meshgrid(x, x), axis=-1).reshape(-1, 2)
@@ -162,22 +203,27 @@ def two_neuron_trajectories(
     steps: int = STEPS,
     samples: int = SAMPLES,
 ) -> Array:
-    """Eigenvalues of trained two-neuron networks, in the order of their modes.
+    """Trains two-neuron networks and returns their eigenvalues in the order of modes.
 
     Args:
-      name: of the loss.
+      name: name of the loss.
       starts: initial eigenvalues, shape (starts, 2).
-      key: of the samples.
+      key: PRNG key of the samples.
       inputs: dimension of the inputs.
-      steps: of gradient descent.
-      samples: fresh ones in each step.
+      steps: number of gradient steps.
+      samples: number of new samples per step.
 
     Returns:
       Trajectories, shape (starts, steps, 2).
+
+    Example:
+      >>> starts, key = jnp.array([[0.1, 0.5]]), jax.random.key(0)
+      >>> two_neuron_trajectories("iso_euclidean", starts, key, steps=5).shape
+      (1, 5, 2)
     """
 
     def trajectory(start: Array) -> Array:
-        # Singular vectors along the axes, which the flow leaves where they are.
+        # Singular vectors along the axes; the flow leaves them constant.
         weights = jnp.diag(jnp.sqrt(start)).astype(jnp.float32)
         weights = jnp.pad(weights, ((0, 0), (0, inputs - 2)))
         trained = simulate_network(
@@ -204,23 +250,33 @@ def representation_portrait(
     time: float,
     steps: int = 2_000,
 ) -> Portrait:
-    """How one sample's two components move under a predictor held fixed.
+    """Computes how the two components of one sample move under a fixed predictor.
 
     Args:
-      name: of a velocity in `isojax.dynamics.velocities`.
-      eigenvalues: of the predictor, shape (2,).
+      name: name of the velocity, one of `velocities.VELOCITIES`.
+      eigenvalues: eigenvalues of the predictor, shape (2,).
       starts: initial components, shape (starts, 2).
-      largest: component shown, either way, on both axes.
-      points: along each axis.
-      time: that the trajectories last.
-      steps: of Heun's method along them.
+      largest: largest magnitude of the components on both axes.
+      points: number of grid points along each axis.
+      time: duration of the trajectories.
+      steps: number of steps of Heun's method along the trajectories.
 
     Returns:
-      The portrait over the components in the eigenbasis, both views equal.
+      The portrait over the components in the eigenbasis, for equal views.
+
+    Raises:
+      ValueError: if the name is unknown.
+
+    Example:
+      >>> starts, lam = jnp.array([[0.3, 1.0]]), jnp.array([0.5, 1.0])
+      >>> portrait = representation_portrait("cosine", lam, starts, time=1.0, steps=100)
+      >>> portrait.dx.shape, portrait.trajectories.shape
+      ((16, 16), (1, 100, 2))
     """
+    check_choice("name", name, VELOCITIES)
 
     def velocity(z: Array) -> Array:
-        return getattr(velocities, name)(z, z, eigenvalues)
+        return VELOCITIES[name](z, z, eigenvalues)
 
     def step(z: Array, _: None) -> tuple[Array, Array]:
         first = velocity(z)
@@ -236,18 +292,23 @@ def representation_portrait(
 def convergence_times(
     name: str, initial: Array, *, tolerance: float = 0.1, longest: float = 1_000.0
 ) -> Array:
-    """How long a weak mode takes beside a strong one.
+    """Computes how long a weak mode takes to converge in the presence of a strong one.
 
     Args:
-      name: of the loss, standard or iso.
-      initial: first eigenvalues of the weak mode, shape (starts,); the other mode
+      name: name of the loss, standard or iso.
+      initial: initial eigenvalues of the weak mode, shape (starts,); the other mode
         starts at 1.
-      tolerance: relative distance at which the weak mode has arrived: from 1 for the
-        Euclidean losses, from the other mode for the cosine losses.
-      longest: time after which to give up.
+      tolerance: relative difference between the two modes at which the weak mode has
+        converged.
+      longest: largest time considered.
 
     Returns:
-      Times in units of 1/rate, shape (starts,); infinite where `longest` is not enough.
+      Times in units of 1/rate, shape (starts,); infinite if not converged by `longest`.
+
+    Example:
+      >>> initial = jnp.array([0.1, 0.5])
+      >>> print(convergence_times("iso_euclidean", initial, longest=10.0).round(1))
+      [2.2 1.1]
     """
     times = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-2, longest, 2_000)])
 
@@ -267,7 +328,7 @@ def _curves(
     steps: int,
     samples: int,
 ) -> dict[str, Curves]:
-    """Curves of the losses that `rates` names, from one random start."""
+    """Computes the curves of all losses in `rates` from one random start."""
     weights_key, samples_key = jax.random.split(key)
     weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, shape, jnp.float32)
     curves = {}

@@ -16,7 +16,7 @@ _SIMULATION = {"color": ORANGE, "linewidth": 3.0}
 
 
 def title(name: str) -> str:
-    """A loss's name in words, such as "Cosine, no predictor"."""
+    """Returns the title of a loss, such as "Cosine, no predictor"."""
     metric = "cosine" if "cosine" in name else "Euclidean"
     if name.startswith("iso_"):
         return f"Iso-{metric}"
@@ -26,13 +26,13 @@ def title(name: str) -> str:
 
 
 def draw_eigenvalue_curves(curves: Mapping[str, Curves]) -> Figure:
-    """Eigenvalues of the predictor over time, one panel a loss, theory dashed.
+    """Plots the predictor's eigenvalues over time, one panel per loss, theory dashed.
 
     Args:
-      curves: by name of the loss.
+      curves: curves by name of the loss.
 
     Returns:
-      The figure, four panels a row.
+      The figure, with four panels per row.
     """
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
@@ -55,10 +55,10 @@ def draw_eigenvalue_curves(curves: Mapping[str, Curves]) -> Figure:
 
 
 def draw_initialization_curves(curves: Mapping[str, Sequence[Curves]]) -> Figure:
-    """Two eigenvalues from several starts, one row a loss, theory dashed.
+    """Plots two eigenvalues from several starts, one row per loss, theory dashed.
 
     Args:
-      curves: for each loss those of every start.
+      curves: curves of every start, by name of the loss.
 
     Returns:
       The figure.
@@ -84,21 +84,22 @@ def draw_eigenvalue_portraits(
     portraits: Mapping[str, Portrait],
     simulations: Mapping[str, Sequence[np.ndarray]] | None = None,
 ) -> Figure:
-    """Where two eigenvalues go: the population flow, its solutions, trained networks.
+    """Plots the population flow of two eigenvalues, solutions and trained networks.
 
     Args:
-      portraits: over (lam_1, lam_2), by name of the loss.
-      simulations: for each loss trajectories of trained networks, shape (steps, 2).
+      portraits: portraits over (lam_1, lam_2), by name of the loss.
+      simulations: trajectories of trained networks, shape (steps, 2), by name of the
+        loss.
 
     Returns:
-      The figure, one panel a loss.
+      The figure, with one panel per loss.
     """
     figure, axes = _portrait_axes(portraits)
     for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
         _draw_portrait(axis, portrait)
         axis.axline((0, 0), slope=1, color=_GREY, linestyle=":", linewidth=1)
         for path in (simulations or {}).get(name, ()):
-            # Wide and under the theory, so that both are seen where they agree.
+            # Wide and below the theory, so that both are visible where they agree.
             axis.plot(*np.asarray(path).T, zorder=1.9, **_SIMULATION)
         axis.set(xlim=(0, portrait.x[-1]), ylim=(0, portrait.x[-1]))
         axis.set_title(title(name), fontsize=10)
@@ -116,14 +117,14 @@ def draw_eigenvalue_portraits(
 def draw_representation_portraits(
     portraits: Mapping[str, Portrait], eigenvalues: Sequence[float]
 ) -> Figure:
-    """How a sample's two components move under a fixed predictor.
+    """Plots how a sample's two components move under a fixed predictor.
 
     Args:
-      portraits: over (z_1, z_2), by name of the velocity.
-      eigenvalues: of the predictor.
+      portraits: portraits over (z_1, z_2), by name of the velocity.
+      eigenvalues: eigenvalues of the predictor.
 
     Returns:
-      The figure, one panel a velocity.
+      The figure, with one panel per velocity.
     """
     figure, axes = _portrait_axes(portraits)
     for axis, (name, portrait) in zip(axes, portraits.items(), strict=True):
@@ -140,14 +141,14 @@ def draw_representation_portraits(
 def draw_convergence_times(
     initial: np.ndarray, times: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Time that a weak mode needs against its first eigenvalue.
+    """Plots the time a weak mode takes to converge against its initial eigenvalue.
 
     Args:
-      initial: first eigenvalues, shape (starts,).
-      times: by name of the loss, shape (starts,).
+      initial: initial eigenvalues, shape (starts,).
+      times: times by name of the loss, shape (starts,).
 
     Returns:
-      The figure, one panel a metric, standard and iso loss in each.
+      The figure, with the standard and iso losses of one metric per panel.
     """
     figure = Figure(figsize=(6.4, 2.9), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -164,10 +165,10 @@ def draw_convergence_times(
                 markersize=3.5,
                 label=title(name),
             )
-        axis.set_xlabel("first eigenvalue of the weak mode")
+        axis.set_xlabel("initial eigenvalue of the weak mode")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False)
-    axes[0].set_ylabel("time to arrive (1/rate)")
+    axes[0].set_ylabel("time to converge (1/rate)")
     return figure
 
 
@@ -190,7 +191,7 @@ def _draw_curves(axis: Axes, curve: Curves) -> None:
 def _draw_portrait(axis: Axes, portrait: Portrait) -> None:
     dx, dy = np.asarray(portrait.dx), np.asarray(portrait.dy)
     speed = np.hypot(dx, dy)
-    # Arrows of one length, shaded by speed, so that slow regions remain legible.
+    # Arrows of equal length, shaded by speed, keep slow regions legible.
     scale = np.where(speed > 0, speed, 1)
     axis.quiver(
         portrait.x,

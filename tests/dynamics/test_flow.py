@@ -273,9 +273,9 @@ def test_transformations(name):
     ("arguments", "settings", "message"),
     [
         (("euclid", [0.1]), {}, "iso_euclidean"),
-        (("cosine", [0.1, 0.0]), {}, "not all positive"),
-        (("cosine", [0.1, -1.0]), {}, "not all positive"),
-        (("cosine", [0.1, np.nan]), {}, "not all positive"),
+        (("cosine", [0.1, 0.0]), {}, "positive"),
+        (("cosine", [0.1, -1.0]), {}, "positive"),
+        (("cosine", [0.1, np.nan]), {}, "positive"),
         (("cosine", [0.1]), {"alpha": 0.0}, "alpha=0.0"),
         (("cosine", [0.1]), {"rate": -1.0}, "rate=-1.0"),
         (("cosine", [np.inf]), {}, "finite"),
@@ -292,5 +292,5 @@ def test_bad_input(arguments, settings, message):
 
 @pytest.mark.parametrize("eigenvalues", [0.1, [[0.1, 0.2]], [1, 2]])
 def test_eigenvalues_are_a_vector_of_floats(eigenvalues):
-    with pytest.raises(ValueError, match=r"eigenvalues of shape .* vector of floats"):
+    with pytest.raises(ValueError, match="eigenvalues must be a vector"):
         eigenvalue_flow("cosine", jnp.array(eigenvalues))

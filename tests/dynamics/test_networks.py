@@ -336,7 +336,7 @@ def test_other_numbers_need_no_other_compilation():
 def test_divergence_is_told_with_its_step():
     name = "iso_euclidean"
     settings = {"steps": 60, "learning_rate": 30.0, "samples": None}
-    with pytest.raises(FloatingPointError, match="smaller than 30.0") as error:
+    with pytest.raises(FloatingPointError, match="learning_rate than 30.0") as error:
         simulate(name, **settings)
     message = str(error.value)
     assert message.startswith(f"{name} diverges")
@@ -355,31 +355,30 @@ def test_divergence_is_told_with_its_step():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "euclid"}, "name='euclid' is none of " + ", ".join(NAMES)),
-        ({"activation": "tanh"}, "activation='tanh' is none of linear, relu"),
-        ({"predictor_from": "z"}, "predictor_from='z' is none of weights, activations"),
-        ({"weights": np.ones(3)}, r"shape \(3,\) are not a matrix"),
-        ({"weights": np.ones((2, 0))}, r"shape \(2, 0\) are not a matrix"),
-        ({"weights": np.ones((2, 2), np.complex64)}, "complex64; choose real"),
-        ({"weights": np.full((2, 2), np.nan)}, "choose finite"),
-        ({"alpha": 0}, "alpha=0 is not positive"),
-        ({"alpha": float("nan")}, "alpha=nan is not positive"),
-        ({"learning_rate": 0.0}, "learning_rate=0.0 is not positive"),
-        ({"learning_rate": float("inf")}, "learning_rate=inf is not positive"),
-        ({"view_noise": (-0.1, 0.1)}, "view_noise=-0.1 is not zero, or positive"),
-        ({"view_noise": (0.1, -0.2)}, "view_noise=-0.2 is not zero, or positive"),
+        ({"name": "euclid"}, "name='euclid' .*" + ", ".join(NAMES)),
+        ({"activation": "tanh"}, "activation='tanh' .*linear, relu"),
+        ({"predictor_from": "z"}, "predictor_from='z' .*weights, activations"),
+        ({"weights": np.ones(3)}, r"weights .*\(3,\)"),
+        ({"weights": np.ones((2, 0))}, r"weights .*\(2, 0\)"),
+        ({"weights": np.ones((2, 2), np.complex64)}, "weights .*complex64"),
+        ({"weights": np.full((2, 2), np.nan)}, "weights .*NaN"),
+        ({"alpha": 0}, "alpha=0 "),
+        ({"alpha": float("nan")}, "alpha=nan "),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 "),
+        ({"learning_rate": float("inf")}, "learning_rate=inf "),
+        ({"view_noise": (-0.1, 0.1)}, "view_noise=-0.1 "),
+        ({"view_noise": (0.1, -0.2)}, "view_noise=-0.2 "),
         ({"view_noise": 0.1}, "view_noise=0.1 is not a pair"),
         ({"view_noise": (0, 0.1, 0.2)}, "is not a pair"),
-        ({"weight_decay": -1.0}, "weight_decay=-1.0 is not zero, or positive"),
-        ({"steps": 0}, "steps=0 is not a whole number of at least 1"),
-        ({"steps": 2.0}, "steps=2.0 is not a whole number"),
-        ({"samples": 0}, "samples=0 is not a whole number of at least 1"),
-        ({"samples": 10.5}, "samples=10.5 is not a whole number"),
-        ({"samples": None, "activation": "relu"}, "with relu activation has no exact"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0 "),
+        ({"steps": 0}, "steps=0 "),
+        ({"steps": 2.0}, "steps=2.0 "),
+        ({"samples": 0}, "samples=0 "),
+        ({"samples": 10.5}, "samples=10.5 "),
+        ({"samples": None, "activation": "relu"}, "samples=None .*activation='relu'"),
         (
             {"samples": None, "name": "cosine"},
-            "cosine with linear.*no exact step.*"
-            "linear activation with one of " + ", ".join(EUCLIDEAN),
+            "samples=None .*name='cosine'.*" + ", ".join(EUCLIDEAN),
         ),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:24],

@@ -68,7 +68,7 @@ def test_a_collapse_is_followed_in_single_precision():
 
 
 def test_a_linear_network_has_no_more_outputs_than_inputs():
-    with pytest.raises(ValueError, match="outputs=3 exceed inputs=2"):
+    with pytest.raises(ValueError, match="outputs=3 .*inputs=2"):
         toys.eigenvalue_curves(jax.random.key(0), inputs=2, outputs=3)
 
 

@@ -1,0 +1,47 @@
+"""The examples in the docstrings of the mathematics."""
+
+import doctest
+import inspect
+
+import pytest
+
+from isojax import losses, predictor, schedules, spectral
+from isojax.dynamics import (
+    expectations,
+    flow,
+    networks,
+    ntk,
+    quadrature,
+    solve,
+    toys,
+    velocities,
+    wishart,
+)
+
+MODULES = [losses, predictor, schedules, spectral]
+MODULES += [expectations, flow, networks, ntk, quadrature, solve, toys, velocities]
+MODULES += [wishart]
+# Used by `flow` and `solve` only, with arguments that have been checked.
+INTERNAL = {"check_flow", "log_flow"}
+
+
+def public_functions(module):
+    return {
+        name
+        for name, value in inspect.getmembers(module, callable)
+        if inspect.isfunction(inspect.unwrap(value))
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_function_has_an_example_that_runs(module):
+    tests = [test for test in doctest.DocTestFinder().find(module) if test.examples]
+    names = {test.name.removeprefix(f"{module.__name__}.") for test in tests}
+    assert names == public_functions(module) - INTERNAL
+    runner = doctest.DocTestRunner(verbose=False)
+    report = []
+    for test in tests:
+        runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
