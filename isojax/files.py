@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic file writes, and a lock file for short work."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-# What numpy.load raises where an archive is damaged.
+# Exceptions that numpy.load raises for a damaged archive.
 DAMAGED_ARCHIVE = (
     ValueError,
     OSError,
@@ -23,30 +23,40 @@ DAMAGED_ARCHIVE = (
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file under a passing name beside `path`, then puts it in its place."""
+    """Writes a temporary file beside `path`, then renames it.
+
+    Other processes see the old content or the complete new content.
+
+    Args:
+      path: the file; an existing one is replaced.
+      content: the new content.
+
+    Raises:
+      OSError: if the file cannot be written. The old content remains.
+    """
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
-        passing = Path(file.name)
+        temporary = Path(file.name)
         try:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            passing.chmod(0o644)
-            passing.replace(path)
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except OSError:
-            passing.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Holds a lock file for a moment's work, and waits for it where it is taken.
+    """Holds a lock file; waits while another process holds it.
 
-    Where the file system does not support locking, nothing is locked.
+    If the file system does not support locking, nothing is locked.
 
     Args:
-      path: of the lock file, created where missing.
+      path: the lock file, which is created if it is missing.
 
     Raises:
       OSError: if the file cannot be created.

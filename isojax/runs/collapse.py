@@ -1,4 +1,4 @@
-"""Collapse, as a run's metrics show it. Imports no JAX, so that a report reads fast."""
+"""Detects a collapsed representation from a run's metrics. Imports no JAX."""
 
 import math
 from typing import Any
@@ -7,25 +7,32 @@ from ml_collections import ConfigDict
 
 from isojax.runs import layout
 
-_SMALLEST_STD = 0.1  # of normalised projections, in units of the healthy 1/sqrt(dim)
-_SMALLEST_RATIO = 1.5  # participation ratio
+# Standard deviation of normalised projections, as a fraction of 1/sqrt(dim), which is
+# that of a uniform distribution on the sphere.
+_MIN_STD = 0.1
+_MIN_PARTICIPATION_RATIO = 1.5
 
 
 def is_collapsed(row: dict[str, Any], dim: int) -> bool:
-    """Whether an epoch's metrics are those of a collapsed representation.
+    """Returns whether an epoch's metrics are those of a collapsed representation.
 
     Args:
-      row: with `train/std` and `train/participation_ratio`.
-      dim: of the projections.
+      row: metrics with `train/std` and `train/participation_ratio`.
+      dim: dimension of the projections.
     """
     return (
-        row[layout.STD] < _SMALLEST_STD / math.sqrt(dim)
-        or row[layout.PARTICIPATION_RATIO] < _SMALLEST_RATIO
+        row[layout.STD] < _MIN_STD / math.sqrt(dim)
+        or row[layout.PARTICIPATION_RATIO] < _MIN_PARTICIPATION_RATIO
     )
 
 
 def explain_collapse(row: dict[str, Any], method: ConfigDict) -> str:
-    """A sentence about a collapse and its likely cause."""
+    """Describes a collapse and its likely cause in a sentence.
+
+    Args:
+      row: metrics of the collapsed epoch.
+      method: section `method` of the run's config.
+    """
     if not method.stop_gradient:
         cause = "there is no stop-gradient; set config.method.stop_gradient=True"
     elif method.predictor == "none":

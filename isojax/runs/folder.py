@@ -1,4 +1,4 @@
-"""A run's folder: its config, and the refusal to mix two runs in one."""
+"""Creates a run's folder, or opens it to resume the run."""
 
 import os
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ from isojax.runs.lock import run_lock
 
 @contextmanager
 def open_run_folder(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[Path]:
-    """Makes the folder of a new run, or recognises the folder of the same run.
+    """Creates the folder of a new run, or opens the folder of the same run.
 
-    No other process can open the folder while the context lasts. Where several
-    processes train together, only the first calls this.
+    No other process can open the folder while the context lasts. If several processes
+    train together, only the first calls this.
 
     Args:
-      workdir: the folder, made where it is missing.
-      config: of the run.
+      workdir: the folder, which is created if it is missing.
+      config: the run's configuration, which is written to the folder.
 
     Yields:
-      The folder, with `config.json` in it.
+      The folder, which contains a current `config.json`.
 
     Raises:
-      UsageError: if the folder cannot be written, is in use, or holds another run or
-        other files.
+      UsageError: if the folder is not writable, is in use, or contains a run with
+        another config or other files.
     """
     workdir = Path(workdir)
     with ExitStack() as held:
@@ -45,16 +45,16 @@ def open_run_folder(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[
 def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
     if ":/" in str(workdir):
         raise UsageError(
-            f"--workdir={workdir} is no folder of this machine; name one, such as "
-            "where the bucket is mounted"
+            f"--workdir={workdir} is not a local path; choose a directory, such as "
+            "one where the bucket is mounted"
         )
     try:
         if workdir.exists() and not workdir.is_dir():
-            raise UsageError(f"--workdir={workdir} is a file; name a folder")
+            raise UsageError(f"--workdir={workdir} is a file; choose a directory")
         workdir.mkdir(parents=True, exist_ok=True)
         _check_contents(workdir, config)
         held.enter_context(run_lock(workdir))
-        _check_contents(workdir, config)  # under the lock nobody else changes them
+        _check_contents(workdir, config)  # again: under the lock nobody changes it
         save_config(workdir, config)
     except OSError as error:
         raise cannot_be_written(workdir, error) from error
@@ -64,18 +64,23 @@ def _check_contents(workdir: Path, config: ConfigDict) -> None:
     if (workdir / layout.CONFIG_FILE).exists():
         _check_same_run(workdir, config)
         return
-    # A run that was killed in its first moment leaves these.
-    passing = (layout.LOCK_FILE, f".{layout.CONFIG_FILE}")
-    if any(not path.name.startswith(passing) for path in workdir.iterdir()):
+    # A run that was killed while it created the folder leaves these files.
+    leftovers = (layout.LOCK_FILE, f".{layout.CONFIG_FILE}")
+    if any(not path.name.startswith(leftovers) for path in workdir.iterdir()):
         raise UsageError(
-            f"--workdir={workdir} holds files but no run; name a new folder"
+            f"--workdir={workdir} contains files but no run; choose another directory"
         )
 
 
 def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
-    """The error of a directory in which a run's files cannot be written."""
+    """Returns the error for a folder that is not writable.
+
+    Args:
+      workdir: the folder.
+      error: the error of the write.
+    """
     return UsageError(
-        f"--workdir={workdir} cannot be written ({first_line(error)}); choose another "
+        f"--workdir={workdir} is not writable ({first_line(error)}); choose another "
         "directory"
     )
 
@@ -85,11 +90,11 @@ def _check_same_run(workdir: Path, config: ConfigDict) -> None:
     if differing:
         has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))
         remedy = (
-            f"and to go on from this run's newest checkpoint add --fork_from={workdir}"
+            f"and to start from this run's newest checkpoint add --fork_from={workdir}"
             if has_checkpoint
-            else "or delete this one, which has no checkpoint yet"
+            else "or delete this one, which contains no checkpoint"
         )
         raise UsageError(
-            f"--workdir={workdir} holds a run with another config: "
-            f"{describe_differences(differing)}; name another folder, {remedy}"
+            f"--workdir={workdir} contains a run with another config: "
+            f"{describe_differences(differing)}. Choose another directory, {remedy}"
         )

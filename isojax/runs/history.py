@@ -1,4 +1,4 @@
-"""A run's metrics and spectrum by epoch: `metrics.jsonl` and `spectrum.npz`."""
+"""Metrics and spectrum of each epoch: `metrics.jsonl` and `spectrum.npz`."""
 
 import io
 import json
@@ -21,13 +21,13 @@ FILES = (layout.METRICS_FILE, layout.SPECTRUM_FILE)
 
 
 class History:
-    """Metrics and eigenvalues of every finished epoch, kept in the run's folder.
+    """Metrics and eigenvalues of all finished epochs, stored in the run's folder.
 
     Attributes:
-      rows: one dictionary an epoch, as in `metrics.jsonl`.
-      eigenvalues: one array (dim,) an epoch, ascending, as in `spectrum.npz`.
-      tracked: one array (dim,) an epoch, in which a mode keeps its place while others
-        overtake it; NaN where modes were not followed.
+      rows: the metrics of each epoch by name, as in `metrics.jsonl`.
+      eigenvalues: the eigenvalues of each epoch, ascending, shape (dim,).
+      tracked: the same eigenvalues of each epoch in the order of the modes, in which a
+        mode keeps its place; NaN in epochs without mode tracking.
     """
 
     def __init__(
@@ -38,16 +38,19 @@ class History:
         correlation: np.ndarray | None = None,
         writes: bool = True,
     ):
-        """Reads what the folder has.
+        """Reads the files of the folder.
 
         Args:
           workdir: the run's folder.
           epochs: number of epochs finished at the checkpoint that the run resumes
-            from. Later ones are cut from the files. By default none is cut.
+            from. Later ones are removed from the files. By default all are kept.
           correlation: that checkpoint's correlation, shape (dim, dim). Its eigenvectors
             are those of the last epoch if the checkpoint was saved at its end; see
             `keep_modes` for other checkpoints.
           writes: whether this process writes the files.
+
+        Raises:
+          UsageError: if a file is damaged.
         """
         self._writes = writes
         self._metrics, self._spectrum = (Path(workdir) / name for name in FILES)
@@ -61,8 +64,9 @@ class History:
             self._read(epochs, correlation)
         except (KeyError, TypeError, *DAMAGED_ARCHIVE) as error:
             raise UsageError(
-                f"{' or '.join(FILES)} in {workdir} is damaged ({error}); restore "
-                "them from a copy, or move both away to go on without them"
+                f"{' or '.join(FILES)} in {workdir} is damaged ({error}). Restore "
+                "them from a copy, or move both to another directory to continue "
+                "without them"
             ) from error
         if epochs is not None and writes:
             self._cut_files()
@@ -74,12 +78,12 @@ class History:
         saved = self._saved_arrays()
         recorded = len(saved.get("epoch", ()))
         rows = [json.loads(line) for line in lines[:recorded]]
-        # A line is written before its spectrum, so that one more may be there.
+        # A line is written before its spectrum, so there may be one more line.
         is_seen = epochs is not None and any(
             _epoch_of(line) <= epochs for line in lines[recorded:]
         )
         if len(rows) < recorded or is_seen:
-            raise ValueError("they do not hold the same epochs")
+            raise ValueError("they do not contain the same epochs")
         count = sum(epochs is None or row["epoch"] <= epochs for row in rows)
         if not count:
             return
@@ -101,7 +105,7 @@ class History:
             self._modes = self._kept_modes[self.rows[-1]["epoch"]]
         elif correlation is not None:
             _, eigenvectors = np.linalg.eigh(correlation)
-            from isojax.runs.mode_tracking import order_of_values  # with chex comes JAX
+            from isojax.runs.mode_tracking import order_of_values  # imports JAX
 
             self._modes = _in_order(eigenvectors, order_of_values(self.tracked[-1]))
 
@@ -112,7 +116,7 @@ class History:
             return dict(spectrum)
 
     def _cut_files(self) -> None:
-        """Writes what was read, the spectrum first: it may lack an epoch."""
+        """Writes the remaining epochs; the spectrum first, since it may lack one."""
         if self.rows:
             self._write_spectrum()
         else:
@@ -127,12 +131,14 @@ class History:
     ) -> None:
         """Adds an epoch: a line to `metrics.jsonl`, a row to `spectrum.npz`.
 
-        If they cannot be written, it logs one line, and the next epoch writes both.
+        If the files cannot be written, one line is logged, and the next epoch writes
+        them again.
 
         Args:
           row: metrics by name.
-          eigenvalues: ascending, shape (dim,).
-          eigenvectors: one a column, shape (dim, dim), to follow the modes.
+          eigenvalues: eigenvalues of the correlation, ascending, shape (dim,).
+          eigenvectors: eigenvectors in columns, shape (dim, dim), to track the modes;
+            without them the epoch has no tracked modes.
         """
         self.rows.append(row)
         self.eigenvalues.append(eigenvalues)
@@ -147,14 +153,15 @@ class History:
             self._metrics_whole = False
 
     def keep_modes(self, epochs: Collection[int]) -> None:
-        """Keeps the last epoch's eigenvectors for a checkpoint amid the next epoch.
+        """Stores the last epoch's eigenvectors for a checkpoint within the next epoch.
 
-        A run that resumes from that checkpoint follows the modes from these. Called
-        before the checkpoint is saved. If they cannot be written, logs one line.
+        A run that resumes from that checkpoint tracks the modes from them. Must be
+        called before the checkpoint is saved. If the file cannot be written, one line
+        is logged.
 
         Args:
-          epochs: the numbers of the epochs whose eigenvectors may still be needed; the
-            others kept earlier are dropped.
+          epochs: numbers of the epochs whose eigenvectors may still be needed. Those of
+            other epochs are removed.
         """
         if self._modes is None or not self._writes:
             return
@@ -164,20 +171,20 @@ class History:
         }
         attempt(
             self._write_spectrum,
-            failure="the eigenvectors were not saved; modes may change places after "
-            "resuming",
+            failure="the eigenvectors were not saved; the order of the modes may "
+            "change after resuming",
         )
 
     def _follow(
         self, eigenvalues: np.ndarray, eigenvectors: np.ndarray | None
     ) -> np.ndarray:
-        """An epoch's eigenvalues in the order of the modes."""
+        """Returns an epoch's eigenvalues in the order of the modes."""
         if eigenvectors is None:
             self._modes = None
             return np.full_like(eigenvalues, np.nan)
         order = np.arange(len(eigenvalues))
         if self._modes is not None:
-            from isojax.runs.mode_tracking import match_modes  # with chex comes JAX
+            from isojax.runs.mode_tracking import match_modes  # imports JAX
 
             order = match_modes(self._modes, eigenvectors)
         self._modes = _in_order(eigenvectors, order)
@@ -185,13 +192,13 @@ class History:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of an epoch, by the first one of the record, which must have one."""
+        """The number of steps of the first epoch; there must be at least one."""
         first = self.rows[0]
         return max(1, first["step"] // first["epoch"])
 
     @property
     def is_tracked(self) -> bool:
-        """Whether modes were followed in any epoch."""
+        """Whether the modes were tracked in any epoch."""
         return not all(np.isnan(values).any() for values in self.tracked)
 
     def _write(self, row: Row) -> None:
@@ -224,12 +231,12 @@ class History:
         self._metrics_whole = True
 
     def column(self, name: str) -> np.ndarray:
-        """One metric over the epochs, shape (epochs,)."""
+        """Returns a metric of all epochs, shape (epochs,)."""
         return np.array([row[name] for row in self.rows])
 
 
 def _epoch_of(line: str) -> float:
-    """The epoch of a line; infinity where a kill has cut it."""
+    """Returns the epoch of a line; infinity if the line is incomplete."""
     try:
         return json.loads(line)["epoch"]
     except ValueError:
@@ -237,7 +244,7 @@ def _epoch_of(line: str) -> float:
 
 
 def _in_order(eigenvectors: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """In the precision of `spectrum.npz`, so that a restart changes nothing."""
+    """Reorders eigenvectors; float32, as they are stored, so that resuming is exact."""
     return eigenvectors[:, order].astype(np.float32)
 
 

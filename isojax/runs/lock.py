@@ -1,4 +1,4 @@
-"""A lock file that gives one process at a time a run's directory."""
+"""The lock of a run's folder, which one process at a time can hold."""
 
 import fcntl
 import json
@@ -17,14 +17,14 @@ _held: set[int] = set()
 
 @contextmanager
 def run_lock(workdir: Path) -> Iterator[None]:
-    """Holds the lock of a run's directory until the context or the process ends.
+    """Holds the lock of a run's folder until the context or the process ends.
 
-    The kernel releases the lock when the process ends for any reason, SIGKILL included.
-    The file stays in place and names the last owner; it is never replaced, so two
-    processes cannot hold locks on two files of the same name.
+    The kernel releases the lock when the process ends for any reason, including
+    SIGKILL. The lock file records the last owner. It is never removed or replaced;
+    otherwise two processes could lock two files of the same name.
 
     Args:
-      workdir: the run's directory, which must exist.
+      workdir: the run's folder, which must exist.
 
     Raises:
       UsageError: if another live process holds the lock.
@@ -53,10 +53,10 @@ def run_lock(workdir: Path) -> Iterator[None]:
 
 
 def _close_inherited() -> None:
-    """Closes a forked child's copies of the lock files.
+    """Closes the lock files that a forked child process inherited.
 
-    A copy keeps the lock after its owner has ended. Closing it does not release the
-    lock of the owner.
+    Otherwise the child would keep the lock after the owner has ended. Closing an
+    inherited file does not release the owner's lock.
     """
     while _held:
         os.close(_held.pop())
@@ -68,7 +68,7 @@ os.register_at_fork(after_in_child=_close_inherited)
 def _in_use(workdir: Path, owner: dict) -> UsageError:
     return UsageError(
         f"--workdir={workdir} is in use by process {owner.get('process', '?')} on "
-        f"{owner.get('host', '?')} since {owner.get('since', '?')}; wait until it "
+        f"{owner.get('host', '?')} since {owner.get('since', '?')}. Wait until it "
         "ends, stop it, or choose another directory"
     )
 
@@ -76,6 +76,6 @@ def _in_use(workdir: Path, owner: dict) -> UsageError:
 def _read_owner(file: int) -> dict:
     try:
         owner = json.loads(os.pread(file, 4096, 0))
-    except ValueError:  # the owner is writing it at this moment
+    except ValueError:  # the owner is writing the file
         return {}
     return owner if isinstance(owner, dict) else {}

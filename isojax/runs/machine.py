@@ -1,4 +1,4 @@
-"""Describes the machine of a run, in the run's folder."""
+"""Records the machine of a run in `machine.json`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from isojax.runs import layout
 
 
 def save_machine(workdir: Path) -> None:
-    """Writes the devices and versions of this process to the run's folder.
+    """Writes the devices and package versions of this process to the run's folder.
 
     Args:
       workdir: the run's folder.
@@ -35,9 +35,10 @@ def save_machine(workdir: Path) -> None:
 
 
 def cpu_cores() -> int:
-    """Number of processor cores that this process may use.
+    """Returns the number of processor cores that this process may use.
 
-    On systems that do not tell, such as macOS, the number of cores of the machine.
+    On systems without this information, such as macOS, it is the number of cores of the
+    machine.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -1,4 +1,7 @@
-"""Modes followed through time, while their eigenvalues cross. On the host."""
+"""Follows modes from epoch to epoch by their eigenvectors, with NumPy.
+
+A mode keeps its place although its eigenvalue becomes larger than that of another.
+"""
 
 import chex
 import numpy as np
@@ -6,18 +9,17 @@ from scipy.optimize import linear_sum_assignment
 
 
 def match_modes(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """Finds each mode among the eigenvectors of a later matrix.
+    """Matches modes with the eigenvectors of a later matrix, one to one.
 
-    The modes are matched one to one, so that the sum of their squared overlaps
-    <u, v>^2 is the largest. Eigenvectors of coinciding eigenvalues are arbitrary, and
-    so are their matches.
+    The match maximises the sum of the squared overlaps <u, v>^2. Eigenvectors of equal
+    eigenvalues are arbitrary, and so are their matches.
 
     Args:
-      previous: one mode a column, orthonormal, shape (dim, dim).
-      current: eigenvectors, one a column, shape (dim, dim).
+      previous: modes, in orthonormal columns, shape (dim, dim).
+      current: eigenvectors, in orthonormal columns, shape (dim, dim).
 
     Returns:
-      The column of `current` that is each mode's, shape (dim,): mode j went on as
+      The column of `current` that matches each mode, shape (dim,): mode j became
       `current[:, order[j]]`.
 
     Raises:
@@ -31,14 +33,14 @@ def match_modes(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
 
 
 def order_of_values(values: np.ndarray) -> np.ndarray:
-    """Where each of some values stands when they are sorted.
+    """Returns the rank of each value.
 
     Args:
-      values: of the modes, shape (dim,).
+      values: eigenvalues of the modes, shape (dim,).
 
     Returns:
-      `order` with `np.sort(values)[order] == values`, shape (dim,): the one that
-      `match_modes` gave when the values were ascending eigenvalues.
+      `order` such that `np.sort(values)[order] == values`, shape (dim,). It is the
+      result of `match_modes` for these modes and ascending eigenvalues.
     """
     order = np.empty(len(values), int)
     order[np.argsort(values, kind="stable")] = np.arange(len(values))

@@ -1,4 +1,4 @@
-"""What a run's folder holds for its report, read without JAX."""
+"""Reads a run's folder, for reports and tables. Imports no JAX."""
 
 import json
 import os
@@ -21,17 +21,17 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as its folder tells it; what is missing is empty.
+    """The content of a run's folder. Values of missing files are empty.
 
     Attributes:
-      folder: as it was named.
-      config: the fields of `config.json`.
+      folder: path of the folder, as the user gave it.
+      config: the fields of `config.json`, in sections.
       history: metrics and eigenvalues of the finished epochs, at least one.
-      machine: device and versions, of `machine.json`.
-      evaluation: of `linear_eval.json`.
+      machine: device and package versions, from `machine.json`.
+      evaluation: accuracies, from `linear_eval.json`.
       evaluation_arrays: arrays of `evaluation.npz`; None without that file.
-      views: `images` and `views` of `figures/views.npz`.
-      not_finite: of `not_finite.json`: in which step the numbers diverged.
+      views: arrays `images` and `views`, from `figures/views.npz`.
+      not_finite: the step in which the run diverged, from `not_finite.json`.
       checkpoints: steps of the checkpoints, ascending.
     """
 
@@ -61,19 +61,19 @@ class StoredRun:
         return self.history.column("epoch")
 
     def column(self, name: str) -> np.ndarray | None:
-        """A metric over the epochs, NaN where an epoch lacks it; None where all do."""
+        """Returns a metric of all epochs; NaN in epochs without it; None if all are."""
         values = np.array([_number(row.get(name)) for row in self.history.rows])
         return values if np.isfinite(values).any() else None
 
     @property
     def steps_in_all(self) -> int:
-        """How many steps the run has when it is finished."""
+        """The number of steps of the finished run."""
         whole = self.config["epochs"] * self.steps_per_epoch
         return min(whole, self.config["steps"] or whole)
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many steps an epoch has."""
+        """The number of steps per epoch."""
         return self.history.steps_per_epoch
 
 
@@ -81,10 +81,13 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
     """Reads the folder of a run.
 
     Args:
-      workdir: the folder.
+      workdir: the run's folder.
+
+    Returns:
+      The content of the folder.
 
     Raises:
-      UsageError: if it holds no run, no finished epoch, or a damaged file.
+      UsageError: if there is no run, no finished epoch, or a file is damaged.
     """
     folder = Path(workdir)
     config = read_fields(folder)
@@ -131,7 +134,13 @@ def read_result(folder: Path) -> EvaluationResult:
 
 
 def read_arrays(path: Path) -> Arrays:
-    """The arrays of an archive, none where there is no such file.
+    """Reads the arrays of a file.
+
+    Args:
+      path: an archive of NumPy arrays.
+
+    Returns:
+      The arrays by name; none if there is no such file.
 
     Raises:
       UsageError: if the file is damaged.
@@ -171,7 +180,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, error: Exception) -> UsageError:
     return UsageError(
         f"{path} cannot be read ({error}); restore it from a copy, or move it away to "
-        "go on without it"
+        "continue without it"
     )
 
 

@@ -38,7 +38,7 @@ def test_a_folder_in_use_is_refused(tmp_path, config):
 def test_another_config_is_refused_with_its_fields_and_the_remedy(tmp_path, config):
     open_once(tmp_path, config)
     config.epochs, config.method.alpha = 60, 1.0
-    with pytest.raises(UsageError, match="or delete this one, which has no checkpoint"):
+    with pytest.raises(UsageError, match="delete this one"):
         open_once(tmp_path, config)
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     with pytest.raises(UsageError, match=f"add --fork_from={tmp_path}") as refused:
@@ -85,7 +85,7 @@ def test_a_run_killed_in_its_first_moment_may_start_again(tmp_path, config):
 
 def test_other_files_are_refused_and_nothing_written(tmp_path, config):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="holds files but no run"):
+    with pytest.raises(UsageError, match="contains files"):
         open_once(tmp_path, config)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, config, is_run):
                 parent.chmod(0o755)
         os.seteuid(65534)
     try:
-        with pytest.raises(UsageError, match="cannot be written .Permission denied"):
+        with pytest.raises(UsageError, match="Permission denied"):
             open_once(folder, config)
     finally:
         os.seteuid(user)
