@@ -89,7 +89,7 @@ def update_correlation(
 def direct_predictor(
     correlation: Array,
     *,
-    alpha: float = 0.5,
+    alpha: float | Array = 0.5,
     epsilon: float = 0.0,
     normalize: bool = False,
     clip_max: float = 1e6,
@@ -156,7 +156,9 @@ def _compose(eigenvectors: Array, eigenvalues: Array) -> Array:
     return jnp.matmul(scaled, eigenvectors.T, precision=_PRECISION)
 
 
-def _check_hyperparameters(alpha: float, epsilon: float, clip_max: float) -> None:
+def _check_hyperparameters(
+    alpha: float | Array, epsilon: float, clip_max: float
+) -> None:
     if isinstance(alpha, Real) and not alpha > 0:
         raise ValueError(
             f"alpha={alpha} is not a positive exponent; "

@@ -20,19 +20,19 @@ def check_choice(label: str, value: str, allowed: Collection[str]) -> None:
 
 def check_count(label: str, value: Any) -> None:
     """Raises ValueError unless the value is a positive integer."""
-    if not (isinstance(value, Integral) and value >= 1):
+    if not (isinstance(value, Integral) and int(value) >= 1):
         raise ValueError(f"{label}={value!r} is not a positive integer")
 
 
 def check_positive(label: str, value: Any) -> None:
     """Raises ValueError unless the value is positive and finite."""
-    if isinstance(value, Real) and not 0 < value < math.inf:
+    if isinstance(value, Real) and not 0 < float(value) < math.inf:
         raise ValueError(f"{label}={value} is not positive and finite")
 
 
 def check_not_negative(label: str, value: Any) -> None:
     """Raises ValueError unless the value is nonnegative and finite."""
-    if isinstance(value, Real) and not 0 <= value < math.inf:
+    if isinstance(value, Real) and not 0 <= float(value) < math.inf:
         raise ValueError(f"{label}={value} is not nonnegative and finite")
 
 

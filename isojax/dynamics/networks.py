@@ -11,7 +11,7 @@ factor is drawn directly. The result has the exact distribution for any number o
 samples, and is the exact expectation for infinitely many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -165,12 +165,12 @@ def _simulate(
     predictor_from: str,
 ) -> NetworkTrajectory:
     is_quadratic = _is_quadratic(name, activation)
-    draw = partial(
-        draw_factor if is_quadratic else draw_samples,
-        inputs=weights.shape[1],
-        samples=samples,
-        dtype=weights.dtype,
-    )
+    inputs, dtype = weights.shape[1], weights.dtype
+    draw: Callable[[Array], tuple[Array, Array]]
+    if samples is None or is_quadratic:
+        draw = partial(draw_factor, inputs=inputs, samples=samples, dtype=dtype)
+    else:
+        draw = partial(draw_samples, inputs=inputs, samples=samples, dtype=dtype)
 
     def update(
         weights: Array, drawn: tuple[Array, Array]

@@ -129,7 +129,9 @@ def _integrate_explicitly(
         ),
         max_steps=_EXPLICIT_STEPS,
     )
-    (_, (reached,)), (log_lam, (last,)) = solution.ts, solution.ys
+    ts: Any = solution.ts
+    ys: Any = solution.ys
+    (_, (reached,)), (log_lam, (last,)) = ts, ys
     return jnp.exp(log_lam), reached, last
 
 
@@ -155,7 +157,8 @@ def _integrate_implicitly(
         saveat=diffrax.SaveAt(ts=jnp.maximum(times, reached)),
         max_steps=_IMPLICIT_STEPS,
     )
-    return jnp.where((times <= reached)[:, None], early, jnp.exp(solution.ys))
+    ys: Any = solution.ys
+    return jnp.where((times <= reached)[:, None], early, jnp.exp(ys))
 
 
 def _diffeqsolve(
@@ -169,7 +172,7 @@ def _diffeqsolve(
     # float32 resolves. Its speed is then limited; it is too weak to affect the others.
     resolution = jnp.finfo(dtype).eps / _LARGEST_CHANGE
 
-    def velocity(t: Array, log_lam: Array, settings: dict[str, Any]) -> Array:
+    def velocity(t: Any, log_lam: Array, settings: dict[str, Any]) -> Array:
         log_lam = jnp.clip(log_lam, -largest, largest / 8)
         growth = log_flow(name, log_lam, **settings)
         return growth * jax.lax.rsqrt(1 + jnp.square(growth * t * resolution))

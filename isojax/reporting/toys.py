@@ -1,6 +1,7 @@
 """Figures of the toy experiments, from the arrays of `isojax.dynamics.toys`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,7 +13,7 @@ from isojax.dynamics.toys import Curves, Portrait
 from isojax.reporting.figures import BLUE, ORANGE
 
 _GREY = "0.45"
-_SIMULATION = {"color": ORANGE, "linewidth": 3.0}
+_SIMULATION: dict[str, Any] = {"color": ORANGE, "linewidth": 3.0}
 
 
 def title(name: str) -> str:
