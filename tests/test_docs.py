@@ -24,6 +24,7 @@ from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
 from isojax.training import assembly, loop
 from isojax.training.method import STANDARD_LOSSES
+from isojax.training.settings import image_source
 from tests.training.tiny_network import make_network
 
 ROOT = Path(__file__).parent.parent
@@ -213,7 +214,7 @@ def test_the_example_of_a_data_set_reads_its_images(examples, monkeypatch):
         isojax.training,
         "pretrain",
         lambda config, workdir, data_dir: found.append(
-            load_dataset(config.data, data_dir=data_dir)
+            load_dataset(image_source(config.data), data_dir=data_dir)
         ),
     )
     Path("example.py").write_text(examples["data"])

@@ -63,11 +63,10 @@ def test_parts_are_imported_when_they_are_first_used():
 
 def test_without_tensorflow_a_set_that_is_not_prepared_is_refused(tmp_path):
     process = run(
-        "from isojax.configs import cifar10, digits\n"
-        "from isojax.data import load_dataset\n"
+        "from isojax.data import ImageSource, load_dataset\n"
         "from isojax.errors import UsageError\n"
-        "assert len(load_dataset(digits.get_config().data).train.labels) == 4000\n"
-        f"try: load_dataset(cifar10.get_config().data, data_dir={str(tmp_path)!r})\n"
+        "assert len(load_dataset(ImageSource('digits', 28)).train.labels) == 4000\n"
+        f"try: load_dataset(ImageSource('cifar10', 32), data_dir={str(tmp_path)!r})\n"
         "except UsageError as error: print(error)",
         without=("tensorflow", "tensorflow_datasets"),
     )

@@ -16,11 +16,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
-from isojax.configs import base
-from isojax.data import load_dataset
+from isojax.data import ImageSource, load_dataset
 
 ARCHIVES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -103,14 +101,14 @@ def known(names: Iterable[str], data_dir: Path) -> Iterator[None]:
             tfds.builder_cls(name).url_infos[ARCHIVES[name]] = info
 
 
-def section(name: str, /, **fields) -> ConfigDict:
-    """The section `data` of a config for one of the four."""
-    data = base.get_config().data.to_dict() | {"name": name, "resolution": SIDE[name]}
+def source(name: str, /, **fields) -> ImageSource:
+    """The images of one of the four data sets."""
+    found = ImageSource(name, SIDE[name])
     if name == "stl10":
-        data["pretrain_split"] = "train+unlabelled"
+        found = found._replace(pretrain_split="train+unlabelled")
     if name == "tiny_imagenet":
-        data["evaluation_split"] = "validation"
-    return ConfigDict(data | fields)
+        found = found._replace(evaluation_split="validation")
+    return found._replace(**fields)
 
 
 def _images(name: str, count: int, first: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -222,7 +220,7 @@ def main() -> None:
     data_dir = Path(sys.argv[1]).absolute()
     with known(ARCHIVES, data_dir):
         for name in ARCHIVES:
-            load_dataset(section(name), data_dir=data_dir)
+            load_dataset(source(name), data_dir=data_dir)
     print(f"Ready: add --data_dir={data_dir} to train.py and eval_linear.py.")
 
 

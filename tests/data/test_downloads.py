@@ -9,12 +9,10 @@ import threading
 
 import pytest
 import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 from tensorflow_datasets.core.download import checksums, downloader, extractor
 from tensorflow_datasets.image_classification import mnist as mnist_builders
 
-from isojax.configs import base
-from isojax.data import archives, downloads, load_dataset
+from isojax.data import ImageSource, archives, downloads, load_dataset
 from isojax.errors import UsageError
 from tests.data import miniatures
 
@@ -57,13 +55,9 @@ def load(tmp_path):
     """`load(name)` loads the data set of that name from an empty folder."""
 
     def load(name="cifar10"):
-        return load_dataset(section(name, resolution=32), data_dir=tmp_path)
+        return load_dataset(ImageSource(name, 32), data_dir=tmp_path)
 
     return load
-
-
-def section(name, **fields):
-    return ConfigDict(base.get_config().data.to_dict() | {"name": name} | fields)
 
 
 @pytest.fixture
@@ -191,7 +185,7 @@ def test_archives_of_one_name_are_told_apart_by_checksum(
         for file, content in mnists[name].items():
             (place / file).write_bytes(content)
     for name in names:
-        data = section(name, resolution=28)
+        data = ImageSource(name, 28)
         dataset = load_dataset(data, data_dir=tmp_path)
         value = 1 if name == "mnist" else 2
         for split, count in ((dataset.train, 6), (dataset.evaluation, 2)):
@@ -227,7 +221,7 @@ def test_an_archive_replaced_by_another_sets_is_extracted_again(
     for name, value in (("fashion_mnist", 2), ("mnist", 1)):
         for file, content in mnists[name].items():
             (manual / file).write_bytes(content)
-        dataset = load_dataset(section(name, resolution=28), data_dir=tmp_path)
+        dataset = load_dataset(ImageSource(name, 28), data_dir=tmp_path)
         assert (dataset.train.images == value).all()
 
 

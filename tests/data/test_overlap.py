@@ -6,7 +6,7 @@ from isojax.data.cache import Images
 from isojax.data.overlap import count_common, is_overlapping, may_share_images
 from isojax.data.sources import load_dataset
 from isojax.errors import UsageError
-from tests.data.test_sources import section
+from tests.data.test_sources import source
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def sliced(monkeypatch):
         )
 
     monkeypatch.setattr(sources, "_read_cached", read)
-    return lambda **fields: load_dataset(section(name="some_set", **fields))
+    return lambda **fields: load_dataset(source(name="some_set", **fields))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def data_dir(tmp_path_factory):
 
 
 def load(name, data_dir, /, **fields):
-    return load_dataset(miniatures.section(name, **fields), data_dir=data_dir)
+    return load_dataset(miniatures.source(name, **fields), data_dir=data_dir)
 
 
 @pytest.mark.parametrize("name", miniatures.ARCHIVES)
@@ -155,11 +155,10 @@ def test_a_cached_set_and_the_digits_need_no_tensorflow(data_dir):
     load("stl10", data_dir)
     program = f"""
 import sys
-from isojax.configs import base
-from isojax.data import load_dataset
+from isojax.data import ImageSource, load_dataset
 from tests.data import miniatures
-load_dataset(base.get_config().data)
-dataset = load_dataset(miniatures.section("stl10"), data_dir={str(data_dir)!r})
+load_dataset(ImageSource("digits", 28))
+dataset = load_dataset(miniatures.source("stl10"), data_dir={str(data_dir)!r})
 assert len(dataset.pretrain.images) == {320 + miniatures.UNLABELLED}
 heavy = [name for name in sys.modules if name.startswith("tensorflow")]
 assert not heavy, heavy

@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from isojax.configs import base
-from isojax.data import Split, hold_out, load_dataset, sources
+from isojax.data import ImageSource, Split, hold_out, load_dataset, sources
 from isojax.data.cache import Images
 from isojax.errors import UsageError
 
 
-def section(**fields):
-    return ConfigDict(base.get_config().data.to_dict() | fields)
+def source(name="digits", resolution=28, **fields):
+    return ImageSource(name, resolution, **fields)
 
 
 def test_hold_out_takes_the_same_part_of_every_class_and_loses_nothing():
@@ -33,7 +31,7 @@ def test_hold_out_never_takes_an_unlabelled_image():
 
 
 def test_the_digits_have_all_fields():
-    digits = load_dataset(section())
+    digits = load_dataset(source())
     assert digits.pretrain is digits.train or digits.pretrain == digits.train
     assert digits.train.images.shape == (4000, 28, 28, 1)
     assert len(digits.evaluation.labels) == 1000
@@ -42,8 +40,8 @@ def test_the_digits_have_all_fields():
 
 
 def test_a_validation_part_replaces_the_test_images():
-    full = load_dataset(section())
-    tuning = load_dataset(section(validation_fraction=0.2))
+    full = load_dataset(source())
+    tuning = load_dataset(source(validation_fraction=0.2))
     assert tuning.evaluation_name == "validation"
     assert len(tuning.train.labels) == len(tuning.pretrain.labels) == 3200
     assert len(tuning.evaluation.labels) == 800
@@ -56,7 +54,7 @@ def test_a_validation_part_replaces_the_test_images():
 )
 def test_a_validation_part_that_leaves_nothing_is_refused(fraction, part):
     with pytest.raises(UsageError, match=f"no images are left for {part}; change"):
-        load_dataset(section(validation_fraction=fraction))
+        load_dataset(source(validation_fraction=fraction))
 
 
 @pytest.fixture
@@ -80,7 +78,7 @@ def with_unlabelled(monkeypatch):
         )
 
     monkeypatch.setattr(sources, "_read_cached", read)
-    return lambda **fields: load_dataset(section(name="some_set", **fields))
+    return lambda **fields: load_dataset(source(name="some_set", **fields))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +137,7 @@ def test_splits_that_do_not_fit_are_refused(with_unlabelled, fields, message):
 )
 def test_what_the_digits_do_not_have_is_refused(fields, message):
     with pytest.raises(UsageError, match=message):
-        load_dataset(section(**fields))
+        load_dataset(source(**fields))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_where_the_data_are(environment, argument, expected, tmp_path, monkeypat
         raise UsageError("stop")
 
     monkeypatch.setattr(sources, "_read_cached", read)
-    fields = section(name="some/set", train_split="train[:10%]+b", resolution=64)
+    fields = source(name="some/set", train_split="train[:10%]+b", resolution=64)
     with pytest.raises(UsageError, match="stop"):
         load_dataset(fields, data_dir=argument)
     ((folder, data_dir),) = seen
@@ -177,11 +175,11 @@ def test_where_the_data_are(environment, argument, expected, tmp_path, monkeypat
 )
 def test_a_path_is_not_taken_for_a_name(name, tmp_path):
     with pytest.raises(UsageError, match=f"config.data.name={name} is a path"):
-        load_dataset(section(name=name), data_dir=tmp_path)
+        load_dataset(source(name=name), data_dir=tmp_path)
 
 
 def test_a_folder_s_name_is_a_path(tmp_path, monkeypatch):
     (tmp_path / "own_images").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="config.data.name=own_images is a path"):
-        load_dataset(section(name="own_images"), data_dir=tmp_path)
+        load_dataset(source(name="own_images"), data_dir=tmp_path)

@@ -13,6 +13,7 @@ from isojax.data import load_dataset
 from isojax.runs.config_file import load_config
 from isojax.training.assembly import first_state
 from isojax.training.checkpoint import Checkpoints
+from isojax.training.settings import image_source
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -73,7 +74,7 @@ def record(workdir):
 def final_state(workdir):
     """The newest checkpoint, its key as numbers."""
     config = load_config(workdir)
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(image_source(config.data))
     state = Checkpoints(workdir).restore(
         jax.eval_shape(lambda: first_state(config, dataset))
     )

@@ -20,6 +20,7 @@ parallel.connect(flags["coordinator"], int(flags["num_processes"]), number)
 import jax, numpy as np
 from isojax.configs import digits
 from isojax.data import load_dataset
+from isojax.training.settings import image_source
 from isojax.errors import UsageError
 from isojax.training.agreement import check_agreement
 from isojax.training.checkpoint import Checkpoints
@@ -50,7 +51,7 @@ said = {"texts": parallel.gather("a" * (number + 1)),
         "refused": refusal(lambda: parallel.in_first_process(refuse))}
 
 config = digits.get_config().unlock()
-dataset = load_dataset(config.data)
+dataset = load_dataset(image_source(config.data))
 said["agree"] = refusal(lambda: check_agreement(config, dataset))
 said["opened"] = refusal(opened)
 with Checkpoints(folder / "run") as checkpoints:

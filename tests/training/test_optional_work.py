@@ -14,6 +14,7 @@ from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
 from isojax.training import assembly, encoder, epochs, loop, pretrain
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
+from isojax.training.settings import image_source
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def train(tmp_path, monkeypatch, tiny_network):
     """`train(channels)` pretrains for an epoch; gives the folder."""
 
     def begin(channels=1):
-        full = load_dataset(digits.get_config().data)
+        full = load_dataset(image_source(digits.get_config().data))
 
         def few(split):
             repeated = np.repeat(split.images[::40], channels, axis=-1)
