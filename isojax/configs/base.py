@@ -149,9 +149,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.3081,)  # standard deviation of each channel, or None
 
     config.augment = ConfigDict()
-    config.augment_view2 = (
-        ConfigDict()
-    )  # fields that replace those of augment in view 2
+    config.augment_view2 = ConfigDict()  # fields of `augment` that differ in view 2
     if is_official(config):
         _use_official_recipe(config)
     return config
