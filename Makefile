@@ -11,7 +11,7 @@ help:
 	@echo "make demo       pretrain on the bundled digits and evaluate (minutes)"
 	@echo "make test       check style and run the tests"
 	@echo "make torture    run the slow tests: kill runs, damage their files (half an hour)"
-	@echo "make lint       check style"
+	@echo "make lint       check style and types"
 	@echo "make results    reproduce the README's table (half an hour; resumes)"
 	@echo "make bench      run the benchmarks, with PyTorch for comparison (half an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
@@ -41,6 +41,7 @@ torture: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 results: setup
 	$(BIN)/python -m isojax.sweep --workdir=results/runs \
