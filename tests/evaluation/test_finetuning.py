@@ -7,6 +7,7 @@ import pytest
 from isojax.configs import digits
 from isojax.data import Split, hold_out, training_batches
 from isojax.evaluation import finetuning
+from isojax.training.settings import view_settings
 
 
 def stripes(n):
@@ -76,7 +77,7 @@ def test_the_learning_rate_is_chosen_without_the_test_images(variables, monkeypa
 
 
 def test_colours_are_left_and_geometry_is_not():
-    augment = finetuning._geometry(still(rotation=18.0, brightness=0.3))
+    augment = finetuning._geometry(still(rotation=18.0, brightness=0.3)).config
     assert (augment.rotation, augment.brightness, augment.contrast) == (18.0, 0.0, 0.0)
 
 
@@ -123,7 +124,7 @@ def test_the_rate_is_chosen_on_held_out_images_and_all_are_trained_on_last(
     np.testing.assert_array_equal(trainings[3][0].images, train.images)
     assert (tuned.learning_rate, tuned.accuracy) == (0.01, 19 / 20)
     assert tuned.validation_accuracy == pytest.approx(11 / 12)
-    assert augmentations[0].brightness == 0
+    assert augmentations[0].config.brightness == 0
 
 
 def train(*arguments, **options):
@@ -189,7 +190,7 @@ def test_a_step_is_nesterov_s_on_encoder_and_head(variables):
     expected = params = start["params"]
     velocity = jax.tree.map(jnp.zeros_like, params)
     momentum = optax.trace(0.9, nesterov=True).init(params)
-    step = finetuning._make_step(apply, no_change())
+    step = finetuning._make_step(apply, view_settings(no_change()))
     for number in range(3):
         params, momentum = step(
             params, momentum, rest, batch, jax.random.key(number), rate
@@ -218,7 +219,7 @@ def test_every_image_of_a_step_has_its_own_view(variables, monkeypatch):
     batch = {"images": split.images, "labels": split.labels, "indices": np.arange(5)}
     start = finetuning._with_head(apply, variables, split.images[:1], classes=2)
     params, momentum = start["params"], finetuning._MOMENTUM.init(start["params"])
-    step = finetuning._make_step(apply, no_change())
+    step = finetuning._make_step(apply, view_settings(no_change()))
     for number in range(2):
         key = jax.random.key(number)
         step(params, momentum, {"batch_stats": {}}, batch, key, 0.1)
