@@ -1,4 +1,4 @@
-"""What a reader of a run's report should know before the results."""
+"""Warnings at the top of a run's report."""
 
 import math
 
@@ -13,18 +13,18 @@ from isojax.runs.stored_run import StoredRun
 
 
 def alerts_of(run: StoredRun) -> list[str]:
-    """Sentences about divergence, collapse, an early end, and a poor encoder."""
+    """Returns sentences about divergence, collapse, an early end and a poor encoder."""
     return [*_divergence(run), *_collapse(run), *_end(run), *_encoder(run)]
 
 
 def _divergence(run: StoredRun) -> list[str]:
     found = []
-    # A run that went past that step from an older checkpoint has got over it.
+    # A run that passed this step from an older checkpoint has recovered.
     if run.not_finite and run.not_finite.get("step", 0) > run.last["step"]:
         found.append(
             f"Training diverged in step {run.not_finite['step']:,}: the "
-            f"{run.not_finite.get('first', 'numbers')} went first. A lower "
-            "config.optimizer.learning_rate helps most often."
+            f"{run.not_finite.get('first', 'numbers')} became non-finite first. "
+            "In most cases a lower config.optimizer.learning_rate helps."
         )
     bad = [
         row["epoch"]
@@ -43,7 +43,7 @@ def _collapse(run: StoredRun) -> list[str]:
     collapsed = np.array(
         [needed <= row.keys() and is_collapsed(row, dim) for row in rows]
     )
-    # As in training: an epoch that began and ended collapsed.
+    # As in training: the previous epoch was collapsed too.
     lasting = np.flatnonzero(collapsed[1:] & collapsed[:-1]) + 1
     if not len(lasting):
         return []
@@ -59,7 +59,7 @@ def _end(run: StoredRun) -> list[str]:
         return []
     return [
         f"The run is unfinished: {run.last['step']:,} of {run.steps_in_all:,} steps. "
-        "The command that started it goes on with it."
+        "Repeat the command that started it to continue."
     ]
 
 
@@ -69,7 +69,7 @@ def _encoder(run: StoredRun) -> list[str]:
     if step is not None and run.checkpoints and step < run.checkpoints[-1]:
         found.append(
             f"The accuracies are of step {step:,}; the newest checkpoint is of step "
-            f"{run.checkpoints[-1]:,}. {evaluate_command(run)} brings them up to date."
+            f"{run.checkpoints[-1]:,}. {evaluate_command(run)} updates them."
         )
     for name, words in (
         (RANDOM_INIT, "the same network before training"),
@@ -78,7 +78,7 @@ def _encoder(run: StoredRun) -> list[str]:
         baseline = run.evaluation.accuracies[name].get(LINEAR)
         if accuracy is not None and baseline is not None and accuracy < baseline:
             found.append(
-                f"A linear classifier reads more from {words} ({baseline:.1%}) than "
-                f"from the trained encoder ({accuracy:.1%})."
+                f"A linear classifier is more accurate on {words} ({baseline:.1%}) "
+                f"than on the trained encoder ({accuracy:.1%})."
             )
     return found

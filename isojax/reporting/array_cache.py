@@ -1,4 +1,4 @@
-"""Results that take seconds, kept in a run's folder while their inputs last."""
+"""Stores results that take seconds in the run's folder, with their inputs."""
 
 import io
 from collections.abc import Callable
@@ -11,24 +11,27 @@ from isojax.files import write_atomically
 from isojax.runs.stored_run import Arrays, read_arrays
 
 
-def remembered(path: Path, inputs: Arrays, compute: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `compute` gives, from a file where it holds the same inputs.
+def cached(path: Path, inputs: Arrays, compute: Callable[[], Arrays]) -> Arrays:
+    """Returns the arrays of a file if it has the same inputs, or computes them.
 
     Args:
-      path: of the file, written where it is missing or of other inputs.
-      inputs: all that the result depends on.
-      compute: gives arrays under other names than those of `inputs`.
+      path: the file, which is written if it is missing or has other inputs.
+      inputs: all arrays that the result depends on.
+      compute: returns the result, under names different from those of `inputs`.
+
+    Returns:
+      The result; if it is read from the file, together with the inputs.
     """
-    kept = read_arrays(path)
-    if kept and all(_same(kept.get(name), value) for name, value in inputs.items()):
-        return kept
+    stored = read_arrays(path)
+    if stored and all(_equal(stored.get(name), inputs[name]) for name in inputs):
+        return stored
     arrays = compute()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **inputs, **arrays)  # type: ignore[arg-type]  # numpy's stub
-    with suppress(OSError):  # a full disk, or another's folder: computed again
+    with suppress(OSError):  # not writable: the next report computes it again
         write_atomically(path, buffer.getvalue())
     return arrays
 
 
-def _same(kept: np.ndarray | None, value: np.ndarray) -> bool:
-    return kept is not None and np.array_equal(kept, value)
+def _equal(stored: np.ndarray | None, value: np.ndarray) -> bool:
+    return stored is not None and np.array_equal(stored, value)

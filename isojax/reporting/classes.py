@@ -1,4 +1,4 @@
-"""The report's drawings of classes: an embedding of features, a confusion matrix."""
+"""Draws the report's embeddings of features and confusion matrix."""
 
 import importlib.util
 import warnings
@@ -13,18 +13,25 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from isojax.output import quiet_tensorflow
-from isojax.reporting.array_cache import remembered
+from isojax.reporting.array_cache import cached
 from isojax.reporting.svg import HALO, drawing
 from isojax.runs import layout
 from isojax.runs.stored_run import Arrays
 
-_MOST_NAMED = 20  # classes whose names still fit into a drawing
-_LONGEST_NAME = 12
+_MAX_NAMED_CLASSES = 20  # more names do not fit into a drawing
+_MAX_NAME_LENGTH = 12
 _RIGHT, _WRONG = "#3a86c8", "#e0651e"
 
 
 def principal_components(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """The first two principal components of (n, d), and their part of the variance."""
+    """Computes two principal components, and the fraction of variance they explain.
+
+    Args:
+      features: shape (n, d).
+
+    Returns:
+      The components of each row, shape (n, 2), and the fraction.
+    """
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     variances, directions = np.linalg.eigh(centred.T @ centred)
     explained = variances[-2:].sum() / max(variances.sum(), 1e-30)
@@ -32,29 +39,43 @@ def principal_components(features: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def has_umap() -> bool:
-    """Whether umap-learn is installed."""
+    """Returns whether umap-learn is installed."""
     return importlib.util.find_spec("umap") is not None
 
 
 def umap_embedding(folder: Path, features: np.ndarray) -> np.ndarray:
-    """Features (n, d) in two dimensions by UMAP, kept in the run's folder."""
+    """Embeds features by UMAP, and stores the result in the run's folder.
+
+    Args:
+      folder: the run's folder.
+      features: shape (n, d).
+
+    Returns:
+      The points, shape (n, 2).
+    """
 
     def compute() -> Arrays:
-        quiet_tensorflow()  # UMAP imports it
+        quiet_tensorflow()  # UMAP imports TensorFlow
         import umap
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads, for which the seed leaves one
+            warnings.simplefilter(
+                "ignore"
+            )  # with a seed it uses one thread, and says so
             reducer = umap.UMAP(metric="cosine", random_state=0)
             return {"points": reducer.fit_transform(features.astype(np.float32))}
 
-    return remembered(folder / layout.UMAP_FILE, {"features": features}, compute)[
-        "points"
-    ]
+    return cached(folder / layout.UMAP_FILE, {"features": features}, compute)["points"]
 
 
 def scatter(points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Markup:
-    """Points (n, 2), coloured and, where they are few, named by their classes."""
+    """Draws points in the colours of their classes, with names if the classes are few.
+
+    Args:
+      points: shape (n, 2).
+      labels: class of each point, shape (n,).
+      names: names of the classes.
+    """
     colours = _class_colours(len(names))
 
     def draw(axis: Axes) -> None:
@@ -67,7 +88,7 @@ def scatter(points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Mar
             linewidths=0,
             rasterized=True,
         )
-        if len(names) <= _MOST_NAMED:
+        if len(names) <= _MAX_NAMED_CLASSES:
             for label in np.unique(labels):
                 x, y = np.median(points[labels == label], axis=0)
                 axis.text(
@@ -88,17 +109,28 @@ def scatter(points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Mar
 def confusion_counts(
     labels: np.ndarray, predictions: np.ndarray, classes: int
 ) -> np.ndarray:
-    """How often each class, the row, was read as each, the column."""
+    """Counts how often each class (row) was classified as each class (column).
+
+    Args:
+      labels: true classes, shape (m,).
+      predictions: predicted classes, shape (m,).
+      classes: number of classes.
+    """
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts
 
 
 def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
-    """A confusion matrix; errors stand out by a scale of their own."""
+    """Draws a confusion matrix, with a separate colour scale for the errors.
+
+    Args:
+      counts: the result of `confusion_counts`.
+      names: names of the classes.
+    """
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     errors = share - np.diag(np.diag(share))
-    is_named = len(names) <= _MOST_NAMED
+    is_named = len(names) <= _MAX_NAMED_CLASSES
     image = np.zeros((*counts.shape, 4))
     image[..., :3] = to_rgb(_WRONG)
     image[..., 3] = 0.85 * np.sqrt(errors / max(errors.max(), 1e-12))
@@ -110,7 +142,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
         axis.imshow(image, interpolation="none")
         axis.grid(False)
         axis.spines[:].set_visible(True)
-        axis.set(xlabel="read as", ylabel="class")
+        axis.set(xlabel="predicted class", ylabel="class")
         if not is_named:
             for side in (axis.xaxis, axis.yaxis):
                 side.set_major_locator(MaxNLocator(5, integer=True))
@@ -140,4 +172,4 @@ def _class_colours(count: int) -> np.ndarray:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"

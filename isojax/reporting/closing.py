@@ -1,4 +1,4 @@
-"""The last lines that a command prints: where its report is, and what to run next."""
+"""Prints the last lines of a command: the path of the report, and what to run next."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,7 @@ from isojax.runs.config_file import read_fields
 def announce_report(workdir: str | os.PathLike) -> None:
     """Writes the report of a run and prints its path.
 
-    The work of the command is done by then, so that a report that cannot be written is
-    logged in one line.
+    The command has done its work by then, so a failure is logged in one line.
 
     Args:
       workdir: the run's folder.
@@ -34,22 +33,22 @@ def announce_next_commands(workdir: str | os.PathLike) -> None:
     """
     attempt(
         lambda: say(next_commands(workdir)),
-        failure="the next commands are not known",
+        failure="the next commands are unknown",
     )
 
 
 def next_commands(workdir: str | os.PathLike) -> str:
-    """Commands to try after the evaluation of a run, as lines to print.
+    """Returns commands to try after the evaluation of a run, as lines to print.
 
     Args:
       workdir: the run's folder.
 
     Raises:
-      UsageError: if the folder holds no run.
+      UsageError: if the folder contains no run.
     """
     config = read_fields(workdir)
     this = f"--workdir={workdir}"
-    if config["data"]["name"] != "digits":  # another run would take hours
+    if config["data"]["name"] != "digits":  # training another run would take hours
         return f"Next: {command('export', this, '--format=torchvision')}"
     name = "isoloss" if config["preset"].startswith("byol") else "byol"
     directory = str(Path(workdir).parent / name)
@@ -59,4 +58,4 @@ def next_commands(workdir: str | os.PathLike) -> str:
         command("evaluate", other),
         command("report", this, directory),
     ]
-    return "\n  ".join(["Next, another method beside it:", *commands])
+    return "\n  ".join(["Next, compare it with another method:", *commands])

@@ -1,4 +1,4 @@
-"""How a run's config differs from the one it began as."""
+"""Compares a run's config with the packaged config that it is based on."""
 
 import importlib
 from typing import Any
@@ -9,12 +9,12 @@ from isojax.configs import config_names
 from isojax.errors import UsageError
 from isojax.fields import field_values
 
-# Said elsewhere in a report, or of no consequence for the results.
+# The report shows these elsewhere.
 _LEFT_OUT = ("preset", "forked_from")
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """The values of a config's fields by dotted name, sections left out."""
+    """Returns the values of a config's fields by dotted name."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in field_values(ConfigDict(config)).items()
@@ -23,27 +23,32 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def defaults_of(config: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The packaged config and preset that a run began with, and their flat fields.
+    """Finds the packaged config for a run's data set and preset.
 
-    It is the config for the run's data set; None if isojax has none.
+    Args:
+      config: the fields of the run's config, in sections.
+
+    Returns:
+      The name, such as "digits:byol", and the flat fields; None if there is no such
+      config.
     """
     for name in config_names():
         module = importlib.import_module(f"isojax.configs.{name}")
         try:
             fields = module.get_config(config["preset"]).to_dict()
         except (UsageError, KeyError, AttributeError, TypeError):
-            continue  # another data set's, without this preset
+            continue  # a config without this preset
         if fields["data"]["name"] == config["data"]["name"]:
             return f"{name}:{config['preset']}", flat(fields)
     return None
 
 
 def changed_fields(
-    there: dict[str, Any], here: dict[str, Any]
+    default: dict[str, Any], current: dict[str, Any]
 ) -> dict[str, tuple[Any, Any]]:
-    """The fields of two flat configs that differ, with both values."""
+    """Returns the fields of two flat configs that differ, with both values."""
     return {
-        name: (there.get(name), here.get(name))
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
+        name: (default.get(name), current.get(name))
+        for name in sorted({*default, *current})
+        if default.get(name) != current.get(name)
     }

@@ -1,4 +1,4 @@
-"""Figures of a run, drawn without a display."""
+"""Draws the figures of a run, without a display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
 
     Args:
       path: the picture; the arrays are saved beside it.
-      images: originals, uint8, shape (n, h, w, c); the mean of two or of more than
-        three channels is drawn.
-      views: views in some steps, first and second in turn, in [0, 1], each
-        (n, h, w, c).
+      images: original images, uint8, shape (n, h, w, c). If they do not have one or
+        three channels, the mean of the channels is drawn.
+      views: views of several steps, alternately first and second, values in [0, 1],
+        each of shape (n, h, w, c).
     """
     rows = {"image": images / 255.0}
     for number, view in enumerate(views):
@@ -39,7 +39,7 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
             axis.imshow(pixels, cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle("What the network is asked to see as the same", fontsize=10)
+    figure.suptitle("Images and their augmented views", fontsize=10)
     figure.subplots_adjust(left=0.11, right=0.99, bottom=0.01, top=0.94)
     figure.savefig(path, dpi=DPI)
     pixels = np.round(255 * np.clip(np.stack(views), 0, 1)).astype(np.uint8)
@@ -49,14 +49,12 @@ def save_views(path: Path, images: np.ndarray, views: Sequence[np.ndarray]) -> N
 
 
 def save_figures(folder: Path, history: History, *, evaluation_name: str) -> None:
-    """Draws a finished run: learning curves, eigenvalues, participation ratio.
-
-    And the modes, where they were followed.
+    """Draws learning curves, eigenvalues, participation ratio and tracked modes.
 
     Args:
-      folder: for the pictures, made where missing.
-      history: of the run.
-      evaluation_name: split that the online accuracy is measured on.
+      folder: folder of the pictures, which is created if it is missing.
+      history: metrics and spectrum of the run.
+      evaluation_name: name of the split that the online accuracy is measured on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _save(folder / "learning.png", _draw_learning, history, evaluation_name)
@@ -71,7 +69,7 @@ def _save(path: Path, draw, *args) -> None:
     axis = figure.subplots()
     draw(axis, *args)
     for line in (line for axes in figure.axes for line in axes.lines):
-        if np.size(line.get_xdata()) == 1:  # of one epoch, which has no line
+        if np.size(line.get_xdata()) == 1:  # a single epoch has no line
             line.set_marker("o")
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(
@@ -92,7 +90,7 @@ def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     )
     accuracy.set_ylim(top=1.0)
     accuracy.spines["top"].set_visible(False)
-    axis.set_title("Loss, and what a linear classifier reads out meanwhile")
+    axis.set_title("Loss and accuracy of the online probe")
 
 
 def _draw_spectrum(axis: Axes, history: History) -> None:
@@ -108,7 +106,7 @@ def _draw_tracked(axis: Axes, history: History) -> None:
     tracked = np.stack(history.tracked)
     is_tracked = ~np.isnan(tracked).any(axis=1)
     _draw_modes(axis, epoch[is_tracked], tracked[is_tracked])
-    axis.set_title("The eigenvalues again, each line one mode")
+    axis.set_title("Eigenvalues of the tracked modes")
 
 
 def _draw_modes(axis: Axes, epoch: np.ndarray, values: np.ndarray) -> None:
@@ -134,4 +132,4 @@ def _draw_participation_ratio(axis: Axes, history: History) -> None:
     axis.annotate("collapse to one mode", (epoch[0], 1), color="0.4", va="bottom")
     axis.set_yscale("log")
     axis.set_ylabel("participation ratio (Σs)² / Σs²")
-    axis.set_title("How many modes the projections use")
+    axis.set_title("Number of modes that the projections use")

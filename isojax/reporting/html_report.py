@@ -1,4 +1,4 @@
-"""Writes the report of a run, or the comparison of several, as one HTML page."""
+"""Writes the report of a run, or the comparison of several runs, as an HTML page."""
 
 import os
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from isojax.runs.stored_run import read_run
 def write_report(
     workdirs: Sequence[str | os.PathLike], output: str | os.PathLike | None = None
 ) -> Path:
-    """Writes what folders of runs hold as a page that needs no other file.
+    """Writes a page about runs, which needs no other file.
 
     Args:
-      workdirs: folders of runs; of several a comparison is written.
-      output: the page; by default `report.html`, in the run's folder where there is
-        one, in the present folder where there are several.
+      workdirs: folders of runs; several runs are compared.
+      output: the page; by default `report.html`, in the run's folder for one run, and
+        in the current directory for several.
 
     Returns:
-      Where the page is.
+      The path of the page.
 
     Raises:
-      UsageError: if a folder holds no results, several are of different data sets, or
+      UsageError: if a folder contains no results, the runs have different data sets, or
         the page cannot be written.
     """
     runs = [read_run(workdir) for workdir in dict.fromkeys(map(Path, workdirs))]
@@ -41,12 +41,12 @@ def write_report(
     path = Path(output) if output else default / layout.REPORT_FILE
     try:
         page = _render(name, fields)
-        # A folder's name may hold bytes that are not UTF-8.
+        # The name of a folder may contain bytes that are not UTF-8.
         write_atomically(path, page.encode(errors="replace"))
     except OSError as error:
         raise UsageError(
-            f"the report cannot be written to {path} ({error.strerror}); name another "
-            "file with --output"
+            f"the report cannot be written to {path} ({error.strerror}). Choose "
+            "another file with --output"
         ) from error
     return path
 

@@ -1,4 +1,4 @@
-"""Images as they are shown, and as text of a page."""
+"""Converts images for drawing, and for embedding in a page."""
 
 import base64
 import io
@@ -6,17 +6,18 @@ import io
 import numpy as np
 from PIL import Image
 
-_MOST_PIXELS = 96  # a side
+_MAX_SIDE = 96  # pixels
 
 
 def as_shown(images: np.ndarray) -> np.ndarray:
-    """Images that can be drawn: in colour, or grey.
+    """Converts images to three channels or one.
 
     Args:
-      images: of any type, shape (..., c).
+      images: images of any type, shape (..., c).
 
     Returns:
-      float64: the same of three channels; of any other number their mean, (..., 1).
+      Images with three channels unchanged, of others the mean of the channels, shape
+      (..., 1); float64.
     """
     if images.shape[-1] == 3:
         return images.astype(np.float64)
@@ -24,17 +25,17 @@ def as_shown(images: np.ndarray) -> np.ndarray:
 
 
 def data_address(image: np.ndarray) -> str:
-    """A data: address of a small image.
+    """Returns a `data:` URL of a small image.
 
     Args:
-      image: uint8, shape (h, w, c); the mean of two or of more than three channels is
-        shown.
+      image: uint8, shape (h, w, c); see `as_shown` for other numbers of channels than
+        one and three.
     """
     pixels = np.round(as_shown(image)).astype(np.uint8)
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     picture = Image.fromarray(pixels)
-    picture.thumbnail((_MOST_PIXELS, _MOST_PIXELS))
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, format="webp", quality=85)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

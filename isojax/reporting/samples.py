@@ -1,4 +1,4 @@
-"""What the report shows of images and classes, for the template `run.html`."""
+"""Prepares images, neighbours and classes for the template `run.html`."""
 
 from typing import Any
 
@@ -10,11 +10,15 @@ from isojax.reporting.svg import with_name
 from isojax.runs.evaluation_arrays import EvaluationArrays
 from isojax.runs.stored_run import Arrays, StoredRun
 
-_MOST_PAIRS = 8
+_MAX_PAIRS = 8
 
 
 def views(arrays: Arrays) -> list[dict[str, Any]]:
-    """Rows of pictures: images, then their first and second views by step."""
+    """Returns rows of pictures: images, then their first and second views by step.
+
+    Args:
+      arrays: `images` and `views` of the run; may be empty.
+    """
     if not arrays:
         return []
     rows = [("image", arrays["images"])]
@@ -37,9 +41,12 @@ def views(arrays: Arrays) -> list[dict[str, Any]]:
 
 
 def neighbours(arrays: EvaluationArrays | None) -> list[dict[str, Any]]:
-    """Test images, each with its nearest training images.
+    """Returns test images, each with its nearest training images.
 
-    What a picture `shows` replaces it for screen readers; its caption is beside it.
+    `shows` is the text for screen readers.
+
+    Args:
+      arrays: arrays of the evaluation, if there are any.
     """
     if arrays is None:
         return []
@@ -74,7 +81,7 @@ def neighbours(arrays: EvaluationArrays | None) -> list[dict[str, Any]]:
 
 
 def embedding(run: StoredRun) -> list[tuple]:
-    """Drawings of the test features: title, drawing, note."""
+    """Returns title, drawing and note of each embedding of the test features."""
     arrays = run.evaluation_arrays
     if arrays is None:
         return []
@@ -94,19 +101,24 @@ def embedding(run: StoredRun) -> list[tuple]:
 
 
 def confusion(arrays: EvaluationArrays | None) -> dict[str, Any] | None:
-    """The confusion matrix and its largest entries off the diagonal."""
+    """Returns the confusion matrix and its largest entries off the diagonal.
+
+    Args:
+      arrays: arrays of the evaluation, if there are any.
+    """
     if arrays is None:
         return None
     names = [str(name) for name in arrays.label_names]
     counts = classes.confusion_counts(arrays.labels, arrays.predictions, len(names))
     errors = counts - np.diag(np.diag(counts))
-    order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_PAIRS]
+    order = np.argsort(-errors, axis=None, kind="stable")[:_MAX_PAIRS]
     pairs = [np.unravel_index(place, errors.shape) for place in order]
     return {
         "svg": with_name(
             classes.confusion(counts, names),
             f"Confusion matrix of {len(names)} classes: {np.trace(counts):,} of "
-            f"{counts.sum():,} test images on the diagonal, which are read correctly",
+            f"{counts.sum():,} test images are classified correctly, on the "
+            "diagonal",
         ),
         "pairs": [
             {

@@ -1,4 +1,4 @@
-"""Drawings that take their colours from the page around them, light or dark."""
+"""Draws inline SVG that takes its colours from the page, light or dark."""
 
 import io
 import re
@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 SERIES_COUNT = 8
-# Stand-ins that the drawing is made with, for variables of the page's style sheet.
+# Colours of the drawing that are replaced by variables of the page's style sheet.
 INK, MUTED, LINE = "#010101", "#010102", "#010103"
 SERIES = [f"#0201{number:02x}" for number in range(SERIES_COUNT)]
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line"} | {
-    stand_in: f"--series-{number}" for number, stand_in in enumerate(SERIES)
+    placeholder: f"--series-{number}" for number, placeholder in enumerate(SERIES)
 }
-HALO = "halo"  # as `gid` of a text: kept readable over what lies beneath it
+HALO = "halo"  # the `gid` of a text that has an outline, to be readable over lines
 
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": LINE,
@@ -47,18 +47,17 @@ _STYLE: dict[Any, Any] = {
 def drawing(
     draw: Callable[[Axes], None], *, size: tuple[float, float] = (4.6, 3.0)
 ) -> Markup:
-    """What `draw` puts on axes, as an inline SVG.
+    """Returns a drawing as inline SVG.
 
     Args:
-      draw: is given the axes; its colours are the stand-ins above, or such as are seen
-        on light and dark alike.
-      size: width and height in inches, at which letters have 10 points; the page scales
-        the drawing to its column.
+      draw: draws on axes, in the colours above or in colours that are visible on light
+        and dark pages.
+      size: width and height in inches, for text of 10 points. The page scales the
+        drawing to its column.
     """
     buffer = io.StringIO()
     with rc_context(_STYLE), warnings.catch_warnings():
-        # Of a class's name in a script that matplotlib has no letters of; the
-        # reader's browser has.
+        # Matplotlib lacks the letters of some class names; browsers have them.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
@@ -67,11 +66,11 @@ def drawing(
 
 
 def with_name(svg: Markup, name: str) -> Markup:
-    """An inline SVG with the name that a screen reader says instead of the drawing.
+    """Adds a name for screen readers to an inline SVG.
 
     Args:
-      svg: what `drawing` returns.
-      name: what the drawing shows.
+      svg: the result of `drawing`.
+      name: a description of the drawing.
     """
     named = Markup('<svg role="img" aria-label="{}"').format(name)
     return svg.replace(Markup('<svg role="img"'), named, 1)
@@ -84,9 +83,9 @@ def _for_page(text: str) -> str:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = text.replace("<svg", '<svg role="img"', 1)
     text = text.replace(f'id="{HALO}"', f'class="{HALO}"')
-    # Names of groups would be found twice in a page of several drawings.
+    # In a page with several drawings the ids of groups would not be unique.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"font: ([^;'\"]*?)([\d.]+px) [^;\"]*", r"font-size: \2", text)
-    for stand_in, variable in _VARIABLES.items():
-        text = text.replace(stand_in, f"var({variable})")
+    for placeholder, variable in _VARIABLES.items():
+        text = text.replace(placeholder, f"var({variable})")
     return re.sub(r"\n\s*", "\n", text)

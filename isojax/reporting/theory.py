@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isojax.reporting.array_cache import remembered
+from isojax.reporting.array_cache import cached
 from isojax.reporting.flow_fit import FLOOR, fit_in_child_process
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
@@ -83,7 +83,7 @@ def predict(run: StoredRun) -> Theory | None:
     epochs, measured = _measure(run, is_relative)
     flow = _flow_name(method)
     try:
-        fitted = remembered(
+        fitted = cached(
             run.folder / layout.THEORY_FILE,
             {"measured": measured, "flow": np.array(flow)},
             lambda: fit_in_child_process(
