@@ -6,15 +6,17 @@ Imports no JAX, so that a command listens before its slow imports.
 import enum
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from isojax.output import say
+
+if TYPE_CHECKING:  # takes milliseconds to import
+    import subprocess
 
 # EX_TEMPFAIL of sysexits.h: the same command resumes the run.
 STOPPED_EXIT_CODE = 75
@@ -214,7 +216,7 @@ class SignalForwarder(SignalListener):
         """Whether the process is about to exit on request."""
         return self.received is not None
 
-    def add(self, process: subprocess.Popen) -> None:
+    def add(self, process: "subprocess.Popen") -> None:
         """Passes signals to this process, too, from now on."""
         with self._lock:
             self._processes.append(process)
@@ -230,7 +232,7 @@ class SignalForwarder(SignalListener):
             self.killed_by = self.killed_by or number
             self._send(self._processes)
 
-    def _send(self, processes: list[subprocess.Popen]) -> None:
+    def _send(self, processes: "list[subprocess.Popen]") -> None:
         if self.received is None:
             return
         number = signal.SIGINT if self.received == signal.SIGINT else signal.SIGTERM
