@@ -10,12 +10,14 @@ import optax
 import pytest
 
 from isojax.training.objective import apply_in_training, compute_loss, forward
-from isojax.training.step import Gradients, apply_update, make_views, target_decay
+from isojax.training.step import Gradients, apply_update, target_decay
 
 
 @pytest.fixture
-def views(tiny_run, batch):
-    return make_views(jax.random.key(0), batch, views=tiny_run().context.views)
+def views(batch):
+    rng = np.random.default_rng(1)
+    shape = (2, *batch["images"].shape)
+    return [jnp.asarray(view) for view in rng.normal(size=shape).astype(np.float32)]
 
 
 def test_forward_passes_views_one_after_the_other(tiny_run, views):
