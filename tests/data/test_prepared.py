@@ -196,8 +196,8 @@ def test_train_tells_in_one_line_that_there_is_no_network(tmp_path):
         ({"name": "cifar10_corrupted/x"}, "write cifar10_corrupted/CONFIG with one of"),
         ({"train_split": "trian"}, "no split 'trian'; it has train, test"),
         ({"evaluation_split": "test[:1"}, "no split 'test.:1'; it has train, test"),
-        ({"evaluation_split": "test[:0%]"}, "'test.:0%.' of cifar10 holds no images"),
-        ({"evaluation_split": "test[9:5]"}, "'test.9:5.' of cifar10 holds no images"),
+        ({"evaluation_split": "test[:0%]"}, "'test.:0%.' of cifar10 .* no images"),
+        ({"evaluation_split": "test[9:5]"}, "'test.9:5.' of cifar10 .* no images"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(fields, message, data_dir):

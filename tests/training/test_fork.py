@@ -1,4 +1,5 @@
 import json
+import re
 
 import jax
 import numpy as np
@@ -111,12 +112,12 @@ def test_a_fork_that_makes_no_sense_is_refused_and_leaves_nothing(
 ):
     config, workdir = make_config(), tmp_path / "run"
     told = refusal(source, workdir, config, make_state, width=41)
-    assert "(40,) float32 there and (41,) float32 here" in told
+    assert re.search(r"\(40,\) float32 .* \(41,\) float32", told)
     told = refusal(source, workdir, config, make_state, steps_per_epoch=7)
-    assert "has 5 steps, one of this config has 7; set config.batch_size" in told
+    assert re.search("has 5 steps .* has 7; set config.batch_size", told)
     config.epochs = 2
     told = refusal(source, workdir, config, make_state)
-    assert "has 10 steps already and this config ends at step 10; raise" in told
+    assert re.search("at step 10 .* at step 10; .* config.epochs", told)
     config.steps = 4
     assert "ends at step 4" in refusal(source, workdir, config, make_state)
     assert "no run in" in refusal(tmp_path / "nothing", workdir, config, make_state)
@@ -128,8 +129,8 @@ def test_the_folder_of_another_run_is_refused(source, tmp_path, make_state):
     with open_run_folder(workdir, config):
         pass
     told = refusal(source, workdir, config, make_state)
-    assert f"holds a run that is no fork of {source}" in told
-    assert "is no fork of" in refusal(source, source, config, make_state)
+    assert f"--workdir={workdir}" in told and f"not a fork of {source}" in told
+    assert "not a fork of" in refusal(source, source, config, make_state)
 
 
 def test_shapes_suffice(source, tmp_path, make_state):
