@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:
 	@echo "make setup      create .venv from the requirements"
 	@echo "make demo       pretrain on the bundled digits and evaluate (minutes)"
-	@echo "make test       check style and run the tests"
+	@echo "make test       check style and types, run the tests"
 	@echo "make torture    run the slow tests: kill runs, damage their files (half an hour)"
 	@echo "make lint       check style and types"
 	@echo "make results    reproduce the README's table (half an hour; resumes)"
