@@ -9,12 +9,12 @@ from isojax.runs.stored_run import StoredRun
 
 
 def evaluate_command(run: StoredRun) -> str:
-    """The command that evaluates a run."""
+    """Returns the command that evaluates a run."""
     return command("evaluate", f"--workdir={run.folder}")
 
 
 def accuracy_table(evaluation: EvaluationResult) -> dict[str, Any] | None:
-    """The accuracies of the encoder and the baselines, as fields of the template.
+    """Returns the accuracies of the encoder and the baselines for the template.
 
     Args:
       evaluation: the run's evaluation.
@@ -54,7 +54,7 @@ def accuracy_table(evaluation: EvaluationResult) -> dict[str, Any] | None:
 
 
 def fractions_table(evaluation: EvaluationResult) -> dict[str, Any] | None:
-    """The accuracies with part of the labelled images, as fields of the template.
+    """Returns the accuracies with part of the labelled images for the template.
 
     Args:
       evaluation: the run's evaluation.

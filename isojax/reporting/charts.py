@@ -1,4 +1,4 @@
-"""The report's charts of metrics and spectra."""
+"""Draws the report's charts of metrics and spectra."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,16 +14,22 @@ from isojax.reporting.svg import HALO, MUTED, SERIES, drawing
 from isojax.reporting.theory import Theory
 from isojax.runs.history import floor_eigenvalues
 
-_MOST_POINTS = 250  # of a line; more are not seen and make the page large
-_MOST_LINES = 64
+_MAX_POINTS = 250  # of a line; more are not visible and make the page large
+_MAX_LINES = 64
 _SHOWN_MODES = 6  # beside the theory
-# From weak to strong modes, on light and dark.
+# From weak to strong modes, visible on light and dark pages.
 _MODES = LinearSegmentedColormap.from_list("modes", ["#7d6bd0", "#2a9d8f", "#e08a1e"])
 _DASHES = ("-", "--", ":", "-.")
 
 
 class Line(NamedTuple):
-    """A metric over the epochs: both (e,), and the number of its colour."""
+    """A metric over the epochs.
+
+    Attributes:
+      epochs: shape (e,).
+      values: shape (e,).
+      series: number of the line's colour.
+    """
 
     epochs: np.ndarray
     values: np.ndarray
@@ -36,12 +42,12 @@ def curves(
     log: bool = False,
     references: dict[str, float] | None = None,
 ) -> Markup:
-    """Metrics over the epochs.
+    """Draws metrics over the epochs.
 
     Args:
-      lines: at least one.
+      lines: at least one line.
       log: whether the vertical axis is logarithmic.
-      references: values to compare with, by what they are; drawn as level lines.
+      references: values by name, which are drawn as horizontal lines.
     """
 
     def draw(axis: Axes) -> None:
@@ -65,14 +71,14 @@ def curves(
 
 
 def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
-    """Eigenvalues (epochs, modes) over the epochs, one line each."""
-    modes = _spread(spectrum.shape[1], _MOST_LINES)
+    """Draws eigenvalues, shape (epochs, modes), over the epochs as lines."""
+    modes = _spread(spectrum.shape[1], _MAX_LINES)
     values = floor_eigenvalues(spectrum)[:, modes]
 
     def draw(axis: Axes) -> None:
         colours = _MODES(np.linspace(0, 1, len(modes)))
         for column, colour in zip(values.T, colours, strict=True):
-            points = _spread(len(epochs), _MOST_POINTS)
+            points = _spread(len(epochs), _MAX_POINTS)
             axis.plot(
                 epochs[points],
                 column[points],
@@ -86,8 +92,8 @@ def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
 
 
 def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
-    """Eigenvalues (epochs, modes) as an image, the largest below."""
-    rows = _spread(len(epochs), 2 * _MOST_POINTS)
+    """Draws eigenvalues, shape (epochs, modes), as an image, the largest below."""
+    rows = _spread(len(epochs), 2 * _MAX_POINTS)
     values = floor_eigenvalues(spectrum)[rows][:, ::-1].T
 
     def draw(axis: Axes) -> None:
@@ -115,7 +121,7 @@ def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
 
 
 def theory_lines(theory: Theory) -> Markup:
-    """Some measured modes, and dashed over them the flow."""
+    """Draws some measured modes, and the flow as dashed lines over them."""
     modes = _spread(theory.measured.shape[1], _SHOWN_MODES)
 
     def draw(axis: Axes) -> None:
@@ -136,16 +142,17 @@ def theory_lines(theory: Theory) -> Markup:
 
 
 def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
-    """Eigenvalues of some runs, each relative to its largest, by their rank.
+    """Draws eigenvalues of runs by rank, relative to the largest of their run.
 
     Args:
-      spectra: of each run its eigenvalues, ascending, (modes,), and its colour.
+      spectra: for each run its eigenvalues, ascending, shape (modes,), and the number
+        of its colour.
     """
 
     def draw(axis: Axes) -> None:
         for eigenvalues, series in spectra:
             values = floor_eigenvalues(eigenvalues)[::-1]
-            points = _spread(len(values), _MOST_POINTS)
+            points = _spread(len(values), _MAX_POINTS)
             _plot(axis, Line(points + 1, (values / values[0])[points], series))
         axis.set_ylim(bottom=1e-6)
         _finish(axis, log=True)
@@ -155,12 +162,12 @@ def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
 
 
 def _plot(axis: Axes, line: Line) -> None:
-    points = _spread(len(line.epochs), _MOST_POINTS)
+    points = _spread(len(line.epochs), _MAX_POINTS)
     axis.plot(
         line.epochs[points],
         line.values[points],
         color=SERIES[line.series % len(SERIES)],
-        # Beyond the colours there are, the dashes tell lines apart.
+        # Lines of the same colour differ in their dashes.
         linestyle=_DASHES[line.series // len(SERIES) % len(_DASHES)],
         marker="." if len(points) == 1 else None,
     )
@@ -175,7 +182,7 @@ def _finish(axis: Axes, *, log: bool) -> None:
 
 
 def _label_powers(axis: Axis, values: np.ndarray) -> None:
-    """Plain numbers, since a class's name may not be read as a formula, nor these."""
+    """Labels a logarithmic axis with plain numbers; the style parses no formulas."""
     is_narrow = values.max() < 100 * max(values.min(), 1e-300)
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -183,11 +190,11 @@ def _label_powers(axis: Axis, values: np.ndarray) -> None:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Smallest and largest colour; nearly empty modes are all shown alike."""
+    """Returns the range of the colours; nearly empty modes all have the lowest."""
     largest = values.max()
     return max(values.min(), 1e-5 * largest) * 0.999, largest
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many numbers below `count`, evenly spread, the last among them."""
+    """Returns at most `most` numbers below `count`, evenly spread, with the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -1,4 +1,4 @@
-"""What the comparison of runs says, for the template `comparison.html`."""
+"""Prepares the comparison of runs for the template `comparison.html`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +25,10 @@ _METRICS = {
 
 
 def comparison_page(runs: Sequence[StoredRun]) -> dict[str, Any]:
-    """The fields of the template.
+    """Returns the fields of the template.
 
     Raises:
-      UsageError: if the runs are of different data sets.
+      UsageError: if the runs have different data sets.
     """
     _check_data(runs)
     data = runs[0].config["data"]["name"]
@@ -65,9 +65,10 @@ def comparison_page(runs: Sequence[StoredRun]) -> dict[str, Any]:
 def _check_data(runs: Sequence[StoredRun]) -> None:
     names = {run.config["data"]["name"]: run.folder for run in runs}
     if len(names) > 1:
-        told = ", ".join(f"{name} ({folder})" for name, folder in names.items())
+        described = ", ".join(f"{name} ({folder})" for name, folder in names.items())
         raise UsageError(
-            f"the runs are of different data sets: {told}; compare those of one"
+            f"the runs have different data sets: {described}; compare runs "
+            "of one data set"
         )
 
 
@@ -98,7 +99,7 @@ def _rows(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]
 
 
 def _baselines(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]:
-    """The first run's that has them: raw pixels are the same in all."""
+    """Returns the baselines of the first run that has them; they hardly differ."""
     for run in runs:
         found = [
             {"name": name, "accuracies": [values.get(column) for column in columns]}
@@ -117,8 +118,8 @@ def _splits(runs: Sequence[StoredRun]) -> str:
     names = {run.evaluation.split for run in runs if run.evaluation.split}
     if len(names) > 1:
         return (
-            f"Accuracies are of different images ({', '.join(sorted(names))}) and not "
-            "to be compared."
+            "The accuracies are measured on different images "
+            f"({', '.join(sorted(names))}) and cannot be compared."
         )
     return f"Accuracies on the {names.pop()} images." if names else ""
 
@@ -171,6 +172,8 @@ def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
     ]
     spectra = [(run.spectrum[-1], number) for run, number in numbered]
     drawn.append(
-        Chart("Last spectrum", charts.sorted_spectra(spectra), "the largest as 1")
+        Chart(
+            "Last spectrum", charts.sorted_spectra(spectra), "relative to the largest"
+        )
     )
     return drawn

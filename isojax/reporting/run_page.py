@@ -1,4 +1,4 @@
-"""What the report of one run says, for the template `run.html`."""
+"""Prepares the report of one run for the template `run.html`."""
 
 import json
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from isojax.runs.stored_run import StoredRun
 
 
 class Chart(NamedTuple):
-    """A drawing, what it shows, and a note in smaller letters."""
+    """A drawing with its title and a note."""
 
     title: str
     svg: Markup
@@ -31,13 +31,13 @@ class Chart(NamedTuple):
 
     @property
     def named_svg(self) -> Markup:
-        """The drawing with title and note as the name for screen readers."""
+        """The drawing, named for screen readers by title and note."""
         name = f"{self.title}, {self.note}" if self.note else self.title
         return with_name(self.svg, f"Chart: {name}")
 
 
 def run_page(run: StoredRun) -> dict[str, Any]:
-    """The fields of the template."""
+    """Returns the fields of the template."""
     method, data = run.config["method"], run.config["data"]
     return {
         "title": f"{run.config['preset']} on {data['name']}",
@@ -77,7 +77,7 @@ def _numbers(run: StoredRun) -> list[dict[str, str]]:
     for name, words in {
         layout.PARTICIPATION_RATIO: f"participation ratio, of {run.spectrum.shape[1]}",
         layout.EFFECTIVE_RANK: "effective rank of the features",
-        layout.IMAGES_PER_SECOND: "images a second",
+        layout.IMAGES_PER_SECOND: "images per second",
     }.items():
         if isinstance(run.last.get(name), float):
             digits = 0 if name.endswith("second") else 1
@@ -97,7 +97,7 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         target += f", τ₀ = {method['target_decay']:g}"
     facts = {
         "data": f"{data['name']}, {data['pretrain_split']}, "
-        f"{data['resolution']} pixels a side",
+        f"{data['resolution']} pixels per side",
         "loss": f"{method['form']}, {method['metric']} metric, stop-gradient "
         f"{'on' if method['stop_gradient'] else 'off'}",
         "predictor": predictor,
@@ -134,7 +134,7 @@ def _changes(run: StoredRun) -> dict[str, Any] | None:
         return None
     origin, defaults = found
     changed = changed_fields(defaults, flat(run.config))
-    rows = [(name, there, here) for name, (there, here) in changed.items()]
+    rows = [(name, default, value) for name, (default, value) in changed.items()]
     return {"origin": origin, "rows": rows}
 
 
@@ -177,7 +177,17 @@ def metric_curve(
     log: bool = False,
     references: dict[str, float] | None = None,
 ) -> Markup | None:
-    """A metric of runs, each with its colour; None where no run has it."""
+    """Draws a metric of runs.
+
+    Args:
+      runs: runs and the numbers of their colours.
+      name: name of the metric.
+      log: whether the vertical axis is logarithmic.
+      references: values by name, which are drawn as horizontal lines.
+
+    Returns:
+      The drawing; None if no run has the metric.
+    """
     lines = [
         Line(run.epochs, values, series)
         for run, series in runs
@@ -189,7 +199,7 @@ def metric_curve(
 
 
 def _accuracy_charts(run: StoredRun) -> list[Chart]:
-    """Accuracies of several checkpoints, if they were evaluated."""
+    """Draws the accuracies of several checkpoints, if they were evaluated."""
     points = run.evaluation.curve
     epochs = np.array([point.step for point in points]) / run.steps_per_epoch
     found = []
@@ -226,13 +236,13 @@ def _theory(run: StoredRun) -> dict[str, Any]:
     reason = why_not(run)
     theory = predict(run) if reason is None else None
     if theory is None:
-        unsolved = "The flow from this spectrum diverges, or is too stiff to follow."
+        unsolved = "The flow from this spectrum diverges, or is too stiff to solve."
         return {"charts": [], "why_not": reason or unsolved}
     return {
         "charts": [
             Chart(
                 "Some eigenvalues"
-                + (", the largest as 1" if theory.is_relative else ""),
+                + (", relative to the largest" if theory.is_relative else ""),
                 charts.theory_lines(theory),
                 "solid: measured; dashed: the flow",
             )

@@ -1,4 +1,4 @@
-"""The population flow of a linear network beside a run's measured spectrum."""
+"""Compares a run's spectrum with the population flow of a linear network."""
 
 from typing import Any, NamedTuple
 
@@ -11,10 +11,10 @@ from isojax.runs.history import floor_eigenvalues
 from isojax.runs.stored_run import StoredRun
 
 _METRICS = ("euclidean", "cosine")
-_FIRST_EPOCH = 2  # by then the random start is forgotten
-_FEWEST_EPOCHS = 4  # from there on
-_MOST_MODES = 512  # the flow takes time quadratic in them
-_MOST_EPOCHS = 100
+_FIRST_EPOCH = 2  # earlier epochs depend on the random initialisation
+_MIN_EPOCHS = 4  # after the first
+_MAX_MODES = 512  # the time to solve the flow is quadratic in them
+_MAX_EPOCHS = 100
 
 
 class Theory(NamedTuple):
@@ -22,12 +22,13 @@ class Theory(NamedTuple):
 
     Attributes:
       flow: name of the loss in `isojax.dynamics`.
-      epochs: shape (e,).
+      epochs: numbers of the compared epochs, shape (e,).
       measured: eigenvalues of the correlation, ascending, (e, modes); relative to the
         largest where `is_relative`.
-      predicted: the same of the flow that starts from the first row of `measured`.
-      rate: of the flow's time that passes in an epoch, fitted.
-      is_relative: whether the metric knows no absolute size.
+      predicted: the same eigenvalues for the flow that starts from the first row of
+        `measured`.
+      rate: the flow's time per epoch, which is fitted.
+      is_relative: whether the loss does not depend on the scale of the projections.
     """
 
     flow: str
@@ -39,44 +40,43 @@ class Theory(NamedTuple):
 
 
 def why_not(run: StoredRun) -> str | None:
-    """Why the flow says nothing about a run; None where it applies."""
+    """Returns why the flow does not apply to a run; None if it applies."""
     method = run.config["method"]
     # Without `normalize` the shift has no effect.
     is_shifted = method["epsilon"] != 0 and method["normalize"]
     if method["predictor"] != "directpred" or is_shifted:
         return (
-            "The flow is that of the closed-form predictor (W Wᵀ)^α without a shift "
-            "(DirectPred with ε = 0); this run's predictor is another, so that no flow "
-            "is known."
+            "The flow is known for the closed-form predictor (W Wᵀ)^α without a shift "
+            "(DirectPred with ε = 0) only; this run has another predictor."
         )
     if method["metric"] not in _METRICS:
         return "No flow of this run's loss is known."
     if method["metric"] == "euclidean" and method["normalize"]:
         return (
-            "With the Euclidean metric the flow draws every eigenvalue to 1; this run "
-            "divides them by the largest (config.method.normalize), which the flow "
-            "does not know."
+            "With the Euclidean metric every eigenvalue of the flow converges to 1. "
+            "This run divides the eigenvalues by the largest "
+            "(config.method.normalize), which the flow does not model."
         )
     if not run.spectrum.any(axis=1).all():
-        return "The spectrum has vanished, and nothing moves from there."
-    if np.sum(run.epochs >= _FIRST_EPOCH) <= _FEWEST_EPOCHS:
+        return "The spectrum has vanished, and zero is a fixed point of the flow."
+    if np.sum(run.epochs >= _FIRST_EPOCH) <= _MIN_EPOCHS:
         return (
             "The run is too short: the flow starts from epoch "
-            f"{_FIRST_EPOCH} and wants {_FEWEST_EPOCHS} more to be compared with."
+            f"{_FIRST_EPOCH} and needs more than {_MIN_EPOCHS} epochs from there."
         )
-    if run.spectrum.shape[1] > _MOST_MODES:
-        return f"The flow of more than {_MOST_MODES} modes takes minutes."
+    if run.spectrum.shape[1] > _MAX_MODES:
+        return f"The flow of more than {_MAX_MODES} modes takes minutes to solve."
     return None
 
 
 def predict(run: StoredRun) -> Theory | None:
-    """Lays the flow over a run's spectrum; what was computed is kept in the folder.
+    """Fits the flow to a run's spectrum, and stores the result in the run's folder.
 
     Args:
-      run: one of which `why_not` says nothing.
+      run: a run for which `why_not` returns None.
 
     Returns:
-      Spectrum and flow; None where the flow cannot be followed so far.
+      Spectrum and flow; None if the flow cannot be solved.
     """
     method = run.config["method"]
     is_relative = method["metric"] == "cosine"
@@ -105,7 +105,7 @@ def predict(run: StoredRun) -> Theory | None:
 def _measure(run: StoredRun, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
     epochs = run.epochs
     late = np.flatnonzero(epochs >= _FIRST_EPOCH)
-    count = min(_MOST_EPOCHS, len(late))
+    count = min(_MAX_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
     spectrum = run.spectrum[rows].astype(np.float64)
     spectrum = floor_eigenvalues(spectrum, fraction=FLOOR, axis=1)

@@ -65,7 +65,7 @@ def test_a_whole_run_has_every_section(whole):
     page = Page(write_report([whole]))
     for section, content in SECTIONS.items():
         assert content in page.sections[section], section
-    assert "predictor is another" in page.sections["theory"]
+    assert "has another predictor" in page.sections["theory"]
     assert "isojax evaluate" not in page.content
     assert "1 of 4" in page.sections["confusion"]  # the misread image
 
@@ -85,7 +85,7 @@ def test_what_is_missing_is_told_with_the_command_that_adds_it(tmp_path):
     for section in NEEDS_EVALUATION:
         assert "<svg" not in page.sections[section]
         assert "python -m isojax evaluate &#39;--workdir=" in page.sections[section]
-    assert "the training writes" in page.sections["views"]
+    assert "figures/views.npz" in page.sections["views"]
 
 
 def test_odd_names_are_shown_as_they_are(tmp_path):

@@ -61,14 +61,14 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"preset": "byol"}, "predictor is another"),
-        ({"preset": "directcopy"}, "predictor is another"),
+        ({"preset": "byol"}, "has another predictor"),
+        ({"preset": "directcopy"}, "has another predictor"),
         (
             {"preset": "isoloss", "method__epsilon": 0.1, "method__normalize": True},
-            "predictor is another",
+            "has another predictor",
         ),
         ({"preset": "isoloss", "method__metric": "own"}, "No flow of this run's loss"),
-        ({"preset": "isoloss_euclidean"}, "divides them by the largest"),
+        ({"preset": "isoloss_euclidean"}, "config.method.normalize"),
         ({"preset": "isoloss", "epochs": 3}, "too short"),
     ],
 )
