@@ -1,4 +1,4 @@
-"""Config fields: their names, values, and when each has an effect. Imports no JAX."""
+"""Names and values of config fields, and when a field has an effect. Imports no JAX."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
 
 
 def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
-    """The values of a config's fields by dotted name, without sections."""
+    """Returns the values of a config's fields by dotted name, without sections."""
     values: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -28,11 +28,11 @@ def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
 
 
 class Effect(NamedTuple):
-    """When a field acts.
+    """When a field has an effect.
 
     Attributes:
-      acts: whether it changes what a run with this config computes.
-      condition: the same in words, with the fields that decide it.
+      acts: returns whether the field changes what a run with this config computes.
+      condition: the condition in words, with the fields that decide it.
     """
 
     acts: Callable[[ConfigDict], bool]
@@ -40,9 +40,9 @@ class Effect(NamedTuple):
 
 
 def _any_view(config: ConfigDict, name: str) -> bool:
-    """Whether a probability is above 0 in one of the two views.
+    """Returns whether a probability is above 0 in one of the two views.
 
-    A config that lacks the field is refused later, with its own reason.
+    A config without the field is refused later, with its own message.
     """
     first = config.augment.get(name, 1.0)
     return max(first, config.augment_view2.get(name, first)) > 0
@@ -58,7 +58,7 @@ _JITTER = Effect(
     ),
     "it acts where config.augment.jitter_probability is above 0",
 )
-# Fields that do not act in every run. One that is missing here always acts.
+# Fields that have no effect in some runs. All other fields always have an effect.
 EFFECTS = {
     "method.alpha": _CLOSED_FORM,
     "method.normalize": _CLOSED_FORM,
@@ -106,7 +106,7 @@ EFFECTS = {
 
 
 def why_without_effect(config: ConfigDict, name: str) -> str | None:
-    """Why a field of a config changes nothing; None where it acts."""
+    """Returns why a field of a config has no effect; None if it has one."""
     effect = EFFECTS.get(name)
     return None if effect is None or effect.acts(config) else effect.condition
 
@@ -114,7 +114,7 @@ def why_without_effect(config: ConfigDict, name: str) -> str | None:
 def changing_fields(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> dict[str, str | None]:
-    """The overridden fields that differ from their default.
+    """Returns the overridden fields that differ from their default.
 
     Args:
       config: the configuration with the overrides.
@@ -122,7 +122,7 @@ def changing_fields(
       overrides: values by dotted name.
 
     Returns:
-      For each such field why it has no effect, or None where it acts.
+      For each such field why it has no effect; None if it has one.
     """
     before = field_values(default)
     return {
@@ -135,7 +135,7 @@ def changing_fields(
 def check_effects(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> None:
-    """Checks that every overridden field acts, or keeps its default.
+    """Checks that every overridden field has an effect, or keeps its default.
 
     Args:
       config: the configuration with the overrides.
@@ -143,7 +143,7 @@ def check_effects(
       overrides: values by dotted name.
 
     Raises:
-      UsageError: naming the first field without effect and when it acts.
+      UsageError: if a field has no effect; it names when the field has one.
     """
     for name, reason in changing_fields(config, default, overrides).items():
         if reason is not None:
@@ -155,9 +155,9 @@ def check_effects(
 def forget_normalization(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> None:
-    """Leaves mean and std to be computed where the config names another data set.
+    """Sets mean and std to None if the config has another data set than its file.
 
-    The file's are those of its own images. Training computes what is None.
+    The values of the file belong to its own images. Training computes values of None.
 
     Args:
       config: the configuration with the overrides; changed in place.
