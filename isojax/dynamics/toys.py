@@ -189,8 +189,12 @@ def eigenvalue_portrait(
     field = field.reshape(points, points, 2)
     with jax.enable_x64(True):
         times = jnp.linspace(0, time, 200)
-        solve = jax.jit(jax.vmap(lambda lam: solve_eigenvalues(name, lam, times)))
-        trajectories = solve(jnp.asarray(starts, float)).astype(x.dtype)
+        # One by one, as `vmap` would compile the implicit solver too.
+        solutions = [
+            solve_eigenvalues(name, start, times)
+            for start in jnp.asarray(starts, float)
+        ]
+        trajectories = jnp.stack(solutions).astype(x.dtype)
     return Portrait(x, field[..., 0], field[..., 1], trajectories)
 
 
@@ -314,10 +318,11 @@ def convergence_times(
 
     def time(weak: Array) -> Array:
         lam = solve_eigenvalues(name, jnp.stack([weak, jnp.ones_like(weak)]), times)
-        has_arrived = lam[:, 0] > (1 - tolerance) * lam[:, 1]
-        return jnp.where(has_arrived.any(), times[jnp.argmax(has_arrived)], jnp.inf)
+        has_converged = lam[:, 0] > (1 - tolerance) * lam[:, 1]
+        return jnp.where(has_converged.any(), times[jnp.argmax(has_converged)], jnp.inf)
 
-    return jax.jit(jax.vmap(time))(initial)
+    # One by one, as `vmap` would compile the implicit solver too.
+    return jnp.stack([time(weak) for weak in initial])
 
 
 def _curves(
