@@ -49,7 +49,7 @@ def fill(page: str, text: str) -> str:
 
 
 def meanings() -> dict[str, str]:
-    """Meanings of the fields and sections of a config by name, in the order of base.py.
+    """Returns the meaning of each field and section of a config, in base.py's order.
 
     They come from the comments in the config files and from the choices of a method.
     """
@@ -76,7 +76,7 @@ def config_fields() -> str:
     sections = sorted(
         {_section(name) for name in names}, key=lambda s: known.index(s) + 1 if s else 0
     )
-    head = [_row(["field", "the paper's", "digits", "meaning"]), _row(["---"] * 4)]
+    head = [_row(["field", "paper", "digits", "meaning"]), _row(["---"] * 4)]
     parts = []
     for section in sections:
         title = f"`config.{section}`" if section else "`config`"
