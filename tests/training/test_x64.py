@@ -16,6 +16,7 @@ from isojax.runs.config_file import save_config
 from isojax.training import load_encoder
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.encoder import random_encoder
+from isojax.training.settings import network_settings, view_settings
 from isojax.training.state import init_state
 
 
@@ -52,7 +53,7 @@ def test_views_are_equal_bit_for_bit(module):
                 lambda key, images: random_views(
                     jax.random.split(key, 2),
                     images,
-                    config=config.augment,
+                    views=view_settings(config.augment),
                     mean=config.data.mean,
                     std=config.data.std,
                 )
@@ -71,7 +72,7 @@ def folders(tmp_path_factory):
     for enabled in (False, True):
         folder = tmp_path_factory.mktemp("run")
         with jax.enable_x64(enabled):
-            network = build_network(config.model, predictor=config.method.predictor)
+            network = build_network(network_settings(config))
             state = init_state(
                 network,
                 optax.sgd(0.1, momentum=0.9),
