@@ -2,9 +2,9 @@
 
 The file has a format version. Files of older versions are upgraded when they are read,
 so that the rest of isojax sees current fields only. A new field needs no new version:
-where a file lacks it, it has the value of `isojax/configs/base.py`. A field that is
-renamed, removed, or whose value there differs from what older runs computed with, needs
-a new version and an entry in `_UPGRADES`.
+where a file lacks it, it has the default of `isojax/configs/base.py`. A new version
+and an entry in `_UPGRADES` are needed if a field is renamed or removed, or if its
+default differs from what older runs used.
 """
 
 import json
@@ -24,10 +24,10 @@ from isojax.runs import layout
 
 FORMAT_VERSION = 1
 _VERSION = "format_version"  # files of version 0 have no such field
-# The run and step that a forked run started from.
+# Field with the run and step that a forked run started from.
 FORKED_FROM = "forked_from"
-# A run may resume with other values of these fields: they change nothing that is
-# computed.
+# A run may resume with other values of these fields, because they do not change its
+# results.
 _MAY_DIFFER = (
     "checkpoint_every_epochs",
     "checkpoint.",
@@ -58,7 +58,7 @@ _REQUIRED = {
 
 
 def _upgrade_0(fields: dict[str, Any]) -> None:
-    """DirectCopy was a predictor beside DirectPred, and ignored its three fields."""
+    """Upgrades version 0, whose predictor "directcopy" ignored its three fields."""
     method = fields.get("method")
     if isinstance(method, dict) and method.get("predictor") == "directcopy":
         method.update(predictor="directpred", alpha=1.0, epsilon=0.25, normalize=True)
@@ -159,7 +159,7 @@ def save_config(
 
 
 def flat_fields(config: ConfigDict) -> dict[str, Any]:
-    """The values of a config's fields by dotted name, as JSON returns them."""
+    """Returns the values of a config's fields by dotted name, as JSON returns them."""
     return field_values(ConfigDict(json.loads(_as_json(config.to_dict()))))
 
 
@@ -198,7 +198,7 @@ def describe_differences(
     *,
     names: tuple[str, str] = ("stored", "current"),
 ) -> str:
-    """The result of `differing_fields` as text for an error message.
+    """Formats the result of `differing_fields` for an error message.
 
     Args:
       differing: the two values of each field.

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from isojax.runs import layout
 
-# What is measured: prefixes of the fields' names, and names for tables.
+# Evaluated inputs: the prefix of their fields' names, and their names in tables.
 PRETRAINED, RANDOM_INIT, RAW_PIXELS = "", "random_init_", "raw_pixel_"
 ENCODERS = {
     PRETRAINED: "pretrained encoder",
@@ -28,14 +28,14 @@ _ACCURACY_FIELDS = {
     FINE_TUNED: "finetune_accuracy",
     ONLINE_PROBE: "online_accuracy",
 }
-# Results of these differ: their accuracies cannot be merged into one file.
+# Results that differ in one of these fields cannot be merged into one file.
 _IDENTITY = ("step", "data", "split", "num_train", "num_test")
 # Lists of rows, and the field that identifies a row.
 _ROW_KEYS = {"label_fractions": "fraction", "curve": "step"}
 
 
 def knn(k: int | str) -> str:
-    """The name of k-NN in tables and curves."""
+    """Returns the name of k-NN in tables and curves."""
     return f"{k}-NN"
 
 
@@ -151,7 +151,7 @@ def result_file(changes: Mapping[str, Any]) -> str:
 
 
 def file_suffix(changes: Mapping[str, Any]) -> str:
-    """Returns the part of a file's name that tells evaluations on other data apart.
+    """Returns the part of a file's name that identifies the evaluation's data.
 
     Args:
       changes: as in `result_file`.

@@ -54,7 +54,8 @@ def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         _check_contents(workdir, config)
         held.enter_context(run_lock(workdir))
-        _check_contents(workdir, config)  # again: under the lock nobody changes it
+        # Again, now that no other process can change the folder.
+        _check_contents(workdir, config)
         save_config(workdir, config)
     except OSError as error:
         raise cannot_be_written(workdir, error) from error

@@ -26,8 +26,8 @@ class History:
     Attributes:
       rows: the metrics of each epoch by name, as in `metrics.jsonl`.
       eigenvalues: the eigenvalues of each epoch, ascending, shape (dim,).
-      tracked: the same eigenvalues of each epoch in the order of the modes, in which a
-        mode keeps its place; NaN in epochs without mode tracking.
+      tracked: the same eigenvalues of each epoch, ordered so that a mode has the same
+        index in every epoch; NaN in epochs without mode tracking.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ def floor_eigenvalues(
     Args:
       eigenvalues: any shape; NaN stays.
       fraction: the floor, as a fraction of the largest eigenvalue.
-      axis: axis along which the largest is found; by default among all.
+      axis: axis along which the largest is taken; by default all axes.
 
     Returns:
       The eigenvalues, none of them below the floor; for a logarithmic axis.

@@ -1,6 +1,6 @@
 """Follows modes from epoch to epoch by their eigenvectors, with NumPy.
 
-A mode keeps its place although its eigenvalue becomes larger than that of another.
+A mode keeps its index even if its eigenvalue overtakes that of another mode.
 """
 
 import chex

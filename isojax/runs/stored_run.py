@@ -61,7 +61,7 @@ class StoredRun:
         return self.history.column("epoch")
 
     def column(self, name: str) -> np.ndarray | None:
-        """Returns a metric of all epochs; NaN in epochs without it; None if all are."""
+        """Returns a metric by epoch, NaN where missing; None if no epoch has it."""
         values = np.array([_number(row.get(name)) for row in self.history.rows])
         return values if np.isfinite(values).any() else None
 

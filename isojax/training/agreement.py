@@ -1,4 +1,4 @@
-"""Checks that processes that train together were started with the same run."""
+"""Checks that processes that train together have the same settings and data."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _SAMPLED_IMAGES = 1000
 
 
 def check_agreement(
-    config: ConfigDict, dataset: Dataset, **places: str | os.PathLike | None
+    config: ConfigDict, dataset: Dataset, **folders: str | os.PathLike | None
 ) -> None:
     """Checks that config, data, folders and number of devices are the same everywhere.
 
@@ -25,19 +25,22 @@ def check_agreement(
     Args:
       config: the run's configuration.
       dataset: the images that this process has loaded.
-      **places: folders by flag that must be the same, such as `workdir`.
+      **folders: folders that must be the same, by the names of their flags, such as
+        `workdir`.
 
     Raises:
-      UsageError: in every process, if one differs. The message names the first such
-        process and the difference.
+      UsageError: in every process, if a process differs from process 0. The message
+        names the first such process and the difference.
     """
-    flags = {f"--{name}": place and os.fspath(place) for name, place in places.items()}
+    flags = {
+        f"--{name}": folder and os.fspath(folder) for name, folder in folders.items()
+    }
     here = {
         "config": {f"config.{n}": v for n, v in flat_fields(config).items()} | flags,
         "devices": parallel.local_device_count(),
         "data": [_fingerprint(dataset.pretrain), _fingerprint(dataset.evaluation)],
     }
-    first, *others = (json.loads(said) for said in parallel.gather(json.dumps(here)))
+    first, *others = (json.loads(each) for each in parallel.gather(json.dumps(here)))
     for number, other in enumerate(others, start=1):
         differing = [
             f"{name} ({other['config'].get(name)}, not {first['config'].get(name)})"
@@ -46,7 +49,7 @@ def check_agreement(
         ]
         if differing:
             raise UsageError(
-                f"process {number} was started with other flags than process 0: "
+                f"process {number} was started with different flags from process 0: "
                 f"{', '.join(differing)}; start all with the same flags"
             )
         if other["devices"] != first["devices"]:
@@ -56,7 +59,7 @@ def check_agreement(
             )
         if other["data"] != first["data"]:
             raise UsageError(
-                f"process {number} has other images than process 0 "
+                f"process {number} loaded different images from process 0 "
                 f"({other['data']}, not {first['data']}); start all with the same data"
             )
 

@@ -19,14 +19,14 @@ from isojax.training.step_context import StepContext
 
 
 def check_data(config: ConfigDict, dataset: Dataset) -> None:
-    """Checks that images and config fit together.
+    """Checks that a config fits its images.
 
     Args:
       config: the run's configuration, with mean and standard deviation.
       dataset: the run's images.
 
     Raises:
-      UsageError: if they do not. The message names the field and the remedy.
+      UsageError: if it does not. The message names the field and the remedy.
     """
     images = dataset.pretrain.images
     if config.augment.kind == "simclr" and images.shape[-1] != 3:
@@ -55,8 +55,9 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
     if config.batch_size // config.microbatches < 2:
         raise UsageError(
             f"config.batch_size={config.batch_size} with "
-            f"config.microbatches={config.microbatches} leaves a single image for "
-            "BatchNorm; increase the batch size"
+            f"config.microbatches={config.microbatches} leaves fewer than 2 "
+            "images per part, too few for BatchNorm; increase the batch size or "
+            "reduce config.microbatches"
         )
     parallel.check_batch_size(config.batch_size, parts=config.microbatches)
 

@@ -25,7 +25,7 @@ _RANGES: dict[str, Check] = {
     ),
     "hue": (
         lambda value: 0 <= value <= 0.5,
-        "set it to at least 0, at most 0.5, half the colour circle",
+        "set it to at least 0, at most 0.5 (half the colour circle)",
     ),
     # Beyond these limits an affine map moves the whole image out of the view.
     "rotation": (lambda value: 0 <= value <= 180, "set it to at least 0, at most 180"),

@@ -18,9 +18,9 @@ from isojax.training.metric_writers import read_options
 from isojax.training.optimizer import OPTIMIZERS
 from isojax.training.settings import PRECISIONS, method_settings
 
-SEEDS = 2**64  # seeds are smaller
-_LARGEST_INT = 2**31 - 1  # of int32
-_LARGEST_FLOAT = 3.4e38  # of float32
+SEEDS = 2**64  # the number of seeds; the largest is one less
+_LARGEST_INT = 2**31 - 1  # the largest int32
+_LARGEST_FLOAT = 3.4e38  # the largest float32, rounded down
 _POSITIVE = (
     "epochs",
     "batch_size",
@@ -106,7 +106,7 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
             (lambda v: v is None or v >= 0, "set it to 0 or more, or to None"),
         ),
         ("model.kernel_size", (lambda v: v % 2 == 1, "set it to an odd number")),
-        # None means: computed from the training images.
+        # None: training computes the values from its images.
         (
             "data.mean",
             (lambda v: v is None or len(v) > 0, "set one value per channel"),

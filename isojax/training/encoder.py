@@ -173,7 +173,7 @@ def _closed_form(method: Method, correlation: Array) -> Array | None:
 
 
 def _init(network: SiameseNetwork, config: ConfigDict) -> dict:
-    # The shapes of the parameters do not depend on the side of the images.
+    # The shapes of the parameters do not depend on the size of the images.
     return init_variables(
         network, random_key(config.seed), (32, 32, len(config.data.mean))
     )

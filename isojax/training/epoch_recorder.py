@@ -99,10 +99,10 @@ class EpochRecorder:
         self._writers.write_steps(steps_done - len(steps) + 1, columns)
 
     def keep_modes(self, steps: Sequence[int]) -> None:
-        """Keeps the eigenvectors that runs resuming from these steps follow.
+        """Keeps the eigenvectors from which a resumed run continues mode tracking.
 
         Args:
-          steps: steps with a checkpoint.
+          steps: steps of the checkpoints that a run may resume from.
         """
         self.history.keep_modes({s // self._context.steps_per_epoch for s in steps})
 
@@ -139,7 +139,7 @@ def open_history(context: RunContext, position: Position) -> History:
 def open_metric_writers(
     context: RunContext, history: History, position: Position
 ) -> MetricWriters:
-    """Opens the metric writers; other processes than the first have none.
+    """Opens the metric writers in the first process; other processes have none.
 
     Args:
       context: the run.

@@ -23,7 +23,7 @@ from isojax.training.sample_views import draw_views
 from isojax.training.step_context import Metrics
 
 _STEPS_PER_REPORT = 10
-# Steps dispatched beyond the one that the host waits for, so that devices never idle.
+# Steps dispatched after the one that the host waits for, so that devices never idle.
 _STEPS_AHEAD = 1
 
 
@@ -111,11 +111,11 @@ def train_epoch(
       position: position from which training starts, inside the epoch.
       epoch: number of the epoch, from 0.
       bar: progress bar.
-      on_first_step: called after the first step was dispatched, which is not timed
-        then, because it includes the compilation.
+      on_first_step: called once the first step is dispatched. This step is then not
+        timed, because it includes the compilation. None to time every step.
 
     Returns:
-      The position and what was measured.
+      The position after the last step, and the measurements.
     """
     state, done = position
     start, timed = time.perf_counter(), 0
@@ -183,7 +183,7 @@ def finish_step(
 
 def _on_first_step(context: RunContext) -> None:
     """Writes the machine's description and the figure of the views."""
-    context.stop.ends_at_once = False
+    context.stop.ends_at_once = False  # from now on there is a state to save
     if not parallel.is_first_process():
         return
     images, views = context.dataset.pretrain.images, context.step_context.views

@@ -16,7 +16,7 @@ from isojax import parallel
 from isojax.data import Split, training_batches
 from isojax.errors import UsageError, choose
 
-# The rest of a device's memory is for the network's activations.
+# Fraction of a device's memory that the images may fill; activations need the rest.
 _DEVICE_SHARE = 0.25
 _BATCHES_AHEAD = 2
 
@@ -115,8 +115,8 @@ def _on_device(size: int, memory: int | None) -> bool:
     return True
 
 
-# Whether images of some bytes are kept in a device's memory of some bytes (None for a
-# CPU), by the name that a config gives the choice.
+# Functions by the value of config.data.feed. Each takes the bytes of the images and of
+# a device's memory (None for a CPU), and returns whether the device keeps the images.
 FEEDS: dict[str, Callable[[int, int | None], bool]] = {
     "auto": _fits,
     "device": _on_device,

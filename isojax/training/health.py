@@ -17,7 +17,7 @@ from isojax.runs import layout
 # In the order in which a step computes them. The predictor's eigenvalues are clipped
 # and therefore always finite; their effect shows in the predictions.
 QUANTITIES = ("projections", "correlation", "predictions", "loss", "gradients")
-# Whether a collapse ends the run, by the name that a config gives the choice.
+# Whether a collapse ends the run, by the value of config.on_collapse.
 ON_COLLAPSE = {"warn": False, "stop": True}
 
 

@@ -1,7 +1,7 @@
 """Methods as combinations of metric, form, predictor, target and stop-gradient.
 
-The dictionaries of this module hold the choices by the names that a config gives them.
-A new entry can be selected by a config without further code.
+The dictionaries of this module map the names in a config to implementations. A config
+can select a new entry without further code.
 """
 
 from collections.abc import Callable, Mapping

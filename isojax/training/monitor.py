@@ -113,7 +113,7 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
 
 
 def describe_columns(evaluation_name: str) -> str:
-    """Explains the lines of the epochs; printed once before them."""
+    """Returns the explanation of the epochs' lines, which is printed before them."""
     return (
         f"Each epoch prints the loss, the online probe's {evaluation_name} accuracy "
         "and\nthe participation ratio of the projections' correlation."

@@ -9,8 +9,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 def count_operations(jaxpr: ClosedJaxpr | Jaxpr) -> int:
     """Floating-point operations of matrix products and convolutions.
 
-    The count depends on the traced function alone. XLA's own cost analysis is not
-    available before compilation on GPU and TPU, and after it does not contain the
+    The count depends on the traced function alone. On GPU and TPU, XLA's own cost
+    analysis is not available before compilation, and after compilation it excludes the
     convolutions that cuDNN computes.
 
     Args:

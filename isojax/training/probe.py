@@ -1,4 +1,7 @@
-"""The online probe: a linear classifier trained on the frozen representations."""
+"""The online probe: a linear classifier trained together with the encoder.
+
+Its gradient does not reach the encoder.
+"""
 
 import flax.struct
 import jax

@@ -1,4 +1,4 @@
-"""What the training loop uses and does not change, and where it starts."""
+"""The objects that the training loop uses, and the position where it starts."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,7 @@ class Position(NamedTuple):
 
     Attributes:
       state: the state, on the devices.
-      steps_done: the state's step, known without waiting for the devices.
+      steps_done: the state's step as an integer, known without waiting for the devices.
     """
 
     state: TrainState
@@ -90,7 +90,7 @@ def open_run_context(
       stop: request to stop.
 
     Raises:
-      UsageError: if the images do not fit where the config puts them.
+      UsageError: if config.data.feed is "device" and the images exceed its memory.
     """
     step_context = build_step_context(config, dataset)
     steps = steps_per_epoch(config, dataset)

@@ -50,8 +50,8 @@ class TensorBoardWriter:
           workdir: the run's folder.
           steps_done: the step that the run resumes from; 0 for a new run.
           config: the configuration of a training run. The HPARAMS tab shows its main
-            fields, and TensorBoard drops later steps of earlier files. Without it the
-            file only adds to earlier files, as evaluation needs.
+            fields, and TensorBoard drops later steps of earlier files. None, for an
+            evaluation, only adds to earlier files.
         """
         from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import RecordWriter

@@ -15,7 +15,7 @@ from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
 _PROJECT = "isojax"
-# Logging a step takes wandb a millisecond, and its plots slow down at 100,000 points.
+# wandb takes a millisecond to log a step, and its plots are slow at 100,000 points.
 _MAX_STEPS_PER_EPOCH = 16
 _INIT_SECONDS, _FINISH_SECONDS = 30, 120
 
@@ -26,8 +26,8 @@ class WandbWriter:
     A killed process loses metrics that wandb has not yet written or sent, and wandb
     ignores steps that it already has. Each start therefore logs the epochs of
     `metrics.jsonl` again from the first step that may be missing: online, the server's
-    next step; offline, the step after the last part that was closed. `wandb.json` in
-    the run's folder records the id and the last step of that part.
+    next step; offline, the step after the last session that was closed. `wandb.json`
+    in the run's folder records the id and the last step of that session.
     """
 
     name = "Weights & Biases"
@@ -46,8 +46,8 @@ class WandbWriter:
           workdir: the run's folder, which also receives wandb's own files.
           config: the run's configuration.
           mode: "online" or "offline".
-          past: the epochs finished so far: a row of `metrics.jsonl`, and the
-            eigenvalues, shape (dim,).
+          past: for each finished epoch its row of `metrics.jsonl` and its eigenvalues,
+            shape (dim,).
         """
         import wandb
 
@@ -78,7 +78,7 @@ class WandbWriter:
             reason = str(error).splitlines()[0]
             _say(f"the server is unreachable ({reason}), so the run is logged offline")
             mode = "offline"
-            wandb.teardown()  # the service would still use the id
+            wandb.teardown()  # otherwise the service would still hold the id
             self._run = wandb.init(mode=mode, **arguments)
         self._is_offline = mode == "offline"
         self._first_step = self._closed_step + 1 if self._is_offline else self._run.step
@@ -145,7 +145,7 @@ class WandbWriter:
             self._closed_step = max(self._closed_step, self._last_step)
             self._save_state()
         if finishing.is_alive() or self._is_offline:
-            _say(f"send it by wandb sync {Path(self._run.dir).parent}")
+            _say(f"to upload the run, use wandb sync {Path(self._run.dir).parent}")
 
     def _log_held(self) -> None:
         if self._held:

@@ -121,7 +121,7 @@ def _attempt(name: str, action: Callable[[], object]) -> bool:
 
 
 def check_packages(options: LoggingOptions) -> None:
-    """Refuses options that require a package which cannot be imported.
+    """Checks that the packages which the options require can be imported.
 
     Args:
       options: the section `logging` of the config.
@@ -144,7 +144,7 @@ def check_packages(options: LoggingOptions) -> None:
             raise UsageError(requirement)
         try:
             import_module(package)
-        # Packages of incompatible versions raise anything here.
+        # Incompatible versions of packages raise any type of error.
         except Exception as error:
             raise UsageError(
                 f"{requirement}. Importing it fails: {describe_error(error)}"
@@ -166,7 +166,7 @@ def open_writers(
       config: the run's configuration, shown beside its metrics.
       options: the section `logging` of the config; see `check_packages`.
       steps_done: the step that the run resumes from; 0 for a new run.
-      past: the epochs finished so far: a row of `metrics.jsonl`, and the eigenvalues,
+      past: for each finished epoch its row of `metrics.jsonl` and its eigenvalues,
         shape (dim,).
 
     Returns:
