@@ -128,5 +128,5 @@ def test_another_config_or_other_data_is_refused_in_both(said):
     for process in said:
         assert process["agree"] is None
         assert "config.epochs (51, not 50)" in process["other config"]
-        assert "process 1 has other images" in process["other data"]
+        assert "process 1 loaded different images" in process["other data"]
         assert "process 1 has 2 devices and process 0 has 1" in process["other devices"]
