@@ -256,12 +256,23 @@ def test_stiff_flows_are_followed(name, start, end, settings):
     np.testing.assert_allclose(solution, expected, rtol=1e-6)
 
 
-def test_transformations_of_a_stiff_flow():
-    times = jnp.array([0.0, 10.0, 40.0])
-    start = jnp.array([0.1, 0.5, 0.9])
+# A stiff flow, which compiles for a minute, and another one with few explicit steps and
+# a number of modes that no other test compiles with more of them.
+@pytest.mark.parametrize(
+    ("name", "start", "explicit_steps"),
+    [
+        ("euclidean_no_stop_gradient", [0.1, 0.5, 0.9, 1.2], 6),
+        pytest.param("iso_cosine", [0.1, 0.5, 0.9], 256, marks=pytest.mark.slow),
+    ],
+)
+def test_transformations_where_the_implicit_solver_continues(
+    name, start, explicit_steps, monkeypatch
+):
+    monkeypatch.setattr(solve, "_EXPLICIT_STEPS", explicit_steps)
+    times, start = jnp.array([0.0, 10.0, 40.0]), jnp.array(start)
 
     def log_solution(decay):
-        solution = solve_eigenvalues("iso_cosine", start, times, weight_decay=decay)
+        solution = solve_eigenvalues(name, start, times, weight_decay=decay)
         return jnp.log(solution)
 
     decays = jnp.array([0.05, 0.001])
