@@ -1,4 +1,4 @@
-"""Settings of compilation: XLA's kernels on CPU, and the cache of compiled programs."""
+"""Compilation settings: XLA's kernels on CPU, and the cache of compiled programs."""
 
 import atexit
 import os
@@ -19,10 +19,10 @@ def choose_kernels() -> None:
     Eigen computes their weight gradients two to three times as fast, and a training
     step of ResNet-18 one and a half times (`python -m benchmarks.train_step`). YNNPACK
     still computes products and sums. Other backends ignore the flag. Must be called
-    before JAX first computes. Nothing is changed if XLA_FLAGS already names kernels.
+    before the first JAX computation. Does nothing if XLA_FLAGS already has the flag.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    # XLA exits at an unknown flag: set it only for versions that are known to have it.
+    # XLA exits on an unknown flag: set it only for versions known to have it.
     if _KERNELS not in flags and jax.__version_info__ < (0, 11):
         os.environ["XLA_FLAGS"] = f"{flags} {_KERNELS}=individual_dot,reduce".strip()
 
@@ -50,7 +50,7 @@ def keep_programs(workdir: str | os.PathLike) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         # JAX's own limit, jax_compilation_cache_max_size, fails on a folder that was
         # written without it or by a process that was killed: it expects a file with the
-        # time of use for each program, and stores nothing if one is missing.
+        # last access time of each program, and stores nothing if one is missing.
         prune_programs(folder)
         atexit.register(prune_programs, folder)
 

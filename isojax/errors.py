@@ -15,7 +15,7 @@ class UsageError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """The message of an error, cut to one line, to quote in another message."""
+    """Returns the first line of an error's message, to quote it in another message."""
     message = getattr(error, "strerror", None) or str(error)
     lines = message.strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -1,4 +1,7 @@
-"""Names and values of config fields, and when a field has an effect. Imports no JAX."""
+"""Names and values of config fields, and rules for when a field has an effect.
+
+Imports no JAX.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -31,7 +34,7 @@ class Effect(NamedTuple):
     """When a field has an effect.
 
     Attributes:
-      acts: returns whether the field changes what a run with this config computes.
+      acts: returns whether the field changes the result of a run with this config.
       condition: the condition in words, with the fields that decide it.
     """
 
@@ -42,7 +45,7 @@ class Effect(NamedTuple):
 def _any_view(config: ConfigDict, name: str) -> bool:
     """Returns whether a probability is above 0 in one of the two views.
 
-    A config without the field is refused later, with its own message.
+    A missing field counts as 1; a later check reports it.
     """
     first = config.augment.get(name, 1.0)
     return max(first, config.augment_view2.get(name, first)) > 0
@@ -50,13 +53,13 @@ def _any_view(config: ConfigDict, name: str) -> bool:
 
 _CLOSED_FORM = Effect(
     lambda config: config.method.predictor == "directpred",
-    "it acts with config.method.predictor=directpred alone",
+    "it applies only to config.method.predictor=directpred",
 )
 _JITTER = Effect(
     lambda config: (
         config.augment.kind != "simclr" or _any_view(config, "jitter_probability")
     ),
-    "it acts where config.augment.jitter_probability is above 0",
+    "it applies only if config.augment.jitter_probability is above 0",
 )
 # Fields that have no effect in some runs. All other fields always have an effect.
 EFFECTS = {
@@ -64,28 +67,28 @@ EFFECTS = {
     "method.normalize": _CLOSED_FORM,
     "method.epsilon": Effect(
         lambda config: _CLOSED_FORM.acts(config) and config.method.normalize,
-        "it acts with config.method.predictor=directpred and "
-        "config.method.normalize=True alone",
+        "it applies only to config.method.predictor=directpred with "
+        "config.method.normalize=True",
     ),
     "method.target_decay": Effect(
         lambda config: config.method.target == "ema",
-        "it acts with config.method.target=ema alone",
+        "it applies only to config.method.target=ema",
     ),
     "model.predictor_hidden_dim": Effect(
         lambda config: config.method.predictor == "mlp",
-        "it acts with config.method.predictor=mlp alone",
+        "it applies only to config.method.predictor=mlp",
     ),
     "optimizer.trust_coefficient": Effect(
         lambda config: config.optimizer.name == "lars",
-        "it acts with config.optimizer.name=lars alone",
+        "it applies only to config.optimizer.name=lars",
     ),
     "optimizer.warmup_start": Effect(
         lambda config: config.optimizer.warmup_epochs > 0,
-        "it acts where config.optimizer.warmup_epochs is above 0",
+        "it applies only if config.optimizer.warmup_epochs is above 0",
     ),
     "data.evaluation_split": Effect(
         lambda config: config.data.validation_fraction == 0,
-        "images held out by config.data.validation_fraction take its place",
+        "images held out by config.data.validation_fraction replace that split",
     ),
     "augment.brightness": _JITTER,
     "augment.contrast": _JITTER,
@@ -93,20 +96,20 @@ EFFECTS = {
     "augment.hue": _JITTER,
     "augment.blur_sigma": Effect(
         lambda config: _any_view(config, "blur_probability"),
-        "it acts where config.augment.blur_probability is above 0",
+        "it applies only if config.augment.blur_probability is above 0",
     ),
     "augment.crop_ratio": Effect(
         lambda config: (
             config.augment.kind != "affine"
             or tuple(config.augment.crop_scale) != (1.0, 1.0)
         ),
-        "affine views are cropped where config.augment.crop_scale is not (1, 1) alone",
+        "affine views are cropped only if config.augment.crop_scale is not (1, 1)",
     ),
 }
 
 
 def why_without_effect(config: ConfigDict, name: str) -> str | None:
-    """Returns why a field of a config has no effect; None if it has one."""
+    """Returns the reason why a field has no effect, or None if it has one."""
     effect = EFFECTS.get(name)
     return None if effect is None or effect.acts(config) else effect.condition
 
@@ -122,7 +125,7 @@ def changing_fields(
       overrides: values by dotted name.
 
     Returns:
-      For each such field why it has no effect; None if it has one.
+      For each such field, the reason why it has no effect, or None if it has one.
     """
     before = field_values(default)
     return {
@@ -143,7 +146,7 @@ def check_effects(
       overrides: values by dotted name.
 
     Raises:
-      UsageError: if a field has no effect; it names when the field has one.
+      UsageError: if a field has no effect. The message states when it has one.
     """
     for name, reason in changing_fields(config, default, overrides).items():
         if reason is not None:
@@ -155,9 +158,10 @@ def check_effects(
 def forget_normalization(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> None:
-    """Sets mean and std to None if the config has another data set than its file.
+    """Sets mean and std to None if the overrides select another data set.
 
-    The values of the file belong to its own images. Training computes values of None.
+    The values in the config file belong to its own data set. Training replaces None by
+    the statistics of the training images.
 
     Args:
       config: the configuration with the overrides; changed in place.

@@ -1,4 +1,4 @@
-"""Atomic file writes, and a lock file for short work."""
+"""Atomic file writes, and lock files for short critical sections."""
 
 import contextlib
 import fcntl

@@ -1,11 +1,11 @@
-"""Command lines of isojax in messages. Imports no JAX."""
+"""Formats isojax command lines for messages. Imports no JAX."""
 
 import shlex
 import sys
 
 CONSOLE = "isojax"
 MODULE = "python -m isojax"
-# Scripts of the repository, by the command that they run.
+# Scripts in the repository by the command that they are equivalent to.
 SCRIPTS = {"train": "python train.py", "evaluate": "python eval_linear.py"}
 
 

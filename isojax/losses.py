@@ -177,7 +177,7 @@ def iso_cosine_loss(
     p, z2 = jax.lax.stop_gradient((prediction, target))
     direction = l2_normalize(z2)
     cosine = _dot(l2_normalize(p), direction)
-    # z1 and r are divided by |p| one at a time: |p|^3 would leave float32's range.
+    # z1 and r are divided by |p| separately: |p|^3 can overflow or underflow.
     norm = _l2_norm(p)
     z1 = divide_or_zero(projection, norm)
     r = divide_or_zero(root_prediction, norm)
@@ -206,7 +206,7 @@ def l2_normalize(vectors: Array) -> Array:
 
 
 def _l2_norm(vectors: Array) -> Array:
-    """Returns norms, not to be differentiated, shape (..., 1)."""
+    """Computes norms, shape (..., 1); not meant to be differentiated."""
     scale = _power_of_two_below(vectors)
     squared_norm = jnp.sum(jnp.square(vectors / scale), axis=-1, keepdims=True)
     return scale * jnp.sqrt(squared_norm)

@@ -1,4 +1,4 @@
-"""Printing and optional work that cannot end a run, and errors in one line."""
+"""Printing and optional work that never end a run, and one-line error messages."""
 
 import codecs
 import io
@@ -47,7 +47,7 @@ def say(
       stream: the stream; by default standard output.
     """
     stream = sys.stdout if stream is None else stream
-    if stream is None:  # closed by the shell
+    if stream is None:  # the shell closed it
         return
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -81,14 +81,14 @@ def attempt(
     failure: str,
     write: Callable[..., object] = print,
 ) -> bool:
-    """Does optional work, and prints one line if it fails.
+    """Runs optional work, and prints a one-line warning if it fails.
 
-    Pictures, reports and metric writers are optional: a run or an evaluation continues
+    Figures, reports and metric writers are optional: a run or an evaluation continues
     without them. Only `Exception` is caught; Ctrl-C and `SystemExit` are not.
 
     Args:
       action: the work.
-      failure: a sentence that says what is missing, without its full stop.
+      failure: what is missing as a result, a sentence without the final period.
       write: the function that prints, as in `say`.
 
     Returns:
@@ -103,7 +103,7 @@ def attempt(
 
 
 def report_error(error: BaseException) -> int:
-    """Prints an error to standard error; a `UsageError` in one line.
+    """Prints an error to standard error: a traceback, or one line for a `UsageError`.
 
     Returns:
       The exit code of the process: 2 for a `UsageError`, otherwise 1.
@@ -116,9 +116,9 @@ def report_error(error: BaseException) -> int:
 
 
 def describe_error(error: Exception) -> str:
-    """Describes an exception in one line: its type, its message and its place.
+    """Describes an exception in one line: its type, message and source location.
 
-    A `UsageError` is described by its message alone, which is written for users.
+    For a `UsageError` only the message is returned, which is written for users.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = lines[0] if lines else "no message"

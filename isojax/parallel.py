@@ -1,4 +1,4 @@
-"""Devices and processes: how a step is spread over them, and only that."""
+"""Distribution of training steps over devices and processes."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ def connect(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Connects this process to the others of a multi-process training.
+    """Connects this process to the other processes of a training run.
 
     Must be called before any other use of JAX. Without arguments it connects if the
     environment shows more than one process of Slurm, Open MPI or a TPU pod, and
@@ -82,7 +82,7 @@ def connect(
 
 @contextmanager
 def _without_proxies() -> Iterator[None]:
-    """Removes the proxy variables from the environment for the time of the context.
+    """Removes the proxy variables from the environment while the context is open.
 
     gRPC uses them when it opens a channel, even to 127.0.0.1, but a proxy for downloads
     does not connect training processes.
@@ -111,7 +111,7 @@ def _connection_problem(given: tuple, error: Exception) -> str:
 
 
 def check_platform() -> None:
-    """Initialises JAX's backends, those of JAX_PLATFORMS if it is set.
+    """Initialises JAX's backends; only those in JAX_PLATFORMS if it is set.
 
     Raises:
       UsageError: if a platform in JAX_PLATFORMS is not available.
@@ -141,10 +141,10 @@ def _give_up(coordinator: str | None) -> None:
 
 @contextmanager
 def ending_alone() -> Iterator[None]:
-    """Exits at once if this process fails as one of several.
+    """Exits immediately if this process fails and other processes take part.
 
-    At a normal exit JAX would wait minutes for the other processes, which wait for this
-    one.
+    A normal exit would block for minutes: JAX waits for the other processes, which wait
+    for this one.
     """
     try:
         yield
@@ -152,13 +152,13 @@ def ending_alone() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         code = output.report_error(error)
-        if sys.stdout is not None:  # closed by the shell
+        if sys.stdout is not None:  # None if the shell closed it
             sys.stdout.flush()
         os._exit(code)
 
 
 def launcher_task() -> tuple[int, int]:
-    """Number of this process and of all processes that Slurm or Open MPI started."""
+    """Returns the rank and the number of tasks under Slurm or Open MPI, or (0, 1)."""
     for size, rank in zip(_CLUSTER_SIZES, _CLUSTER_RANKS, strict=True):
         tasks = int(os.environ.get(size, "1"))
         if tasks > 1:
@@ -175,7 +175,10 @@ def _in_cluster() -> bool:
 def _check_connection(coordinator: str, num_processes: int, process_id: int) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--coordinator={coordinator} is not HOST:PORT")
+        raise UsageError(
+            f"--coordinator={coordinator} is not HOST:PORT; write, for example, "
+            "--coordinator=10.0.0.1:1234"
+        )
     if not 0 <= process_id < num_processes:
         raise UsageError(
             f"--process_id={process_id} must be one of 0 to {num_processes - 1} with "
@@ -186,7 +189,7 @@ def _check_connection(coordinator: str, num_processes: int, process_id: int) -> 
 
 
 def _check_port(coordinator: str, port: int) -> None:
-    """Raises an error for a port in use, with which JAX may crash."""
+    """Raises an error if the port is in use, because JAX may crash then."""
     has_ipv6 = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
     try:
@@ -199,12 +202,12 @@ def _check_port(coordinator: str, port: int) -> None:
 
 
 def is_first_process() -> bool:
-    """Returns whether this is the process that writes the run's folder."""
+    """Returns whether this process is process 0, which writes the run's folder."""
     return jax.process_index() == 0
 
 
 def say(text: str, *, write: Callable[[str], None] = print) -> None:
-    """Prints a text in the first process only.
+    """Prints a line in the first process only.
 
     Args:
       text: the text.
@@ -245,17 +248,17 @@ def in_first_process(action: Callable[[], object]) -> None:
 
 
 def device_count() -> int:
-    """Number of devices that a step is spread over."""
+    """Returns the number of devices over all processes."""
     return jax.device_count()
 
 
 def local_device_count() -> int:
-    """Number of devices of this process."""
+    """Returns the number of devices of this process."""
     return jax.local_device_count()
 
 
 def axis_name() -> str | None:
-    """Name of the mapped axis over which a batch is spread; None with one device.
+    """Returns the name of the mapped axis of the devices; None with one device.
 
     With one device collectives have no effect, but XLA for CPU would keep them and not
     fuse across them.
@@ -271,7 +274,7 @@ def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
       parts: number of parts that each device's images are divided into.
 
     Raises:
-      UsageError: if it does not. The message names the nearest batch size that does.
+      UsageError: if it does not. The message suggests the nearest batch size that does.
     """
     devices = device_count()
     pieces = devices * parts
@@ -287,12 +290,12 @@ def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
 
 
 def process_part() -> tuple[int, int]:
-    """Number of this process, and number of processes."""
+    """Returns the index of this process and the number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def replicate(tree: Any) -> Any:
-    """Copies every array to every device, as a `MappedStep` keeps its state.
+    """Copies every array to every device, the placement that `MappedStep` expects.
 
     With several processes, all have the same arrays and each fills its own devices. A
     state with another placement would make the step compile a second time.
@@ -318,7 +321,7 @@ class StepResult(NamedTuple):
 
     Attributes:
       state: the new state, replicated.
-      report: what else the step returns, replicated.
+      report: second result of the step, such as metrics; replicated.
       stop_requested: whether any process passed `stop_requested=True` to this step, so
         that all processes stop after the same step.
     """
@@ -367,6 +370,9 @@ class MappedStep:
           batch: arrays (devices, n / devices, ...), as `split_batch` returns them.
           shared: replicated arrays.
           stop_requested: whether this process was asked to stop.
+
+        Returns:
+          The results of the step, usually while they are still being computed.
         """
         result = self._mapped(state, batch, shared, self._flag(stop_requested))
         if jax.default_backend() == "cpu" and device_count() > 1:
@@ -380,7 +386,7 @@ class MappedStep:
         return self._mapped.lower(state, batch, shared, self._flag(False))
 
     def _flag(self, value: bool) -> Array:
-        """Returns a flag on every device of this process, sent only once."""
+        """Returns the value on every device of this process, transferred once."""
         if value not in self._flags:
             flags = np.full(jax.local_device_count(), value, np.float32)
             self._flags[value] = _send(flags)

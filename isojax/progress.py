@@ -30,12 +30,12 @@ class Progress(NamedTuple):
     subject: str = ""
 
     def about(self, subject: str) -> "Progress":
-        """Returns the same with another subject."""
+        """Returns a copy with another subject."""
         return self._replace(subject=subject)
 
     @contextmanager
     def phase(self, description: str, *, total: int, unit: str) -> Iterator[Advance]:
-        """Reports one phase.
+        """Opens a context that reports one phase.
 
         Args:
           description: the description of the phase.

@@ -14,7 +14,9 @@ _RANKME_EPSILON = 1e-7
 
 
 def participation_ratio(eigenvalues: Array) -> Array:
-    """Computes the effective number of modes, (sum s)^2 / sum s^2.
+    """Computes the participation ratio, the effective number of modes.
+
+    It is (sum s)^2 / sum s^2.
 
     Args:
       eigenvalues: eigenvalues s of a correlation matrix, shape (..., dim).
@@ -35,7 +37,9 @@ def participation_ratio(eigenvalues: Array) -> Array:
 
 
 def effective_rank(representations: Array) -> Array:
-    """Computes RankMe, the exponential of the normalised singular values' entropy.
+    """Computes RankMe, the exponential of the entropy of the singular values.
+
+    The singular values are divided by their sum.
 
     Args:
       representations: one row per sample, shape (n, dim).

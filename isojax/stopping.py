@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # takes milliseconds to import
 STOPPED_EXIT_CODE = 75
 # Schedulers repeat a signal within milliseconds; Slurm sends SIGTERM twice in 0.03 s.
 _REPEATED_SECONDS = 10
-# `timeout -s INT` signals its child and its process group; no person is that fast.
+# `timeout -s INT` sends SIGINT twice, to its child and to its process group. A user
+# cannot press Ctrl-C twice within this time.
 _REPEATED_INTERRUPT_SECONDS = 0.1
 
 
@@ -126,7 +127,7 @@ class SignalListener(ABC):
         if not self._before:
             return
         for number, handler in self._before.items():
-            # None where a library had set it without Python's knowledge.
+            # None if the previous handler was not installed from Python.
             handler = signal.SIG_DFL if handler is None else handler
             # A signal that a scheduler repeats would replace the process's exit code.
             is_repeated = self.is_stopping and number != signal.SIGINT
@@ -160,9 +161,9 @@ class StopRequest(SignalListener):
 
     Attributes:
       is_set: whether the run was asked to stop.
-      ends_at_once: whether the first signal ends the process with
-        `STOPPED_EXIT_CODE`: true while there is nothing to save and no other process
-        waits for this one.
+      ends_at_once: whether the first signal ends the process immediately, with exit
+        code `STOPPED_EXIT_CODE`: true while there is nothing to save and no other
+        process waits for this one.
       has_stopped_run: whether a run has ended before its last step on request, its
         state saved. Set by the training loop.
     """
@@ -194,9 +195,9 @@ class StopRequest(SignalListener):
 class SignalForwarder(SignalListener):
     """Passes stop signals on to child processes.
 
-    The first signal is sent to every process: SIGINT as it is, any other as SIGTERM. An
-    urgent one (see `RepetitionRule`) kills all of them. A process that is added later
-    receives what the others have received.
+    The first signal is sent to every process: SIGINT unchanged, any other as SIGTERM.
+    An urgent one (see `RepetitionRule`) kills all of them. A process that is added
+    later receives what the others have received.
 
     Attributes:
       received: the number of the first signal, or None.
@@ -217,7 +218,7 @@ class SignalForwarder(SignalListener):
         return self.received is not None
 
     def add(self, process: "subprocess.Popen") -> None:
-        """Passes signals to this process, too, from now on."""
+        """Adds a process that receives the signals."""
         with self._lock:
             self._processes.append(process)
             self._send([process])
