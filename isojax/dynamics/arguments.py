@@ -41,8 +41,8 @@ def check_vector(label: str, value: Any) -> Array:
     vector = jnp.asarray(value)
     if vector.ndim != 1 or not jnp.issubdtype(vector.dtype, jnp.floating):
         raise ValueError(
-            f"{label} must be a vector of floats, but have shape {vector.shape} and "
-            f"dtype {vector.dtype}"
+            f"{label} must be a vector of floats, not an array of shape {vector.shape} "
+            f"and dtype {vector.dtype}"
         )
     return vector
 

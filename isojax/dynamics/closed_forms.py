@@ -7,7 +7,7 @@ In units of time s = 2 alpha rate t, with c = 1 + sigma_1^2 and weight decay kap
   euclidean_no_predictor  dlam/ds = -(sigma_1^2 + kappa) lam      an exponential
   cosine_no_predictor     dlam/ds = -kappa lam                    an exponential
 
-For the second, y = 1/(c lam) - 1 satisfies y e^y = y_0 e^{y_0 - s/c}, which is solved
+For "euclidean", y = 1/(c lam) - 1 satisfies y e^y = y_0 e^{y_0 - s/c}, which is solved
 by Lambert's W function: y + log|y| decreases at the rate 1/c. Above the fixed point the
 unknown is u = log(-y), and e^u - 1 - u increases at the rate 1/c.
 """
@@ -29,7 +29,7 @@ def _iso_euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     is_small = size < jnp.finfo(lam.dtype).eps
     safe = jnp.where(is_small, 1, size)
     ratio = jnp.where(is_small, 1 - size / 2, -jnp.expm1(-safe) / safe)
-    # Both are divided by e^x where e^x would overflow.
+    # Where e^x would overflow, numerator and denominator are divided by it.
     shrunk = jnp.exp(-size)
     pull = (1 + sigma1**2) * lam * s * ratio
     return jnp.where(x > 0, lam * shrunk / (1 + pull), lam / (shrunk + pull))
@@ -41,11 +41,12 @@ def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     q0 = 1 / (c * lam)
     y0 = q0 - 1
     elapsed = s / c
-    # At the fixed point the logarithm is infinite; near it y decays exponentially.
+    # The logarithm is infinite at the fixed point, near which y decays exponentially.
     is_near = jnp.abs(y0) < jnp.finfo(lam.dtype).eps
     is_below = ~is_near & (y0 > 0)
     is_above = ~is_near & (y0 < 0)
-    # Each branch gets arguments in its own domain, as gradients pass through all.
+    # Each branch gets arguments in its own domain, because gradients pass through all
+    # branches.
     y = jnp.where(is_below, y0, 1)
     q_below = 1 + jnp.exp(_growing(jnp.log(y) + y - elapsed))
     # Far above the fixed point, y is close to -1, and log1p keeps the difference.

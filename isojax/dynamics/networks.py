@@ -36,7 +36,8 @@ from isojax.dynamics.network_step import (
 )
 from isojax.dynamics.views import draw_factor, draw_samples, split_evenly
 
-# Number of steps whose factors are drawn together, at little more than the cost of one.
+# Number of steps whose factors are drawn together, which costs little more than
+# drawing one.
 _BLOCK = 128
 
 

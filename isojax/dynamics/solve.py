@@ -166,7 +166,7 @@ def _diffeqsolve(
 ) -> diffrax.Solution:
     """Solves for log(lam), which makes the tolerance relative and lam positive."""
     dtype = options["y0"].dtype
-    # A trial step may overflow, but its error must be finite to be reduced.
+    # A trial step may overflow. The solver can shrink it only if its error is finite.
     largest = jnp.log(jnp.finfo(dtype).max)
     # A mode that vanishes in finite time becomes faster than the spacing of times in
     # float32 resolves. Its speed is then limited; it is too weak to affect the others.

@@ -90,7 +90,7 @@ def eigenvalue_curves(
     steps: int = STEPS,
     samples: int = SAMPLES,
 ) -> dict[str, Curves]:
-    """Computes the eigenvalues under each loss from one start: Fig. 2, ReLU: Fig. 5.
+    """Computes the eigenvalues under each loss from one start: Fig. 2; Fig. 5 for ReLU.
 
     Args:
       key: PRNG key of the weights and the samples.
@@ -172,7 +172,7 @@ def eigenvalue_portrait(
       starts: initial eigenvalues, shape (starts, 2).
       largest: largest eigenvalue on both axes.
       points: number of grid points along each axis.
-      time: duration of the trajectories.
+      time: duration of the trajectories, in units of 1/rate.
 
     Returns:
       The portrait over (lam_1, lam_2).

@@ -2,10 +2,10 @@
 
 The views of x ~ N(0, I_N) are x_i = x + sigma_i xi_i. y = [x1; x2] is Gaussian, and
 every block of its covariance is I_N, multiplied by 1 + sigma_i^2 on the diagonal. Both
-representations consist of columns of 2 N standard normal numbers, which `mix_views`
-converts to views, and the weight of each column in the mean, its share. Samples have
-the share 1/n. The columns of a factor of the second moment have the share 1 and give
-the same mean of any quantity that is quadratic in y.
+forms consist of columns of 2 N standard normal numbers, which `mix_views` converts to
+views. The weight of a column in the mean is called its share. A sample has the share
+1/n. A column of a factor of the second moment has the share 1; these columns give the
+same mean of any quantity that is quadratic in y.
 """
 
 import math
@@ -89,7 +89,7 @@ def mix_views(columns: Array, view_noise: Array) -> tuple[Array, Array]:
 def sample_normal(key: Array, shape: tuple[int, ...]) -> Array:
     """Draws standard normal numbers, faster on a CPU than `jax.random.normal`.
 
-    Both words of every Threefry block are used, while `jax.random` uses one. The
+    Uses both words of every Threefry block, while `jax.random` uses one. The
     numbers are the normal quantiles of a 23-bit grid and lie within [-5.3, 5.3].
 
     Args:

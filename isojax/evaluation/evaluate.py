@@ -47,17 +47,17 @@ def evaluate_run(
       progress: reports features, fits, searches and trainings; silent by default.
 
     Returns:
-      What is written: `accuracy` (0 to 1), the `split` it was measured on, `num_train`,
-      `num_test`, `num_test_pretrained` (the number of test images that the encoder was
-      pretrained on, if any), the baselines' accuracies, `knn_accuracy` by number of
-      neighbours, `knn_temperature`, and how the penalty was chosen; if chosen,
-      `finetune_accuracy`, `online_accuracy` and the lists `label_fractions` and
-      `curve`. Results of other protocols in the file are kept if they are of the same
-      checkpoint and images.
+      The content of the file: `accuracy` (0 to 1), the `split` it was measured on,
+      `num_train`, `num_test`, `num_test_pretrained` (the number of test images that the
+      encoder was pretrained on, if any), the baselines' accuracies, `knn_accuracy` by
+      number of neighbours, `knn_temperature`, and how the penalty was chosen; if
+      requested, `finetune_accuracy`, `online_accuracy` and the lists `label_fractions`
+      and `curve`. Results of other protocols in the file are kept if they are of the
+      same checkpoint and images.
 
     Raises:
       UsageError: if the folder holds no run or no such checkpoint, the images do not
-        fit the encoder, or the result cannot be written; it is then printed.
+        fit the encoder, or the result cannot be written, in which case it is printed.
     """
     if Path(workdir).is_dir() and not os.access(workdir, os.W_OK):
         raise UsageError(
@@ -87,13 +87,13 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
         attempt(
             lambda: _save_arrays(workdir, found, predictions),
             failure=f"{layout.EVALUATION_ARRAYS_FILE} was not written; the report "
-            "lacks neighbours and confusions of this evaluation",
+            "lacks neighbours and confusion matrix of this evaluation",
         )
     attempt(
         lambda: write_accuracies(
             workdir, load_config(workdir), result, group=path.stem
         ),
-        failure="TensorBoard lacks the accuracies",
+        failure="the accuracies were not written to TensorBoard",
     )
     if "curve" in result and options.steps is not None:
         picture = f"accuracy{file_suffix(changes)}.png"

@@ -1,4 +1,4 @@
-"""Features of whole image sets."""
+"""Computes the features of all images of a data set."""
 
 from collections.abc import Callable
 

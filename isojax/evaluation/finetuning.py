@@ -28,7 +28,7 @@ from isojax.training.settings import view_settings
 
 LEARNING_RATES = (0.003, 0.01, 0.03)
 EPOCHS = 10
-_FEWEST_STEPS = 150  # of a training; few labelled images are used for more epochs
+_FEWEST_STEPS = 150  # per training; with few labelled images, epochs are added
 _BATCH_SIZE = 64
 _WARMUP = 0.1  # fraction of the steps
 _COLOURS = (
@@ -50,7 +50,8 @@ class FineTuned(NamedTuple):
     Attributes:
       learning_rate: the chosen learning rate.
       validation_accuracy: the accuracy on the held-out part of the training images, of
-        a training without them; None if too few images are labelled to hold any out.
+        an encoder trained without them; None if there are too few labelled images to
+        hold any out.
       accuracy: the accuracy on the test images.
       predictions: the predicted class of each test image, shape (m,).
     """
@@ -107,7 +108,7 @@ def finetune(
       train: labelled images.
       test: labelled images.
       augment: section `augment` of the run's config; its crops, flips and other
-        geometry are used, its colours are not.
+        geometric operations are used, its colour operations are not.
       epochs: the number of epochs of each training.
       progress: reports the steps of all trainings.
 
@@ -195,7 +196,7 @@ def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
 
 
 class _Length(NamedTuple):
-    """Images of a batch, and epochs and steps of a training."""
+    """Batch size, number of epochs and number of steps of a training."""
 
     batch_size: int
     epochs: int

@@ -1,4 +1,4 @@
-"""Choice of a classifier's setting on held-out training images."""
+"""Selects a hyperparameter of a classifier on held-out training images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -16,8 +16,8 @@ class Choice(NamedTuple, Generic[Model]):
     """A chosen setting.
 
     Attributes:
-      setting: the setting with the highest accuracy on the held-out images, and the
-        first of several.
+      setting: the setting with the highest accuracy on the held-out images; on a tie,
+        the first.
       model: the model that was fitted with it, without the held-out images; None if
         there are none.
       accuracy: the accuracy of that model on the held-out images, 0 to 1; None if there
@@ -56,7 +56,7 @@ def choose_setting(
       settings: the settings, at least one; the first is chosen if nothing is held out.
       fitting: the images to fit on.
       held_out: the images to choose on.
-      fit: returns a model for each setting, in their order.
+      fit: returns one model per setting, in the order of the settings.
       classify: predicts classes, shape (n,), from a model and images.
 
     Returns:

@@ -22,7 +22,7 @@ def load_images(
 
     Args:
       run_data: section `data` of the run's config.
-      changes: its fields that have other values in the evaluation.
+      changes: fields of `run_data` to override in the evaluation, by name.
       data_dir: the folder of the data sets, as in `load_dataset`.
 
     Returns:

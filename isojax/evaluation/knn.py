@@ -15,7 +15,7 @@ from isojax.progress import SILENT, Progress
 TEMPERATURE = 0.07
 NEIGHBOURS = (20, 200)  # numbers of neighbours in an evaluation
 _QUERY_BATCH = 256
-_BLOCK_BYTES = 2**28  # bytes of the bank that are on the device at one time
+_BLOCK_BYTES = 2**28  # bytes of the bank that are on the device at a time
 
 
 class Neighbours(NamedTuple):
@@ -23,8 +23,8 @@ class Neighbours(NamedTuple):
 
     Attributes:
       similarity: cosine similarities, shape (m, k), float32.
-      indices: row numbers in the bank, shape (m, k), int32. Of equally similar rows the
-        first comes first.
+      indices: row numbers in the bank, shape (m, k), int32, ascending among equally
+        similar rows.
     """
 
     similarity: np.ndarray
@@ -165,7 +165,7 @@ def accuracy_by_votes(
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} is not positive; try 0.07")
     similarity = neighbours.similarity[:, :k].astype(np.float64)
-    # Relative to the nearest: exp(s / temperature) leaves the range of floats.
+    # Relative to the nearest, because exp(s / temperature) can overflow.
     votes = np.exp((similarity - similarity[:, :1]) / temperature)
     voters = labels[neighbours.indices[:, :k]].astype(np.int64)
     images, classes = len(voters), int(labels.max()) + 1

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def labelled_part(labels: np.ndarray, fraction: float, *, seed: int = 0) -> np.ndarray:
-    """Chooses the same fraction of the images of every class.
+    """Selects the same fraction of the images of every class.
 
     With the same seed, the images of a smaller fraction are a subset of those of a
     larger one.

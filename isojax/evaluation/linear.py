@@ -25,10 +25,11 @@ from isojax.progress import SILENT, Advance, Progress
 # that each fit starts from the one before.
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 _MAX_ITERATIONS = 500
-# With more features, such as pixels, the curvature costs more time than it saves.
+# With more features, such as pixels, computing the curvature takes more time than it
+# saves.
 _MOST_FEATURES = 1024
 _FEWEST_IMAGES_A_FEATURE = 10
-_BLOCK_ROWS = 4096  # rows of features whose deviations are in memory at one time
+_BLOCK_ROWS = 4096  # rows of features whose deviations are in memory at a time
 
 
 class LinearReadout(NamedTuple):
@@ -39,7 +40,7 @@ class LinearReadout(NamedTuple):
         bias last.
       penalty: the chosen L2 penalty.
       validation_accuracy: the accuracy on the held-out part of the training images, of
-        a fit without them; None if too few images are labelled to hold any out.
+        a fit without them; None if there are too few labelled images to hold any out.
       accuracy: the accuracy on the test images.
       predictions: the predicted class of each test image, shape (m,).
     """
@@ -100,7 +101,7 @@ def fit_linear_readout(
     Returns:
       The classifier and its accuracies.
     """
-    # Splitting needs only rows, so that features stand in for images.
+    # Holding out only indexes rows, so it works on features as on images.
     train = Split(features, labels)
     with progress.phase(
         "linear readout", total=len(PENALTIES) + 1, unit="fits"
@@ -207,7 +208,7 @@ def _fit_path(
                 weights, None, device_inputs, device_labels, penalty, advance
             )
         else:
-            # The second term replaces what rounding takes from small eigenvalues.
+            # The second term keeps eigenvalues positive that rounding makes negative.
             ridge = np.full(len(gram), penalty) + 1e-6 * np.trace(gram)
             factor = np.linalg.cholesky(gram + np.diag(ridge))
             transform = np.linalg.inv(factor.T)
@@ -250,8 +251,8 @@ def _minimize(
 
 
 def _objective(weights: Array, inputs: Array, labels: Array, penalty: float) -> Array:
-    """Mean cross-entropy + penalty/2 · ‖weights‖², bias free."""
-    # GPUs would round the factors to 10 bits, and the search would stop early.
+    """Mean cross-entropy + penalty/2 · ‖weights‖², without the bias in the norm."""
+    # By default GPUs round the factors to 10 bits, and L-BFGS would stop early.
     logits = jnp.matmul(inputs, weights, precision="highest")
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))

@@ -25,10 +25,10 @@ from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_
 
 
 class Evaluation(NamedTuple):
-    """What an evaluation has measured.
+    """The result of an evaluation.
 
     Attributes:
-      result: what `evaluate_run` writes.
+      result: the content of the result file.
       subject: the run's encoder, with its features and all labelled images.
       predictions: the linear readout's class of each test image, shape (m,); None if
         that protocol was not chosen.
@@ -46,7 +46,7 @@ def measure_run(
     options: Options = Options(),  # noqa: B008 - immutable
     progress: Progress = SILENT,
 ) -> Evaluation:
-    """Measures what `evaluate_run` writes, and writes nothing.
+    """Measures a run as `evaluate_run` does, without writing files.
 
     The run's encoder, its encoder before the first step, and raw pixels are measured by
     the same protocols, on features that are computed once in evaluation mode. Protocols
@@ -61,7 +61,7 @@ def measure_run(
       progress: reports features, fits, searches and trainings.
 
     Returns:
-      The result, and what its report needs.
+      The result, and the data that a report of it needs.
 
     Raises:
       UsageError: if the folder holds no run or no such checkpoint, a protocol does not
@@ -105,7 +105,7 @@ def measure_run(
                 predictions = measured.predictions
         rows.measure(own, protocol, about)
     frozen = [p for p in protocols.values() if p.kind is Kind.FROZEN]
-    # One encoder after the other: the features of large images fill the memory.
+    # One encoder at a time, because the features of large images fill the memory.
     for prefix, load in _BASELINES.items() if frozen else ():
         about = progress.about(ENCODERS[prefix])
         subject = make_subject(step, load(workdir), about)
@@ -127,7 +127,7 @@ def measure_run(
 
 
 class _LabelFractions:
-    """The accuracies with part of the labelled images, a row for each fraction."""
+    """Accuracies with a fraction of the labelled images, one row per fraction."""
 
     def __init__(self, labels: np.ndarray, fractions: tuple[float, ...]) -> None:
         self.has_all = 1.0 in fractions
@@ -211,7 +211,7 @@ def _raw_pixels(variables: dict, images: Array) -> Array:
     return images.reshape(len(images), -1).astype(np.float32)
 
 
-# By the prefix of their accuracies in the result.
+# Loaders of the baseline encoders, by the prefix of their accuracies in the result.
 _BASELINES: dict[str, Callable[[str | os.PathLike], Encoder]] = {
     RANDOM_INIT: random_encoder,
     RAW_PIXELS: lambda workdir: (_raw_pixels, {}),

@@ -1,4 +1,4 @@
-"""The linear classifier that was trained beside the encoder."""
+"""Accuracy of the online probe, a linear classifier trained during pretraining."""
 
 import jax.numpy as jnp
 import numpy as np

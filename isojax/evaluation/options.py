@@ -1,4 +1,4 @@
-"""Options of an evaluation, and how they are parsed from flags."""
+"""Options of an evaluation, and their parsing from flags."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -81,7 +81,7 @@ def parse_steps(text: str | None) -> tuple[int, ...] | Literal["all"] | None:
       The steps; "all" and None are returned unchanged.
 
     Raises:
-      UsageError: if one is not a step.
+      UsageError: if one is not a nonnegative integer.
     """
     if text is None:
         return None
@@ -105,14 +105,15 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
       The values by their names in section `data`.
 
     Raises:
-      UsageError: if it may not, or a value is out of range.
+      UsageError: if a field cannot be changed in an evaluation, or a value is out of
+        range.
     """
     allowed = [f"data.{name}" for name in _DATA_FIELDS]
     for name in overrides:
         if name not in allowed:
             raise UsageError(
-                f"--config.{name} belongs to the trained encoder; an evaluation sets "
-                f"only {', '.join(allowed)}"
+                f"--config.{name} belongs to the trained encoder and is fixed; "
+                f"an evaluation can set only {', '.join(allowed)}"
             )
     fields = {name.removeprefix("data."): value for name, value in overrides.items()}
     check_validation_fraction(fields.get("validation_fraction", 0.0))

@@ -1,7 +1,7 @@
 """The evaluation protocols, by the names that the flag `--protocol` takes.
 
 To add one, write a module of this package with a function `measure`, and enter it in
-`PROTOCOLS`. Imports no JAX, so that `--help` lists the names at once.
+`PROTOCOLS`. Imports no JAX, so that `--help` is fast.
 """
 
 import enum
@@ -50,13 +50,13 @@ class Subject(NamedTuple):
         return self.dataset.evaluation
 
     def part(self, indices: "np.ndarray") -> "Subject":
-        """Returns the same with some of the labelled images, by their indices."""
+        """Returns a copy with only the labelled images of the given indices."""
         train = type(self.train)(self.train.images[indices], self.train.labels[indices])
         return self._replace(train=train, features=self.features[indices])
 
 
 class Measurement(NamedTuple):
-    """What a protocol has measured.
+    """The result of a protocol.
 
     The dictionaries hold values that JSON can store, by their names in the result.
 
@@ -121,10 +121,10 @@ DEFAULT_PROTOCOLS = ("linear", "knn")
 
 
 def find_protocol(name: str) -> Protocol:
-    """Returns the protocol of a name.
+    """Looks up a protocol by name.
 
     Raises:
-      UsageError: if there is none.
+      UsageError: if the name is unknown.
     """
     if name not in PROTOCOLS:
         raise UsageError(

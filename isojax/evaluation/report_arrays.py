@@ -1,4 +1,4 @@
-"""Arrays of an evaluation that its report shows, so that it needs no encoder."""
+"""Stores the arrays that a report shows, so that reporting needs no encoder."""
 
 from pathlib import Path
 

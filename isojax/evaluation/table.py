@@ -1,4 +1,4 @@
-"""The result of an evaluation as text."""
+"""Formats the result of an evaluation as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -85,7 +85,7 @@ def _label_fractions(result: EvaluationResult) -> list[tuple[str, dict[str, floa
 
 
 def _per_class(accuracies: dict[str, float]) -> list[str]:
-    """Formats five classes in a line, the lowest accuracy first."""
+    """Formats five classes per line, the lowest accuracy first."""
     ordered = sorted(accuracies.items(), key=lambda item: item[1])
     cells = [f"{name[:14]} {accuracy:.3f}" for name, accuracy in ordered]
     rows = [cells[first : first + 5] for first in range(0, len(cells), 5)]
