@@ -12,7 +12,7 @@ help:
 	@echo "make test       check style and types, run the tests"
 	@echo "make torture    run the slow tests: kill runs, damage their files (half an hour)"
 	@echo "make lint       check style and types"
-	@echo "make results    reproduce the README's table (half an hour; resumes)"
+	@echo "make results    reproduce the README's table (half an hour; can be resumed)"
 	@echo "make bench      run the benchmarks, with PyTorch for comparison (half an hour)"
 	@echo "make figures    draw the toy experiments (minutes)"
 	@echo "make notebooks  execute the notebooks from their .py sources"

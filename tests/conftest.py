@@ -1,7 +1,7 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs here run for milliseconds, so that optimising them costs more than it gains.
+# The tests' programs run for milliseconds; optimising them would take longer.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax  # noqa: E402
@@ -16,7 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session")
 def make_state():
-    """`make_state(step, width)` gives the state of some run, a few kilobytes."""
+    """Returns a function that makes the state of a run, a few kilobytes in size."""
     import optax
 
     from isojax.training.probe import init_probe
@@ -48,7 +48,7 @@ def make_state():
 
 @pytest.fixture(scope="session")
 def same():
-    """`same(a, b)` tells whether two states are equal bit for bit."""
+    """Returns a function that compares two states bit for bit."""
 
     def compare(a, b):
         a, b = (s.replace(key=jax.random.key_data(s.key)) for s in (a, b))
@@ -60,6 +60,6 @@ def same():
 
 @pytest.fixture
 def x64():
-    """64-bit floats for one test, where finite differences need them."""
+    """Enables 64-bit floats for one test; finite differences need them."""
     with jax.enable_x64(True):
         yield

@@ -5,9 +5,9 @@
                     [--config.data.name=NAME ...] [--data_dir=DIR]
 
 Prints the accuracies together with those of a random encoder and of raw pixels, and
-writes DIR/linear_eval.json and the report DIR/report.html. --config.data.FIELD chooses
-other images, which become part of the file's name; they are normalised with the mean
-and std of the encoder's own images.
+writes DIR/linear_eval.json and the report DIR/report.html. --config.data.FIELD selects
+other images. They are normalised with the mean and std of the encoder's own images, and
+the name of the result's file contains the fields.
 """
 
 import sys
@@ -22,7 +22,7 @@ from isojax.output import attempt, say
 
 config_flag.define_config(
     "base",
-    "Evaluates on other images, such as --config.data.name=cifar100. All other fields "
+    "Evaluate on other images, such as --config.data.name=cifar100. All other fields "
     "are those of the run.",
 )
 _WORKDIR = path_flag.define_path(
@@ -45,7 +45,7 @@ _STEPS = flags.DEFINE_string(
     None,
     "Comma-separated steps of checkpoints, or all. Default: the newest checkpoint.",
 )
-_PER_CLASS = flags.DEFINE_bool("per_class", False, "Prints the accuracy on each class.")
+_PER_CLASS = flags.DEFINE_bool("per_class", False, "Print the accuracy on each class.")
 _DATA_DIR = path_flag.define_path(
     "data_dir",
     None,

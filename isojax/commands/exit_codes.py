@@ -1,4 +1,4 @@
-"""Exits with one line about an error of the user, and without a traceback."""
+"""Turns user errors into one line on standard error and an exit code."""
 
 import sys
 from collections.abc import Callable
@@ -19,7 +19,10 @@ Result = TypeVar("Result")
 
 
 def or_exit(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function; on an error of the user, exits with one line about it.
+    """Calls a function, and exits if it fails.
+
+    A `UsageError` is printed as one line. An interrupt and a closed output exit without
+    a message. Other errors are raised.
 
     Args:
       function: the function.

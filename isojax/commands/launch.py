@@ -50,11 +50,11 @@ def run() -> None:
 
 
 def launch(command: list[str], *, processes: int) -> int:
-    """Starts a script in several processes that train together, and waits for them.
+    """Starts a command in several processes that train together, and waits for them.
 
-    The first of the `stop_signals` is passed to every process: SIGINT as it is, the
-    others as SIGTERM. An urgent repetition kills all processes. If one process fails,
-    the others are terminated.
+    The first stop signal is passed to every process: SIGINT unchanged, all others as
+    SIGTERM. An urgent second signal kills all processes; see `isojax.stopping`. If one
+    process fails, the others are terminated.
 
     Args:
       command: "train" or the path of a Python script, followed by its flags;

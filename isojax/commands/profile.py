@@ -50,7 +50,7 @@ def run() -> None:
         main,
         module=__name__,
         groups={
-            "step": {"config": "=FILE[:PRESET]"},
+            "step": {"config": "=NAME[:PRESET]"},
             "measurement": {"steps": "=N", "trace": "=DIR"},
         },
         notes={

@@ -123,7 +123,7 @@ def run() -> None:
                 "methods": "=PRESET,...",
                 "ema": "=true,false",
                 "seeds": "=N",
-                "config": "=FILE",
+                "config": "=NAME",
             },
             "directories": {"workdir": "=DIR", "data_dir": "=DIR"},
             "actions": {"retry": "", "tables_only": ""},

@@ -45,8 +45,8 @@ _FORK_FROM = path_flag.define_path(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Address of process 0. Slurm and Open MPI need none of these three flags, and TPU "
-    "virtual machines --coordinator=auto only; isojax launch sets them.",
+    "Address of process 0. Omit these three flags under Slurm and Open MPI, and set "
+    "only --coordinator=auto on TPU virtual machines. isojax launch sets all three.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
@@ -98,7 +98,7 @@ def run() -> None:
         module=__name__,
         groups={
             "run": {
-                "config": "=FILE[:PRESET]",
+                "config": "=NAME[:PRESET]",
                 "workdir": "=DIR",
                 "data_dir": "=DIR",
                 "fork_from": "=DIR",
@@ -110,11 +110,11 @@ def run() -> None:
             },
         },
         notes={
-            "presets": f"{', '.join(PRESETS)}. The endings _ema and _noema choose the "
-            "target. The prefix official_ chooses the recipe of the authors' code; the "
-            "digits have none.",
+            "presets": f"{', '.join(PRESETS)}. The suffixes _ema and _noema select the "
+            "target: a moving average, or the online network itself. The prefix "
+            "official_ selects the recipe of the authors' code, except for digits.",
             "config fields": "--config.FIELD=VALUE sets a field, such as "
-            "--config.epochs=20 or --config.method.alpha=1. configs/base.py and "
-            "docs/configs.md list the fields.",
+            "--config.epochs=20 or --config.method.alpha=1. docs/configs.md lists the "
+            "fields.",
         },
     )

@@ -1,6 +1,6 @@
 """All fields of a run with their reasons. The other configs change a few of them.
 
-The presets, selected by `--config=configs/NAME.py:PRESET`, are byol, simsiam,
+The presets, selected by `--config=NAME:PRESET`, are byol, simsiam,
 directpred, directcopy, isoloss (the cosine metric) and isoloss_euclidean. The suffix
 _ema selects a moving average of the online network as the target, the suffix _noema the
 online network itself. Without a suffix simsiam uses the online network and the other

@@ -1,4 +1,4 @@
-"""The packaged digits, the default: a run takes minutes on a laptop."""
+"""The default config, 28×28 digits: a run takes minutes on a laptop."""
 
 from ml_collections import ConfigDict
 
@@ -17,13 +17,13 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.epochs = 50
     config.batch_size = 64
 
-    config.method.target_decay = 0.98  # 3,100 steps need a faster target than 100,000
+    config.method.target_decay = 0.98  # a run of 3,100 steps needs a faster target
     config.method.correlation_decay = 0.9
     config.method.normalize = True
 
     config.model.width = 16
     config.model.stride = 2
-    config.model.max_pool = True  # maps of side 7, 4, 2 and 1: a third of the time
+    config.model.max_pool = True  # maps of side 7, 4, 2, 1; takes a third of the time
     config.model.hidden_dim = 512
     config.model.projection_dim = 64
     config.model.predictor_hidden_dim = 512

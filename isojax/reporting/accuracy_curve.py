@@ -22,7 +22,7 @@ _DASHES = {RAW_PIXELS: "--", RANDOM_INIT: ":"}
 def save_accuracy(path: Path, result: EvaluationResult) -> None:
     """Draws the accuracies of a run's checkpoints.
 
-    Of several numbers of neighbours the first is drawn.
+    If k-NN was measured with several k, only the first is drawn.
 
     Args:
       path: the picture.

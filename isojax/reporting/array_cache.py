@@ -1,4 +1,4 @@
-"""Stores results that take seconds in the run's folder, with their inputs."""
+"""Caches arrays that take seconds to compute, with their inputs, in a run's folder."""
 
 import io
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from isojax.reporting.svg import HALO, MUTED, SERIES, drawing
 from isojax.reporting.theory import Theory
 from isojax.runs.history import floor_eigenvalues
 
-_MAX_POINTS = 250  # of a line; more are not visible and make the page large
+_MAX_POINTS = 250  # of a line; more would not be visible, but enlarge the page
 _MAX_LINES = 64
 _SHOWN_MODES = 6  # beside the theory
 # From weak to strong modes, visible on light and dark pages.
@@ -92,7 +92,7 @@ def spectrum_lines(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
 
 
 def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
-    """Draws eigenvalues, shape (epochs, modes), as an image, the largest below."""
+    """Draws eigenvalues, shape (epochs, modes), as an image, with the largest below."""
     rows = _spread(len(epochs), 2 * _MAX_POINTS)
     values = floor_eigenvalues(spectrum)[rows][:, ::-1].T
 
@@ -182,7 +182,7 @@ def _finish(axis: Axes, *, log: bool) -> None:
 
 
 def _label_powers(axis: Axis, values: np.ndarray) -> None:
-    """Labels a logarithmic axis with plain numbers; the style parses no formulas."""
+    """Labels a logarithmic axis with plain numbers, because math text is disabled."""
     is_narrow = values.max() < 100 * max(values.min(), 1e-300)
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -190,11 +190,11 @@ def _label_powers(axis: Axis, values: np.ndarray) -> None:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Returns the range of the colours; nearly empty modes all have the lowest."""
+    """Returns the range of the colours; all modes near zero have the lowest colour."""
     largest = values.max()
     return max(values.min(), 1e-5 * largest) * 0.999, largest
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """Returns at most `most` numbers below `count`, evenly spread, with the last."""
+    """Returns at most `most` evenly spaced indices below `count`, with the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

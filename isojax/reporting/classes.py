@@ -59,9 +59,8 @@ def umap_embedding(folder: Path, features: np.ndarray) -> np.ndarray:
         import umap
 
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # with a seed it uses one thread, and says so
+            # UMAP warns that a seed limits it to one thread.
+            warnings.simplefilter("ignore")
             reducer = umap.UMAP(metric="cosine", random_state=0)
             return {"points": reducer.fit_transform(features.astype(np.float32))}
 

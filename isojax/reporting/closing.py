@@ -33,7 +33,7 @@ def announce_next_commands(workdir: str | os.PathLike) -> None:
     """
     attempt(
         lambda: say(next_commands(workdir)),
-        failure="the next commands are unknown",
+        failure="the next commands were not printed",
     )
 
 

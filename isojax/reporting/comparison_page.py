@@ -159,7 +159,7 @@ def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
         (
             layout.LOSS,
             "Loss",
-            "each method has its own",
+            "not comparable between methods",
             False,
             {},
         ),

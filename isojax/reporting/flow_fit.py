@@ -1,8 +1,7 @@
-"""Fits the rate of the population flow to a measured spectrum, in a process of its own.
+"""Fits the rate of the population flow to a measured spectrum, in a child process.
 
 The process computes on the CPU. Otherwise a report would take an accelerator's memory
-from a training run, or would have to choose the platform for the process that it is
-written in.
+from a training run, or would have to set the platform of the calling process.
 """
 
 import io
@@ -131,7 +130,7 @@ def _from_bytes(content: bytes) -> Arrays:
 def _main() -> None:
     """Reads the arguments of `fit_flow` from standard input, and writes its result.
 
-    The result is empty if the flow cannot be solved.
+    Writes no arrays if the flow cannot be solved.
     """
     arguments = _from_bytes(sys.stdin.buffer.read())
     try:

@@ -42,7 +42,7 @@ def execute(
 
     If a run crashes, its error is logged and the next run starts. An error that the
     user can fix, such as a missing data set, ends the sweep, because it would end the
-    other runs, too.
+    other runs too.
 
     Args:
       directory: the sweep's folder.
@@ -128,7 +128,7 @@ def _attempt(
             stdin=subprocess.PIPE,  # its end stops the run; see sweep_worker.py
             stdout=output,
             stderr=subprocess.STDOUT,
-            process_group=0,  # otherwise the terminal's Ctrl-C would reach it twice
+            process_group=0,  # otherwise Ctrl-C in the terminal would reach it twice
         )
     signals.add(process)
     while process.poll() is None:

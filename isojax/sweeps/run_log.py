@@ -27,8 +27,8 @@ def write_log_entry(directory: Path, run: SweepRun, entry: dict[str, Any]) -> No
     _write_json(_path(directory, run), entry)
 
 
-def remember_planned(directory: Path, runs: Iterable[SweepRun]) -> None:
-    """Adds runs to the planned ones."""
+def add_planned_runs(directory: Path, runs: Iterable[SweepRun]) -> None:
+    """Adds runs to the stored list of planned runs."""
     names = {*planned_names(directory), *(run.name for run in runs)}
     _write_json(directory / _FOLDER / _PLANNED_FILE, sorted(names))
 

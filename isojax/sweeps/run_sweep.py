@@ -15,7 +15,7 @@ from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
 from isojax.sweeps.plan import Plan, SweepRun
 from isojax.sweeps.rows import CRASHED, read_row, runs_in
-from isojax.sweeps.run_log import planned_names, remember_planned
+from isojax.sweeps.run_log import add_planned_runs, planned_names
 from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
 from isojax.training.config import check_config
 
@@ -34,7 +34,7 @@ def run_sweep(
     Args:
       directory: the sweep's folder; created if it does not exist.
       plan: the runs.
-      config_of: returns the config of any run, also of one that is not in the plan.
+      config_of: returns the config of any run, including runs that are not in the plan.
       command: returns the command that trains and evaluates a run.
       again: the command line that resumes this sweep.
       retry: whether runs that crashed or diverged are run again.
@@ -57,7 +57,7 @@ def run_sweep(
         with run_lock(directory), SignalForwarder() as signals:
             for preset, twin in plan.twins.items():
                 say(f"{preset} has the same settings as {twin} and is not run.")
-            remember_planned(directory, plan.configs)
+            add_planned_runs(directory, plan.configs)
             is_complete = execute(
                 directory,
                 plan.configs,

@@ -6,7 +6,7 @@ from functools import partial
 
 from isojax.output import is_terminal, say
 
-_MINUTES_UP_TO = 90  # longer durations are given in hours
+_MINUTES_UP_TO = 90  # longer durations are written in hours
 
 
 def seconds_left(

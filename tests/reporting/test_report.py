@@ -170,7 +170,7 @@ def test_several_runs_are_compared(tmp_path):
     add_evaluation(folders[0])
     page = Page(write_report(folders, tmp_path / "both.html"))
     assert "<b>0.900</b>" in page.sections["table"]
-    assert f"--workdir={folders[1]}</code> adds it" in page.sections["table"]
+    assert f"--workdir={folders[1]}</code>." in page.sections["table"]
     assert page.sections["curves"].count("<svg") == 6
     assert "epochs</code></td><td>5</td><td>3" in page.sections["differences"]
     assert all(address.startswith("#") for address in page.addresses)

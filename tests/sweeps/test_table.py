@@ -7,7 +7,7 @@ import pytest
 
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import Row
-from isojax.sweeps.run_log import remember_planned, write_log_entry
+from isojax.sweeps.run_log import add_planned_runs, write_log_entry
 from isojax.sweeps.summary import find_best, group_rows, mean_and_deviation
 from isojax.sweeps.table import (
     as_csv,
@@ -116,8 +116,8 @@ def test_the_csv_has_a_line_a_run():
 def test_tables_of_half_a_sweep(tmp_path, fill):
     done, crashed = SweepRun("isoloss", True, 0), SweepRun("isoloss", False, 0)
     begun, planned = SweepRun("byol", True, 0), SweepRun("byol", False, 0)
-    remember_planned(tmp_path, [done, crashed])
-    remember_planned(tmp_path, [begun, planned])
+    add_planned_runs(tmp_path, [done, crashed])
+    add_planned_runs(tmp_path, [begun, planned])
     fill(tmp_path, done)
     fill(tmp_path, begun, epochs=1, linear=None)
     write_log_entry(tmp_path, crashed, {"seconds": 3.0, "crashed": "boom"})
