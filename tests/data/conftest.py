@@ -10,12 +10,12 @@ NOBODY = 65534
 
 
 class OtherUsers:
-    """Folders that permissions protect, from a test that runs as root too."""
+    """Tests permissions, even for a test that runs as root."""
 
     @staticmethod
     @contextlib.contextmanager
     def folder(mode):
-        """A new folder with permissions `mode` that other users can reach."""
+        """Creates a folder with permissions `mode` where other users can reach it."""
         folder = Path(tempfile.mkdtemp(dir="/tmp"))
         try:
             folder.chmod(mode)
@@ -26,7 +26,7 @@ class OtherUsers:
     @staticmethod
     @contextlib.contextmanager
     def act():
-        """Takes the rights of another user."""
+        """Runs the context with the permissions of another user."""
         os.seteuid(NOBODY)
         try:
             yield

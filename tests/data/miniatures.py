@@ -3,8 +3,8 @@
 `python -m tests.data.miniatures DIR` prepares all of them under DIR, so that
 `python train.py --config=configs/cifar10.py --data_dir=DIR` runs without a network.
 
-Every image shows its number, so that a test can tell which it is in any order and
-after any compression; see `number_of`.
+Every image encodes its number in its pixels, so that a test can identify it in any
+order and after any compression; see `number_of`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ ARCHIVES = {
 }
 SIDE = {"cifar10": 32, "cifar100": 32, "stl10": 96, "tiny_imagenet": 64}
 CLASSES = {"cifar10": 10, "cifar100": 100, "stl10": 10, "tiny_imagenet": 200}
-# Enough for every class to have one in a held-out fifth.
+# Large enough that a held-out fifth contains an image of every class.
 TRAIN = {"cifar10": 320, "cifar100": 320, "stl10": 320, "tiny_imagenet": 600}
 TEST = {"cifar10": 100, "cifar100": 100, "stl10": 100, "tiny_imagenet": 200}
 UNLABELLED = 160
@@ -38,13 +38,13 @@ _BITS = 12
 
 
 def draw(number: int, label: int, side: int) -> np.ndarray:
-    """An image (side, side, 3) with its number in the upper half, its class below."""
+    """Draws an image (side, side, 3): its number in the upper half, its class below."""
     rng = np.random.default_rng(number)
     block = side // 8
     bits = np.zeros(16, np.uint8)
     bits[:_BITS] = number >> np.arange(_BITS) & 1
     upper = np.kron(255 * bits.reshape(2, 8), np.ones((2 * block, block), np.uint8))
-    # A wave whose direction and colour depend on the class, with its image's phase.
+    # A wave whose direction and colour depend on the class and whose phase is random.
     x, y = np.meshgrid(*[np.linspace(0, 2 * np.pi, n) for n in (side, side // 2)])
     angle, colour = 2.4 * label, np.array([0.0, 2.1, 4.2]) + label
     wave = np.sin(3 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 2))
@@ -53,7 +53,7 @@ def draw(number: int, label: int, side: int) -> np.ndarray:
 
 
 def number_of(image: np.ndarray) -> int:
-    """The number that `draw` wrote into an image."""
+    """Returns the number that `draw` wrote into an image."""
     block = image.shape[0] // 8
     upper = image[: 4 * block, :, 0].reshape(2, 2 * block, 8, block)
     bits = upper.mean(axis=(1, 3)).ravel() > 128
@@ -61,12 +61,12 @@ def number_of(image: np.ndarray) -> int:
 
 
 def label_of(name: str, number: int) -> int:
-    """The class of an image of a split, -1 for an unlabelled one."""
+    """Returns the class of an image; -1 if it is unlabelled."""
     return -1 if number >= FIRST_UNLABELLED else number % CLASSES[name]
 
 
 def write_archive(name: str, folder: Path) -> Path:
-    """Writes the miniature of a data set's archive under its official file name."""
+    """Writes a small version of a data set's archive under its official file name."""
     path = folder / ARCHIVES[name].rsplit("/", 1)[1]
     write = {
         "cifar10": _write_cifar10,
@@ -80,7 +80,7 @@ def write_archive(name: str, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def known(names: Iterable[str], data_dir: Path) -> Iterator[None]:
-    """Places miniature archives by hand, whose checksums the builders then expect."""
+    """Places small archives as downloaded files, and registers their checksums."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import checksums
 
@@ -102,7 +102,7 @@ def known(names: Iterable[str], data_dir: Path) -> Iterator[None]:
 
 
 def source(name: str, /, **fields) -> ImageSource:
-    """The images of one of the four data sets."""
+    """Returns the image source of one of the four data sets."""
     found = ImageSource(name, SIDE[name])
     if name == "stl10":
         found = found._replace(pretrain_split="train+unlabelled")
@@ -168,7 +168,7 @@ def _write_stl10(path: Path) -> None:
         (UNLABELLED, FIRST_UNLABELLED, "unlabeled"),
     ):
         images, labels = _images("stl10", count, first)
-        # Column by column, and classes from 1.
+        # The format stores images column by column and counts classes from 1.
         files[f"{name}_X.bin"] = images.transpose(0, 3, 2, 1).tobytes()
         if name != "unlabeled":
             files[f"{name}_y.bin"] = (labels + 1).astype(np.uint8).tobytes()
@@ -176,7 +176,7 @@ def _write_stl10(path: Path) -> None:
 
 
 def is_grey(number: int) -> bool:
-    """Whether TinyImageNet's miniature holds this image as a grey-scale file."""
+    """Returns whether the small TinyImageNet stores this image in greyscale."""
     return number % 7 == 0
 
 
@@ -214,7 +214,7 @@ def _jpeg(name: str, number: int) -> bytes:
 
 
 def main() -> None:
-    """Prepares all four under the folder that the command line names."""
+    """Prepares all four data sets in the folder given on the command line."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tests.data.miniatures DIR")
     data_dir = Path(sys.argv[1]).absolute()

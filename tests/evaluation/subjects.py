@@ -1,4 +1,4 @@
-"""An encoder to measure, made of its features alone."""
+"""A `Subject` for the evaluation protocols, built from features without an encoder."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,7 +8,7 @@ from isojax.evaluation.protocols import Subject
 
 
 def subject_of(features, labels, test_features, test_labels):
-    """The subject with these features; its images are the numbers of their rows."""
+    """Returns a subject with the given features; its images are their row numbers."""
     classes = int(max(labels.max(), test_labels.max())) + 1
     train, test = (
         Split(np.arange(len(part)).reshape(-1, 1, 1, 1), part)

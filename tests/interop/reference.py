@@ -1,9 +1,9 @@
-"""Weights drawn by name, and what real torch and torchvision make of them.
+"""Random weights by tensor name, and reference files from torch and torchvision.
 
     python -m tests.interop.reference
 
-writes the files beside this one anew. That needs torch and torchvision, which the tests
-do not; the ones here are from torch 2.14.1 and torchvision 0.29.1.
+writes the reference files again. It needs torch and torchvision; the tests do not. The
+stored files were written with torch 2.14.1 and torchvision 0.29.1.
 """
 
 import functools
@@ -23,7 +23,7 @@ CHECKPOINT_WIDTH = 2
 
 
 def draw(name, shape):
-    """Weights or running statistics of one tensor, none of them trivial."""
+    """Draws weights or running statistics, seeded by the tensor's name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if len(shape) == 4:
         fan_out = shape[0] * shape[2] * shape[3]
@@ -36,13 +36,13 @@ def draw(name, shape):
 
 
 def draw_images(stem):
-    """Two normalised images, (2, side, side, 3)."""
+    """Draws two normalised images, shape (2, side, side, 3)."""
     side = SIDES[stem]
     return np.random.default_rng(side).normal(size=(2, side, side, 3)).astype("float32")
 
 
 def shapes_of(reference, stem):
-    """Names and shapes of torchvision's tensors, as the file has them."""
+    """Returns the shapes of torchvision's tensors by name, from the stored file."""
     lines = str(reference[f"{stem}_shapes"]).splitlines()
     return {
         name: tuple(map(int, numbers))
@@ -88,12 +88,12 @@ def _write_features():
 
 
 def static_lr(get_lr, scale):
-    """Stands for solo-learn's function of that name, which its checkpoints name."""
+    """Replaces solo-learn's function of this name, which its checkpoints refer to."""
     return [scale * rate for rate in get_lr()]
 
 
 def _write_checkpoint():
-    """As Lightning writes it, with a schedule bound to its optimiser inside."""
+    """Writes a checkpoint like Lightning's, with a schedule bound to its optimiser."""
     import torch
 
     state_dict = OrderedDict()

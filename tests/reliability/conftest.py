@@ -5,7 +5,7 @@ from isojax.training.checkpoint import Checkpoints
 
 @pytest.fixture
 def saved(tmp_path, make_state):
-    """A run's folder with the checkpoints of steps 1 and 2."""
+    """Returns a run's folder with checkpoints of steps 1 and 2."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(make_state(1))
         checkpoints.save(make_state(2))

@@ -1,4 +1,4 @@
-"""Small runs by their command lines, and what they leave."""
+"""Starts small runs through train.py, and reads the files that they write."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SMALL = [
 
 
 def start(workdir, *flags, devices=1, launcher=()):
-    """Starts train.py; its output, errors too, is read from `stdout`."""
+    """Starts train.py; `stdout` of the process contains its output and errors."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -46,7 +46,7 @@ def start(workdir, *flags, devices=1, launcher=()):
 
 
 def wait_for(process, beginning):
-    """Reads the output up to a line with this beginning."""
+    """Reads the output until a line starts with `beginning`."""
     for line in process.stdout:
         if line.startswith(beginning):
             return
@@ -54,7 +54,7 @@ def wait_for(process, beginning):
 
 
 def finish(workdir, *flags, **kwargs):
-    """Runs to the end; the output."""
+    """Runs train.py to its end and returns its output."""
     process = start(workdir, *flags, **kwargs)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -62,7 +62,7 @@ def finish(workdir, *flags, **kwargs):
 
 
 def record(workdir):
-    """Metrics without the speed, and the spectrum."""
+    """Returns a run's metrics, without the speed, and its spectrum."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     for row in rows:
@@ -72,7 +72,7 @@ def record(workdir):
 
 
 def final_state(workdir):
-    """The newest checkpoint, its key as numbers."""
+    """Returns the state of the newest checkpoint, with the key's data as numbers."""
     config = load_config(workdir)
     dataset = load_dataset(image_source(config.data))
     state = Checkpoints(workdir).restore(
@@ -82,7 +82,7 @@ def final_state(workdir):
 
 
 def assert_same_state(workdir, other):
-    """Every array of the two newest checkpoints is the same, bit for bit."""
+    """Asserts that the newest checkpoints of two runs are equal bit for bit."""
     jax.tree.map(
         np.testing.assert_array_equal, final_state(workdir), final_state(other)
     )

@@ -1,4 +1,4 @@
-"""Folders of runs that never ran, a few kilobytes."""
+"""Synthetic run folders of a few kilobytes, written without training."""
 
 import json
 
@@ -11,9 +11,10 @@ DIM, CLASSES, TESTED = 6, 3, 12
 
 
 def make_run(folder, *, preset="byol", epochs=5, scale=1.0, **changes):
-    """What training leaves; `changes` are config fields, with __ for dots.
+    """Writes the files that training writes.
 
-    The largest eigenvalue is the epoch times `scale`.
+    The largest eigenvalue is the epoch times `scale`. `changes` are config fields, with
+    __ in place of dots.
     """
     folder.mkdir(parents=True)
     config = digits.get_config(preset).unlock()

@@ -13,7 +13,7 @@ from isojax.sweeps.run_log import write_log_entry
 
 @pytest.fixture(scope="session")
 def config_of():
-    """The config of a run, of two epochs."""
+    """Returns a function that makes the config of a run of two epochs."""
 
     def make(run, **fields):
         config = with_seed(digits.get_config(run.preset), run.seed)
@@ -27,7 +27,7 @@ def config_of():
 
 @pytest.fixture(scope="session")
 def fill(config_of):
-    """Makes the folder that a run leaves, without training anything.
+    """Returns a function that writes the folder of a run without training it.
 
     Healthy projections of dimension 64 have a standard deviation of 0.125.
     """

@@ -24,13 +24,13 @@ from tests.training.tiny_network import (
 
 @pytest.fixture(scope="session")
 def tiny_network():
-    """`tiny_network(predictor, axis_name)` gives the module."""
+    """Returns a function that builds the network for a predictor and an axis name."""
     return make_network
 
 
 @pytest.fixture
 def tiny_run():
-    """`tiny_run(**fields)` gives the config, first state and unmapped step of a run."""
+    """Returns a function that makes a run: config, first state and unmapped step."""
 
     def make(
         axis_name=None,
@@ -61,7 +61,7 @@ def tiny_run():
 
 @pytest.fixture
 def spread_run(tiny_run):
-    """The same, with its step mapped over all devices."""
+    """Returns a function like `tiny_run`, with the step mapped over all devices."""
 
     def make(**fields):
         run = tiny_run(axis_name=parallel.AXIS, **fields)
@@ -90,13 +90,13 @@ def small_data():
 
 @pytest.fixture(scope="module")
 def small_run(small_data):
-    """Every run of a module has the small data and the tiny network."""
+    """Makes every run of a test module use the small data and the tiny network."""
     with using_small_network(small_data):
         yield
 
 
 @pytest.fixture(scope="session")
 def finished(small_data, tmp_path_factory):
-    """The folder of a run that was never interrupted."""
+    """Returns the folder of a run that was not interrupted."""
     with using_small_network(small_data):
         return pretrain(small_config(), tmp_path_factory.mktemp("runs") / "whole")

@@ -1,4 +1,4 @@
-"""Whole runs of a tiny network on a few digits, in seconds."""
+"""Complete runs of a tiny network on a few digits, which take seconds."""
 
 from contextlib import contextmanager
 
@@ -25,7 +25,7 @@ def small_config():
 
 
 def load_small_data():
-    """Every fortieth digit: three steps per epoch."""
+    """Loads every fortieth digit, which gives three steps per epoch."""
     full = load_dataset(image_source(digits.get_config().data))
     few = {
         name: Split(*(array[::40] for array in getattr(full, name)))
@@ -36,7 +36,7 @@ def load_small_data():
 
 @contextmanager
 def using_small_network(data):
-    """Gives every run the data and a network that compiles in a second."""
+    """Makes every run use `data` and a network that compiles in a second."""
 
     def build(settings, *, predictor=None, axis_name=None, **_):
         return make_network(predictor, axis_name)

@@ -1,4 +1,4 @@
-"""A network small enough to compile in a second, and its step."""
+"""A network that compiles in a second, and the context of its step."""
 
 from functools import partial
 
@@ -40,7 +40,7 @@ def make_network(predictor, axis_name, dtype=None):
 
 
 def make_context(config, network, axis_name=None):
-    """The step's context for a config with another network."""
+    """Returns a step's context for a config, with a given network."""
     optimizer, learning_rate = make_optimizer(
         optimizer_settings(config), steps_per_epoch=TOTAL_STEPS, epochs=1
     )

@@ -1,11 +1,11 @@
-"""TensorBoard's files, read without TensorBoard."""
+"""Reads TensorBoard's event files without TensorBoard."""
 
 import struct
 from collections import defaultdict
 
 
 def read_events(folder):
-    """All events of a folder, file by file, as TensorBoard reads them."""
+    """Yields all events of a folder, file by file, in TensorBoard's order."""
     from tensorboardX.proto import event_pb2
 
     for path in sorted(folder.iterdir()):
@@ -20,7 +20,7 @@ def read_events(folder):
 
 
 def read_curves(folder):
-    """What TensorBoard shows: a list of (step, value) by tag."""
+    """Returns the curves that TensorBoard shows: a list of (step, value) by tag."""
     from tensorboardX.proto.event_pb2 import SessionLog
 
     curves = defaultdict(list)
