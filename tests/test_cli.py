@@ -275,7 +275,7 @@ def test_a_config_file_is_found_in_the_home_directory(run, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
-def test_a_platform_that_is_not_there_is_named(platform, monkeypatch, tmp_path):
+def test_an_unavailable_platform_is_named_in_the_error(platform, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PLATFORMS", platform)
     process = call("train.py", f"--workdir={tmp_path}/run")
     assert process.returncode == 2

@@ -56,7 +56,7 @@ def anchors(page):
 
 
 @all_pages
-def test_links_lead_somewhere(page):
+def test_links_have_existing_targets(page):
     for link, anchor in generate.LINK.findall(FENCE.sub("", page.read_text())):
         if "://" not in link:
             target = (page.parent / link).resolve()

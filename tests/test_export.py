@@ -179,7 +179,7 @@ def test_only_a_closed_form_predictor_is_exported(run, changed_run, method):
         np.testing.assert_allclose(tensors["predictor"], expected, atol=1e-5)
 
 
-def test_the_card_tells_what_it_is_about(changed_run):
+def test_the_model_card_describes_the_run(changed_run):
     folder = changed_run()
     result = folder / "linear_eval.json"
     _, card = export_run(folder, file_format="torchvision")
@@ -276,7 +276,7 @@ def test_the_card_changes_torchvisions_stem_where_it_differs(
         (["--workdir={run}", "--output={run}"], "--output={run} is not writable"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(run, tmp_path, arguments, message):
+def test_a_user_error_is_reported_in_one_line(run, tmp_path, arguments, message):
     (tmp_path / "config.json").write_text(json.dumps(json_config(run[0])))
     message, *arguments = (
         text.format(empty=tmp_path, run=run[0]) for text in (message, *arguments)

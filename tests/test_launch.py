@@ -71,7 +71,7 @@ def await_files(tmp_path, pattern):
         time.sleep(0.05)
 
 
-def test_processes_get_their_flags_and_the_first_alone_is_heard(start, tmp_path):
+def test_processes_get_their_flags_and_only_the_first_prints(start, tmp_path):
     out, err = (launched := start()).communicate(timeout=60)
     assert (launched.returncode, err) == (0, "")
     assert out.startswith("process 0 of 3 127.0.0.1:") and out.count("\n") == 1
@@ -92,7 +92,7 @@ def test_where_one_fails_the_others_end_and_its_code_and_words_are_kept(
     assert time.monotonic() - start_time < 40  # not the minute that the others sleep
 
 
-def test_an_error_of_all_is_told_once(start):
+def test_an_error_of_all_processes_is_printed_once(start):
     _, err = (launched := start("--failing=all")).communicate(timeout=60)
     assert (launched.returncode, err) == (1, "error: all the same\n")
 
@@ -133,6 +133,6 @@ def test_a_second_interrupt_ends_processes_that_do_not_listen(start, tmp_path):
     assert launched.returncode == 128 + signal.SIGKILL
 
 
-def test_no_processes_is_a_mistake(start):
+def test_zero_processes_are_refused(start):
     _, err = (launched := start(processes="0")).communicate(timeout=60)
     assert launched.returncode == 2 and "--processes=0: set it above 0" in err

@@ -33,12 +33,12 @@ parallel.connect("127.0.0.1:9", 2, int(sys.argv[1]))
         (("auto", None, None), "--coordinator=auto: JAX found no cluster"),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(arguments, message):
+def test_invalid_flags_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         parallel.connect(*arguments)
 
 
-def test_others_that_do_not_answer_are_told_in_a_line():
+def test_unresponsive_processes_are_reported_in_one_line():
     ended = subprocess.run(
         [sys.executable, "-c", ALONE, "1"],
         cwd=ROOT,

@@ -24,7 +24,7 @@ def work(progress):
             advance(1000)
 
 
-def test_a_file_gets_one_line_a_phase(monkeypatch):
+def test_a_file_contains_one_line_per_phase(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     work(Progress(shown=True))
     assert sys.stderr.getvalue() == "random encoder: features (2,000 images) ...\n"

@@ -45,7 +45,9 @@ def start(*arguments):
         (["--tables_only"], "sweep contains no runs"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_write_nothing(arguments, message, tmp_path):
+def test_user_errors_are_reported_in_one_line_and_write_nothing(
+    arguments, message, tmp_path
+):
     workdir = tmp_path / "sweep"
     process = start(f"--workdir={workdir}", *arguments)
     _, error = process.communicate(timeout=60)
@@ -61,7 +63,7 @@ def test_help_names_the_flags():
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_goes_on(tmp_path):
+def test_a_killed_sweep_resumes(tmp_path):
     workdir = tmp_path / "sweep"
     flags = ["--methods=byol,isoloss", "--ema=false", f"--workdir={workdir}", *SMALL]
     begun = workdir / "isoloss-noema-seed0" / "metrics.jsonl"

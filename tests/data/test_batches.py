@@ -49,7 +49,7 @@ def test_images_labels_and_indices_belong_together():
         assert batch["indices"].dtype == np.int32
 
 
-def test_an_epoch_can_go_on_in_its_middle():
+def test_an_epoch_can_resume_in_its_middle():
     for late, full in zip(batches(first=2), batches()[2:], strict=True):
         np.testing.assert_array_equal(late["indices"], full["indices"])
 

@@ -20,7 +20,7 @@ def test_too_little_room_is_refused_beforehand(tmp_path, monkeypatch):
         disk.require_space(tmp_path, 3_000_000_000, purpose="preparing stl10")
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="/file cannot be written .File exists.: choo"):
         disk.make_folder(tmp_path / "file" / "folder", root=tmp_path)

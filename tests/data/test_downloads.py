@@ -111,12 +111,12 @@ def test_without_a_network_the_files_to_place_are_named(name, parts, no_network,
     assert "\n" not in str(error.value)
 
 
-def test_a_set_that_its_owner_hands_out_is_told_so(load):
+def test_a_set_that_must_be_requested_from_its_owner_is_named(load):
     with pytest.raises(UsageError, match="resisc45 .* manually to .*: "):
         load("resisc45")
 
 
-def test_a_refused_download_is_told_with_its_reason(
+def test_a_refused_download_is_reported_with_its_reason(
     server, load, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(downloads, "host_answers", lambda url: True)
@@ -174,7 +174,7 @@ def mnists(no_network, monkeypatch):
 @pytest.mark.parametrize(
     "folders", [("", "mnist"), ("fashion_mnist", ""), ("fashion_mnist", "mnist")]
 )
-def test_archives_of_one_name_are_told_apart_by_checksum(
+def test_archives_of_the_same_name_are_distinguished_by_checksum(
     folders, mnists, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(archives, "_data_set_of", lambda found: "another set")

@@ -90,7 +90,7 @@ def test_the_order_is_the_same_in_another_folder(data_dir, tmp_path):
     np.testing.assert_array_equal(first.train.labels, second.train.labels)
 
 
-def test_a_damaged_cache_is_decoded_anew_and_said_so(data_dir, capsys):
+def test_a_damaged_cache_is_reported_and_decoded_again(data_dir, capsys):
     expected = np.array(load("cifar100", data_dir).evaluation.images)
     capsys.readouterr()
     file = data_dir / "isojax" / "cifar100-32" / "test" / "images.bin"
@@ -166,7 +166,7 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
-def test_train_tells_in_one_line_that_there_is_no_network(tmp_path):
+def test_train_reports_a_missing_network_in_one_line(tmp_path):
     process = subprocess.run(
         [
             *(sys.executable, "train.py", f"--data_dir={tmp_path}"),

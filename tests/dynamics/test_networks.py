@@ -333,7 +333,7 @@ def test_other_numbers_need_no_other_compilation():
     assert networks._simulate._cache_size() == before
 
 
-def test_divergence_is_told_with_its_step():
+def test_divergence_is_reported_with_its_step():
     name = "iso_euclidean"
     settings = {"steps": 60, "learning_rate": 30.0, "samples": None}
     with pytest.raises(FloatingPointError, match="learning_rate than 30.0") as error:

@@ -156,7 +156,7 @@ def test_the_penalty_is_chosen_on_a_held_out_fifth_and_used_on_all_images(monkey
     assert (readout.predictions != test[1]).sum() == 1
 
 
-def test_a_constant_feature_does_no_harm():
+def test_a_constant_feature_does_not_break_the_readout():
     features, labels = blobs(90, seed=0, spread=0.05)
     features = np.hstack([features, np.full((90, 1), 7.0, np.float32)])
     readout = fit_linear_readout(features, labels, features, labels)

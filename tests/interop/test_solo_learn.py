@@ -97,7 +97,7 @@ def test_what_would_act_is_refused_and_does_not(
     assert not trace.exists()
 
 
-def test_what_training_leaves_is_never_called(with_pickle, tmp_path):
+def test_training_objects_in_a_checkpoint_are_never_called(with_pickle, tmp_path):
     trace = tmp_path / "trace"
     saved = Calling(np.save, str(trace), np.float32(1))
     content = pickle.dumps({"state_dict": {}, "schedule": saved}, 2)

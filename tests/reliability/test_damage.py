@@ -74,7 +74,7 @@ def test_every_eighth_byte_flipped_never_changes_a_state(
 
 
 @pytest.mark.parametrize("harm", ["truncate", "empty", "remove", "garble"])
-def test_a_harmed_file_never_changes_a_state(saved, make_state, same, harm, capsys):
+def test_a_damaged_file_never_changes_a_state(saved, make_state, same, harm, capsys):
     def apply(path, whole):
         if harm == "truncate":
             path.write_bytes(whole[: len(whole) // 2])
@@ -92,7 +92,7 @@ def test_a_harmed_file_never_changes_a_state(saved, make_state, same, harm, caps
         path.write_bytes(whole)
 
 
-def test_damage_is_told_in_a_line_and_set_aside(saved, make_state, same, capsys):
+def test_damage_is_reported_in_one_line_and_set_aside(saved, make_state, same, capsys):
     for name in files_of(newest(saved)):
         if name.parent.name == "d":
             flip(name, name.stat().st_size // 2, 3)
@@ -129,7 +129,7 @@ def test_a_chosen_step_that_is_damaged_is_refused(saved, make_state):
         Checkpoints(saved).restore(make_state(0), step=2)
 
 
-def test_none_that_is_whole_is_an_error_again_and_again(saved, make_state):
+def test_without_an_intact_checkpoint_every_attempt_fails(saved, make_state):
     for step in (1, 2):
         shutil.rmtree(saved / "checkpoints" / str(step) / "arrays")
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_none_that_is_whole_is_an_error_again_and_again(saved, make_state):
     assert Checkpoints(saved).steps() == [1, 2]
 
 
-def test_what_a_killed_save_leaves_is_cleared_away(saved, make_state):
+def test_leftovers_of_a_killed_save_are_deleted(saved, make_state):
     folder = saved / "checkpoints"
     shutil.copytree(newest(saved), folder / "3.unfinished")
     shutil.copytree(newest(saved), folder / "0.deleted")

@@ -56,7 +56,7 @@ def test_the_run_is_the_same(alone, tmp_path, devices, launcher):
 
 
 @slow
-def test_a_run_goes_on_with_more_devices(alone, tmp_path):
+def test_a_run_resumes_with_more_devices(alone, tmp_path):
     process = start(tmp_path / "run", *FLAGS)
     wait_for(process, "epoch 2/")
     process.kill()

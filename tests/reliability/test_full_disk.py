@@ -42,7 +42,7 @@ def full_disk():
         ),
     ],
 )
-def test_training_goes_on_and_the_next_save_succeeds(
+def test_training_continues_and_the_next_save_succeeds(
     tmp_path, make_state, same, capsys, monkeypatch, noticed
 ):
     if noticed == "in the middle":
@@ -64,7 +64,7 @@ def test_training_goes_on_and_the_next_save_succeeds(
     assert same(checkpoints.restore(make_state(0), step=1), make_state(1))
 
 
-def test_a_run_whose_last_state_is_not_saved_does_not_end_well(saved, make_state):
+def test_a_run_whose_last_state_is_not_saved_fails(saved, make_state):
     checkpoints = Checkpoints(saved)
     checkpoints.save(make_state(3))
     with full_disk():

@@ -28,7 +28,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_run_killed_again_and_again_ends_as_if_undisturbed(
+def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
     whole, tmp_path, kills, capsys
 ):
     """Killed at any moment: while it starts, trains, saves, or writes metrics."""
@@ -83,7 +83,7 @@ def _epochs_without_checkpoint(workdir):
         ),
     ],
 )
-def test_a_signal_saves_and_ends_well_and_the_run_goes_on(whole, tmp_path, number):
+def test_a_signal_saves_the_run_which_then_resumes(whole, tmp_path, number):
     workdir = tmp_path / "run"
     process = start(workdir, LENGTH)
     wait_for(process, "epoch 2/")

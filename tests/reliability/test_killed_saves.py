@@ -39,7 +39,7 @@ def big_state(step):
     return TrainState(jnp.int32(step), params, {}, {}, (), (), (), jax.random.key(step))
 
 
-def test_every_save_that_was_acknowledged_is_there(tmp_path, same):
+def test_every_acknowledged_save_exists(tmp_path, same):
     chance, acknowledged = random.Random(0), 0
     for _ in range(KILLS):
         process = subprocess.Popen(

@@ -113,7 +113,7 @@ def said(tmp_path_factory):
     return [json.loads((folder / f"{n}.json").read_text()) for n in range(2)]
 
 
-def test_both_hear_the_same(said):
+def test_gather_returns_the_same_in_both_processes(said):
     for process in said:
         assert process["texts"] == ["a", "aa"]
         assert process["any"] == [True, False]

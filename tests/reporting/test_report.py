@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_is_small(whole):
     assert len(page.content) < 5e6
 
 
-def test_what_is_missing_is_told_with_the_command_that_adds_it(tmp_path):
+def test_missing_results_are_reported_with_the_command_that_adds_them(tmp_path):
     folder = make_run(tmp_path / "a b")
     page = Page(write_report([folder]))
     for section in NEEDS_EVALUATION:
@@ -88,7 +88,7 @@ def test_what_is_missing_is_told_with_the_command_that_adds_it(tmp_path):
     assert "figures/views.npz" in page.sections["views"]
 
 
-def test_odd_names_are_shown_as_they_are(tmp_path):
+def test_special_characters_in_names_are_escaped(tmp_path):
     odd = "<script>alert('1')</script>"
     folder = make_run(tmp_path / "<b>&'run'", preset="byol")
     config = json.loads((folder / "config.json").read_text())
@@ -119,7 +119,7 @@ def test_changed_fields_stand_beside_their_defaults(tmp_path):
     assert "config.method.alpha</code>" not in recipe
 
 
-def test_unknown_fields_of_the_evaluation_are_no_obstacle(tmp_path):
+def test_unknown_fields_of_the_evaluation_are_ignored(tmp_path):
     folder = make_run(tmp_path / "run")
     add_evaluation(folder, accuracy_of_later={"mean": 0.7}, knn_accuracy={"20": None})
     accuracy = Page(write_report([folder])).sections["accuracy"]
@@ -143,7 +143,7 @@ def test_what_other_protocols_found_is_shown(tmp_path):
     assert "of step 40; the newest checkpoint is of step 50" in page.content
 
 
-def test_a_collapse_is_told_above_all(tmp_path):
+def test_a_collapse_is_reported_at_the_top(tmp_path):
     folder = make_run(tmp_path / "run")
     rows = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
     lines = [json.dumps(row | {"train/std": 1e-4}) for row in rows]
@@ -186,7 +186,7 @@ def test_runs_of_different_data_sets_are_refused(tmp_path):
     assert not (tmp_path / "both.html").exists()
 
 
-def test_a_folder_without_results_is_told(tmp_path, capsys):
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
     with pytest.raises(UsageError, match="no run in .*; train one with python"):
         write_report([tmp_path])
     with pytest.raises(UsageError, match="has no finished epoch yet"):
@@ -196,7 +196,7 @@ def test_a_folder_without_results_is_told(tmp_path, capsys):
     assert capsys.readouterr().out.startswith(line)
 
 
-def test_a_report_that_cannot_be_made_ends_no_command(whole, capsys, monkeypatch):
+def test_a_failed_report_does_not_fail_the_command(whole, capsys, monkeypatch):
     monkeypatch.setattr(html_report, "run_page", lambda run: 1 / 0)
     announce_report(whole)
     (whole / "config.json").write_text('{"data": 1}')

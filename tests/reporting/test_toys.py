@@ -45,7 +45,7 @@ def test_one_panel_a_loss():
     assert {line.get_linestyle() for line in (solid, dashed)} == {"-", "--"}
 
 
-def test_no_theory_where_there_is_none():
+def test_the_legend_omits_a_missing_theory():
     figure = toys.draw_eigenvalue_curves({"cosine": curves(has_theory=False)})
     assert len(figure.axes[0].lines) == 2
     (legend,) = figure.legends

@@ -66,7 +66,7 @@ def test_where_metrics_go_may_change_and_nothing_else_with_it(tmp_path, config):
 
 
 @pytest.mark.parametrize("wandb", ["off", "offline"])
-def test_a_run_from_before_the_section_logging_goes_on(tmp_path, config, wandb):
+def test_a_run_without_the_section_logging_resumes(tmp_path, config, wandb):
     old = ConfigDict(config.to_dict())
     del old["logging"]
     open_once(tmp_path, old)

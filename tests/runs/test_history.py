@@ -29,7 +29,7 @@ def test_what_was_written_is_read_again(tmp_path):
     np.testing.assert_array_equal(history.eigenvalues[2], [0, 1, 3])
 
 
-def test_going_on_from_an_older_checkpoint_forgets_what_came_after(tmp_path):
+def test_resuming_from_an_older_checkpoint_drops_later_epochs(tmp_path):
     fill(tmp_path, 3)
     history = History(tmp_path, epochs=1)
     history.append({"epoch": 2, "train/loss": 7.0}, np.array([0.0, 1.0, 9.0]))

@@ -12,7 +12,7 @@ from isojax.sweeps.run_log import write_log_entry
 RUN = SweepRun("isoloss", True, 0)
 
 
-def test_a_finished_run_tells_everything(tmp_path, fill):
+def test_the_row_of_a_finished_run_is_complete(tmp_path, fill):
     fill(tmp_path, RUN)
     row = read_row(tmp_path, RUN)
     assert row._asdict() == {
@@ -38,7 +38,7 @@ def test_a_collapsed_run_keeps_its_accuracies(tmp_path, fill, spread):
     assert (row.status, row.linear) == ("collapsed", 0.9)
 
 
-def test_a_run_that_stopped_at_its_collapse_is_over(tmp_path, fill):
+def test_a_run_stopped_at_its_collapse_has_ended(tmp_path, fill):
     run = SweepRun("directpred", False, 0)
     stops = {"epochs": 9, "on_collapse": "stop"}
     fill(tmp_path, run, linear=None, ratio=1.0, fields=stops)
@@ -55,7 +55,7 @@ def test_runs_without_an_end_are_unfinished(tmp_path, fill):
 
 
 @pytest.mark.parametrize("lack", [{"step": 62}, {"knn_accuracy": {}}])
-def test_an_evaluation_of_something_else_is_made_again(tmp_path, fill, lack):
+def test_a_run_without_a_matching_evaluation_is_unfinished(tmp_path, fill, lack):
     path = fill(tmp_path, RUN) / layout.RESULT_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | lack))
     assert read_row(tmp_path, RUN).status == "unfinished"

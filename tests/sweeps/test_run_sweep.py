@@ -119,7 +119,7 @@ def test_a_killed_run_is_a_crash(sweep):
     assert read_log_entry(sweep.directory, RUNS[2])["crashed"].endswith("signal 9")
 
 
-def test_a_mistake_ends_the_sweep_and_mended_it_goes_on(sweep):
+def test_a_user_error_ends_the_sweep_which_resumes_once_it_is_fixed(sweep):
     with pytest.raises(UsageError, match="^there is no data set$"):
         sweep({RUNS[1]: "mistake"})
     assert statuses(sweep) == {RUNS[0].name: "finished"}

@@ -3,17 +3,17 @@ import pytest
 from isojax.sweeps.status_line import in_words, seconds_left
 
 
-def test_nothing_is_foretold_without_a_run_to_go_by():
+def test_no_estimate_without_a_finished_run():
     assert seconds_left([], waiting=3) is None
     assert seconds_left([], waiting=3, part_done=0.5, elapsed=9) is None  # resumed
 
 
-def test_the_present_run_foretells_the_others():
+def test_the_current_run_predicts_the_waiting_ones():
     left = seconds_left([], waiting=3, part_done=0.25, part_gained=0.25, elapsed=20)
     assert left == 80 * 3 + 60
 
 
-def test_finished_runs_foretell_those_to_come_and_the_present_one_itself():
+def test_finished_runs_predict_the_waiting_ones_and_the_current_one_itself():
     assert seconds_left([100, 200], waiting=2) == 450
     assert seconds_left([100], waiting=1, part_done=0.75) == 125
     left = seconds_left(

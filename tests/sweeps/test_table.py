@@ -62,7 +62,7 @@ def best(*methods):
     return found and found.method
 
 
-def test_the_best_stands_out_only_where_the_seeds_say_so():
+def test_the_best_is_bold_only_if_it_is_significant():
     # Deviations of 0.01 each: the standard error of a difference of means is 0.0082.
     low, middle, high = (0.80, 0.81, 0.82), (0.82, 0.83, 0.84), (0.84, 0.85, 0.86)
     assert best(rows("byol", *low), rows("isoloss", *high)) == "isoloss"
@@ -139,7 +139,7 @@ def test_tables_of_half_a_sweep(tmp_path, fill):
     assert r"\bottomrule" in (tmp_path / "table.tex").read_text()
 
 
-def test_what_differs_between_the_targets_is_told_for_both(tmp_path, fill):
+def test_fields_that_differ_between_the_targets_are_noted_for_both(tmp_path, fill):
     for ema in (True, False):
         fill(tmp_path, SweepRun("isoloss", ema, 0))
     assert "learning rate 0.1 (EMA) or 0.05 (no EMA) after" in write_tables(tmp_path)

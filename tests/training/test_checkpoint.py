@@ -90,12 +90,12 @@ def test_a_step_can_be_chosen(tmp_path, make_state):
         checkpoints.restore(make_state(1), step=3)
 
 
-def test_a_step_that_is_there_is_not_written_again(tmp_path, make_state, capsys):
+def test_an_existing_step_is_not_written_again(tmp_path, make_state, capsys):
     checkpoints = save(tmp_path, make_state(1), make_state(1))
     assert checkpoints.steps() == [1] and capsys.readouterr().out == ""
 
 
-def test_there_may_be_none(tmp_path, make_state):
+def test_a_folder_may_contain_no_checkpoint(tmp_path, make_state):
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps() == []
     with pytest.raises(UsageError, match="there is no checkpoint in"):

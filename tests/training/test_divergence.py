@@ -15,7 +15,7 @@ from tests.training.small_run import small_config
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def test_a_diverging_run_is_told_in_one_line(tmp_path):
+def test_divergence_is_reported_in_one_line(tmp_path):
     config = small_config()
     config.method.update(metric="euclidean", normalize=False)
     config.optimizer.learning_rate = 1e30
@@ -25,7 +25,7 @@ def test_a_diverging_run_is_told_in_one_line(tmp_path):
         pretrain(config, tmp_path / "run")
 
 
-def test_a_diverging_run_leaves_its_last_good_checkpoint(tmp_path):
+def test_a_diverging_run_keeps_its_last_good_checkpoint(tmp_path):
     config = small_config()
     workdir = pretrain(config, tmp_path / "whole")
     config.epochs = 8
@@ -42,7 +42,7 @@ def test_a_diverging_run_leaves_its_last_good_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("action", ["warn", "stop"])
-def test_a_collapse_that_lasts_an_epoch_is_told_once(tmp_path, capsys, action):
+def test_a_collapse_that_lasts_an_epoch_is_reported_once(tmp_path, capsys, action):
     config = small_config()
     config.epochs = 5
     config.on_collapse = action

@@ -40,7 +40,7 @@ def test_the_encoder_refuses_images_of_the_wrong_shape(finished):
         apply(variables, np.zeros((2, 28, 28, 3), np.uint8))
 
 
-def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(finished):
+def test_a_missing_checkpoint_is_refused_with_the_existing_ones(finished):
     with pytest.raises(UsageError, match="no checkpoint of step 5 .* there are 6, 9"):
         load_encoder(finished, step=5)
 

@@ -80,7 +80,7 @@ def test_resident_images_are_not_sent_again():
     assert set(next(feed("host").epoch(0))) == {"images", "labels", "indices"}
 
 
-def test_an_epoch_goes_on_in_its_middle():
+def test_an_epoch_resumes_in_its_middle():
     for place in ("host", "device"):
         (late,) = images_seen(feed(place), first=1)
         chex.assert_trees_all_equal(late, list(images_seen(feed(place)))[1])

@@ -53,7 +53,7 @@ def fork(source, workdir, config, make_state, *, width=40, steps_per_epoch=STEPS
 
 
 @pytest.mark.parametrize("target", ["ema", "online"])
-def test_everything_carries_over_and_the_fork_goes_on(
+def test_the_whole_state_is_copied_and_the_fork_trains(
     source, tmp_path, make_state, target, same
 ):
     config, workdir = make_config(target=target, alpha=1.0), tmp_path / "new" / "run"
@@ -92,7 +92,7 @@ def test_only_the_first_process_writes_a_fork(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_same_command_again_leaves_a_fork_as_it_is(source, tmp_path, make_state):
+def test_repeating_the_command_does_not_change_a_fork(source, tmp_path, make_state):
     config, workdir = make_config(), tmp_path / "run"
     fork(source, workdir, config, make_state)
     with Checkpoints(workdir) as checkpoints:
@@ -107,9 +107,7 @@ def refusal(*arguments, **options):
     return str(refused.value)
 
 
-def test_a_fork_that_makes_no_sense_is_refused_and_leaves_nothing(
-    source, tmp_path, make_state
-):
+def test_an_invalid_fork_is_refused_and_writes_nothing(source, tmp_path, make_state):
     config, workdir = make_config(), tmp_path / "run"
     told = refusal(source, workdir, config, make_state, width=41)
     assert re.search(r"\(40,\) float32 .* \(41,\) float32", told)

@@ -49,7 +49,7 @@ def test_where_a_norm_is_zero_the_gradient_is_kept(zero):
     np.testing.assert_allclose(updates["w"], -0.5 * gradient)
 
 
-def test_momentum_gathers_adapted_gradients_along_the_schedule():
+def test_momentum_accumulates_adapted_gradients_along_the_schedule():
     optimizer, learning_rate = lars(learning_rate=1.0)
     p = np.array([[0.5, -1.0]])
     params = {"w": jnp.asarray(p)}

@@ -115,7 +115,9 @@ def test_a_run_that_cannot_save_is_refused_before_it_trains(tmp_path, monkeypatc
         pretrain(small_config(), workdir)
 
 
-def test_a_missing_package_is_told_before_anything_is_made(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_before_anything_is_written(
+    tmp_path, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setattr(loop, "load_dataset", None)  # would be called next
     config = small_config()
@@ -132,7 +134,7 @@ def test_a_finished_run_is_left_alone(finished, capsys):
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_goes_on_where_nobody_reads_its_output(tmp_path, monkeypatch):
+def test_a_run_continues_if_nobody_reads_its_output(tmp_path, monkeypatch):
     read_end, write_end = os.pipe()
     os.close(read_end)
     with open(write_end, "w") as unread:

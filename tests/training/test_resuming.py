@@ -21,7 +21,7 @@ from tests.training.small_run import small_config
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def test_an_interrupted_run_goes_on_bit_for_bit(finished, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_bit_for_bit(finished, tmp_path, monkeypatch):
     workdir = tmp_path / "stopped"
 
     class StoppingStep(parallel.MappedStep):

@@ -15,7 +15,7 @@ from tests.training.small_run import EPOCHS, small_config
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def test_a_run_leaves_what_it_promises(finished):
+def test_a_run_writes_all_its_files(finished):
     lines = (finished / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["epoch"] for row in rows] == [1, 2, 3]

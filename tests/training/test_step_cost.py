@@ -51,7 +51,7 @@ def test_profile_without_a_cost_analysis_omits_the_bytes(profile):
     assert "operations" in text and "bytes" not in text
 
 
-def test_utilisation_is_told_where_the_peak_is_known(profile, monkeypatch):
+def test_utilisation_is_printed_if_the_peak_is_known(profile, monkeypatch):
     assert "utilisation" not in describe_profile(profile, small())
     kind = jax.devices()[0].device_kind
     rate = profile.flops / profile.seconds

@@ -62,7 +62,7 @@ def test_the_figures_are_pictures_with_their_size(tmp_path, make_writer):
 
 
 @pytest.mark.parametrize("resumed_from", [0, 4, 10])
-def test_curves_go_on_without_a_zigzag(tmp_path, make_writer, resumed_from):
+def test_resumed_curves_have_no_overlapping_steps(tmp_path, make_writer, resumed_from):
     train(make_writer(0), 1, 12)
     train(make_writer(resumed_from), resumed_from + 1, resumed_from + 8, sign=-1.0)
     points = read_curves(tmp_path / "tensorboard")["step/loss"]

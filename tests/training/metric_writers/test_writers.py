@@ -48,7 +48,7 @@ def drive(writers, folder):
     writers.write_figures(4, folder)
 
 
-def test_every_writer_gets_everything_and_is_closed(tmp_path):
+def test_every_writer_receives_all_metrics_and_is_closed(tmp_path):
     (tmp_path / "b.png").touch()
     (tmp_path / "a.png").touch()
     recorders = [Recorder("one"), Recorder("two")]
@@ -66,7 +66,9 @@ def test_every_writer_gets_everything_and_is_closed(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["steps", "epoch", "figures", "close"])
-def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, method):
+def test_a_failing_writer_is_reported_once_and_the_others_continue(
+    tmp_path, capsys, method
+):
     good, bad = Recorder("good"), Recorder("bad", fails_in=method)
     with MetricWriters({"bad": lambda: bad, "good": lambda: good}) as writers:
         drive(writers, tmp_path)
@@ -81,7 +83,7 @@ def test_one_that_fails_is_told_of_once_and_the_others_go_on(tmp_path, capsys, m
     )
 
 
-def test_one_that_cannot_begin_is_left_out(tmp_path, capsys):
+def test_a_writer_that_cannot_be_opened_is_left_out(tmp_path, capsys):
     def fail():
         raise RuntimeError("no\nsuch server")
 
@@ -140,7 +142,7 @@ def test_tensorboard_is_written_where_it_is_wanted(tmp_path, tensorboard):
         ("tensorboardX", {"tensorboard": "on"}, r"pip install isojax\[tensorboard\]"),
     ],
 )
-def test_a_missing_package_is_told_with_its_remedy(
+def test_a_missing_package_is_reported_with_the_remedy(
     tmp_path, monkeypatch, package, fields, remedy
 ):
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
