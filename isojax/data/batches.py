@@ -75,7 +75,8 @@ def full_batches(
         so that one compiled program is enough.
 
     Yields:
-      Batches (min(batch_size, n), ...), and the number of their images that count.
+      Batches (min(batch_size, n), ...), and the number of images in each that are not
+      repeated.
     """
     size = min(batch_size, len(images))
     for first in range(0, len(images), size):

@@ -1,4 +1,4 @@
-"""Cache of decoded splits on disk, memory-mapped and checked when read.
+"""Cache of decoded splits on disk, memory-mapped and verified when read.
 
 A split's folder holds `images.bin` (uint8), `labels.bin` (int32, little-endian) and
 `meta.json`, with the shape and a checksum of every byte of the three files.
@@ -22,7 +22,7 @@ from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.output import say
 
-VERSION = 1  # increase it if the same split would be decoded differently
+VERSION = 1  # increase it whenever a split would be decoded differently
 _IMAGES, _LABELS, _META = "images.bin", "labels.bin", "meta.json"
 _LABEL_TYPE = np.dtype("<i4")
 
@@ -157,7 +157,7 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
 
 @contextlib.contextmanager
 def only_one_process(lock: Path) -> Iterator[None]:
-    """Waits for a lock file and holds it while the context is active.
+    """Holds a lock file while the context is open; waits if another process has it.
 
     Raises:
       UsageError: if the file system does not support locking.

@@ -71,7 +71,7 @@ def require_writable(folder: Path) -> None:
 
 
 def owner_of(path: Path) -> str:
-    """Name of the owner of a file or folder, for error messages."""
+    """Returns the name of the owner of a file or folder, for error messages."""
     try:
         return path.owner()
     except KeyError:  # a user unknown to this machine
@@ -91,7 +91,7 @@ def _unwritable(folder: Path, error: OSError) -> UsageError:
 
 @contextlib.contextmanager
 def naming_full_disk(folder: Path, *, purpose: str) -> Iterator[None]:
-    """Turns errors caused by a full disk into a `UsageError`."""
+    """Converts errors caused by a full disk to a `UsageError`."""
     try:
         yield
     except Exception as error:

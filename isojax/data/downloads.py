@@ -50,7 +50,7 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
       UsageError: if an archive cannot be downloaded or has the wrong checksum, or the
         disk is full or not writable.
     """
-    if builder.data_path.exists():  # gets this name when it is complete
+    if builder.data_path.exists():  # renamed to this path when complete
         return
     # One lock for all data sets, because a failing run removes unfinished downloads.
     with only_one_process(data_dir / "isojax" / ".downloads.lock"):

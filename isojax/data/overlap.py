@@ -36,9 +36,9 @@ def count_common(images: np.ndarray, others: np.ndarray) -> int:
 def is_overlapping(images: np.ndarray, others: np.ndarray) -> bool:
     """Returns whether two parts of one split overlap.
 
-    Parts keep the order of their split. Therefore a common image counts only if the
-    next or the previous image is common too, or if a part begins or ends there. A
-    single image that occurs twice in the split does not count.
+    Parts keep the order of their split. A common image is therefore counted as overlap
+    only if the next or the previous image is common too, or if a part begins or ends
+    there. A single image that occurs twice in the split is not an overlap.
 
     Args:
       images: shape (n, h, w, c).

@@ -37,7 +37,7 @@ from isojax.errors import UsageError  # noqa: E402
 def fill_cache(
     folder: Path, name: str, split: str, *, resolution: int, data_dir: Path
 ) -> None:
-    """Decodes a split into its cache, preparing the data set first if necessary.
+    """Decodes a split into the cache, preparing the data set first if necessary.
 
     Args:
       folder: the split's folder in the cache.
@@ -82,8 +82,8 @@ def _decode(
         count = builder.info.splits[split].num_examples
     except (ValueError, KeyError, AssertionError) as error:
         raise UsageError(
-            f"{builder.name} has no split {split!r}; it has {', '.join(splits)}, and + "
-            "joins them"
+            f"{builder.name} has no split {split!r}; it has {', '.join(splits)}; join "
+            "splits with +"
         ) from error
     if count < 1:
         raise UsageError(

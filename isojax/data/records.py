@@ -48,7 +48,7 @@ def decoded_batches(
         message names the record.
     """
     image, label = features
-    dataset = _read(builder, split, but=image).map(
+    dataset = _read(builder, split, decoded_image=image).map(
         lambda example: (
             square(example[image], side),
             tf.cast(example[label], tf.int32),
@@ -111,11 +111,11 @@ def _read(
     builder: tfds.core.DatasetBuilder,
     split: str,
     *,
-    but: str | None = None,
+    decoded_image: str | None = None,
 ) -> tf.data.Dataset:
-    """Reads records in a fixed order, decoding no image except the feature `but`.
+    """Reads records in a fixed order and decodes no image except `decoded_image`.
 
-    Other images, such as segmentation masks, take as long to decode as the image.
+    Decoding other image features, such as segmentation masks, would take as long again.
     """
     return builder.as_dataset(
         split=split,
@@ -124,7 +124,7 @@ def _read(
         decoders={
             key: tfds.decode.SkipDecoding()
             for key, feature in builder.info.features.items()
-            if isinstance(feature, tfds.features.Image) and key != but
+            if isinstance(feature, tfds.features.Image) and key != decoded_image
         },
     )
 

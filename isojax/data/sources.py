@@ -14,7 +14,7 @@ from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
 from isojax.output import say
 
-# Needed to prepare a set of tensorflow-datasets, but not to read it afterwards.
+# Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
 
 
@@ -61,7 +61,7 @@ class Dataset(NamedTuple):
       evaluation: labelled images for accuracies.
       evaluation_name: name of the evaluation split, or "validation" for a held-out part
         of `train`.
-      num_classes: number of classes; labels are below it.
+      num_classes: number of classes; labels are integers from 0 to num_classes - 1.
       label_names: name of each class.
     """
 
@@ -76,16 +76,16 @@ class Dataset(NamedTuple):
 def load_dataset(
     source: ImageSource, *, data_dir: str | os.PathLike | None = None
 ) -> Dataset:
-    """Loads an image set. Downloads and decodes it the first time.
+    """Loads a data set. The first call downloads and decodes it.
 
     Args:
-      source: name, resolution and splits of the image set.
+      source: name, resolution and splits of the data set.
       data_dir: folder of the data sets, not used for the digits. The default is the
         environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets if it is not set.
 
     Returns:
-      The data set. Its images are mapped from files, unless they are the digits or a
-      part is held out.
+      The data set. Its images are memory-mapped, unless they are the digits or a part
+      is held out.
 
     Raises:
       UsageError: if a name or split does not exist or has no labels, the images cannot
@@ -235,7 +235,7 @@ def _read(
 
 def is_path(name: str) -> bool:
     """Returns whether a data set's name is meant as a path."""
-    # A name of tensorflow-datasets may have a slash inside, before its configuration.
+    # Names of tensorflow-datasets may contain a slash before the configuration.
     return name.startswith(("/", "./", "../", "~")) or "://" in name
 
 

@@ -10,7 +10,7 @@ _DECIMALS = 4
 def channel_statistics(
     images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, for pixels in [0, 1].
+    """Computes mean and standard deviation of each channel, for pixels in [0, 1].
 
     Computed with integers, so that the result is the same on every machine. For sets
     above 512 MB, an evenly spaced subset of the images is read.
@@ -23,7 +23,7 @@ def channel_statistics(
     """
     images = images[:: max(1, int(np.ceil(images.nbytes / _MOST_BYTES)))]
     channels = images.shape[-1]
-    # First per position in the image, because sums along this axis are fast.
+    # First sums for each pixel position, because sums along axis 0 are fast.
     sums, squares = np.zeros((2, *images.shape[1:]), np.int64)
     chunk = max(1, int(_CHUNK_BYTES / images[0].nbytes))
     for first in range(0, len(images), chunk):

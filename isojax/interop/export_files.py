@@ -61,15 +61,15 @@ def export_run(
         replaced.
 
     Returns:
-      The paths of the file, and of the card, which has the same name and `.md`.
+      The paths of the file and of the card, which is named after the file plus `.md`.
 
     Raises:
-      UsageError: if the format does not exist, the folder holds no run or no
+      UsageError: if the format is unknown, the folder contains no run or no
         checkpoint, or the file cannot be written.
     """
     if file_format not in _FORMATS:
         raise UsageError(
-            f"there is no format {file_format!r}; choose from {', '.join(_FORMATS)}"
+            f"there is no format {file_format!r}; choose one of {', '.join(_FORMATS)}"
         )
     file_name, encode = _FORMATS[file_format]
     path = Path(output or Path(workdir) / file_name)

@@ -48,9 +48,9 @@ def model_card(
         "trained on": f"{data.name}, split {data.pretrain_split}, without labels",
         "method": f"{config.preset}: {method.metric} metric, {method.form} form, "
         f"predictor {method.predictor}, target {method.target}",
-        "trained for": f"{trained.step:,} steps of {config.batch_size} images, of "
-        f"{config.epochs} planned epochs",
-        "made by": f"isojax {isojax.__version__}",
+        "trained for": f"{trained.step:,} steps with batches of {config.batch_size} "
+        f"images (planned: {config.epochs} epochs)",
+        "created with": f"isojax {isojax.__version__}",
     }
     rows = [f"| {name} | {value} |" for name, value in facts.items()]
     if file_format == "torchvision":
@@ -67,7 +67,7 @@ def model_card(
             "",
             f"In [0, 1], resized by the shorter side, cropped to {side}×{side}, then",
             f"`(image - mean) / std` with mean {_numbers(data.mean)} and std "
-            f"{_numbers(data.std)}, one number a channel.",
+            f"{_numbers(data.std)}, one value per channel.",
             "",
             "## Loading",
             "",

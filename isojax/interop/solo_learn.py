@@ -1,4 +1,4 @@
-"""Backbones that were trained with solo-learn."""
+"""Loads backbones that were trained with solo-learn."""
 
 import os
 from typing import Any
@@ -13,9 +13,8 @@ _PREFIXES = ("backbone.", "encoder.")  # current and older releases
 def load_solo_learn(path: str | os.PathLike) -> dict[str, Any]:
     """Loads the ResNet-18 backbone of a solo-learn checkpoint.
 
-    For CIFAR, solo-learn pads the first convolution by 2 instead of 1. Its features are
-    those of `ResNet18()` on normalised images that are padded with one zero pixel on
-    each side.
+    For CIFAR, solo-learn pads the first convolution by 2 instead of 1 pixel. Use
+    `ResNet18(padding=2)` with these weights.
 
     Args:
       path: the path of a `.ckpt` file. No code in it is run, and torch is not needed.

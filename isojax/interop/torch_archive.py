@@ -29,7 +29,8 @@ _DTYPES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-# Training stores objects of these names, and of all names in these packages.
+# Training code stores objects of these names, and of any name in these packages, in
+# checkpoints. They are replaced by `_Inert`.
 _INERT_NAMES = {"functools.partial", "_codecs.encode", "copyreg._reconstructor"} | {
     f"builtins.{name}"
     for name in "bool bytes dict float frozenset getattr int list object set slice str "
@@ -86,7 +87,7 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         content = _Unpickler(file).load()
     state_dict = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state_dict, dict):
-        raise UsageError("it has no state_dict; choose a checkpoint of a training")
+        raise UsageError("it has no state_dict; choose a training checkpoint")
     return {
         name: _read_tensor(archive, f"{root}data/", tensor)
         for name, tensor in state_dict.items()

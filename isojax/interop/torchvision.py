@@ -72,7 +72,7 @@ def from_torchvision_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]
 
     Raises:
       UsageError: if a tensor is missing, has another shape, or does not belong to a
-        ResNet-18, with its name.
+        ResNet-18. The message names the tensor and both shapes.
     """
     arrays = {
         name: _as_float32(tensor)
@@ -82,10 +82,10 @@ def from_torchvision_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]
     like = flatten_dict(_shapes(arrays.get("conv1.weight")))
     paths = {name: path for path, name in _names() if path in like}
     for name in [*paths, *arrays]:
-        there = _shape(arrays.get(name))
-        here = _shape(_as_theirs(like[paths[name]])) if name in paths else "missing"
-        if there != here:
-            raise _mismatch(name, there, here)
+        given = _shape(arrays.get(name))
+        expected = _shape(_as_theirs(like[paths[name]])) if name in paths else "missing"
+        if given != expected:
+            raise _mismatch(name, given, expected)
     flat = {path: jnp.asarray(_as_ours(arrays[name])) for name, path in paths.items()}
     return unflatten_dict(flat)
 
@@ -143,8 +143,8 @@ def _shape(array: np.ndarray | None) -> str:
     return "missing" if array is None else str(array.shape)
 
 
-def _mismatch(name: str, there: str, here: str) -> UsageError:
+def _mismatch(name: str, given: str, expected: str) -> UsageError:
     return UsageError(
-        f"{name} is {there} in the state dict and {here} in ResNet-18; pass the "
+        f"{name} is {given} in the state dict and {expected} in ResNet-18; pass the "
         "complete state dict of a ResNet-18 with torchvision's names"
     )

@@ -32,7 +32,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Convolves images (n, h, w, c), as `convolve` with `features` channels."""
+        """Convolves images (n, h, w, c) with the kernel; see `convolve`."""
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -79,7 +79,7 @@ def convolve(
 
 
 def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-    """Implements `convolve` by XLA's convolution."""
+    """Implements `convolve` with XLA's convolution."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,

@@ -37,7 +37,7 @@ class MLP(nn.Module):
 
 
 class LinearMap(nn.Module):
-    """Learned linear predictor z W. It has no bias, like the closed-form predictor.
+    """Learned linear predictor z W without bias, like the closed-form predictor.
 
     W is initialised LeCun-normal (variance 1/dim).
 

@@ -23,7 +23,7 @@ def max_pool(x: Array) -> Array:
 
 
 def max_pool_directly(x: Array) -> Array:
-    """Implements `max_pool` by XLA's windowed maximum."""
+    """Implements `max_pool` with XLA's windowed maximum."""
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 

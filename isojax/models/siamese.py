@@ -59,7 +59,10 @@ class SiameseNetwork(nn.Module):
     def predict(self, projection: Array, train: bool) -> Array:
         """Maps projections (n, dim) to the learned predictor's predictions (n, dim)."""
         if self.predictor is None:
-            raise ValueError("the network has no learned predictor")
+            raise ValueError(
+                "the network has no learned predictor; pass predictor='linear' or "
+                "'mlp' to build_network"
+            )
         return self.predictor(projection, train)
 
     def initialize(self, images: Array) -> Array:
@@ -88,7 +91,7 @@ def _linear(
     return LinearMap(settings.projection_dim)
 
 
-# Learned predictors by the name that a config gives them.
+# Learned predictors by their name in config.method.predictor.
 LEARNED_PREDICTORS: dict[
     str, Callable[[NetworkSettings, str | None, DTypeLike | None], nn.Module]
 ] = {"linear": _linear, "mlp": _mlp}
@@ -109,7 +112,7 @@ def build_network(
       predictor: a name in `LEARNED_PREDICTORS`, or None for a network without a
         learned predictor.
       axis_name: mapped axis over which a global batch is spread, if any.
-      dtype: type in which backbone and heads compute their products.
+      dtype: type of the operands of matrix products and convolutions.
       remat: whether the backbone recomputes its activations in the backward pass, as
         in `ResNet18`.
 

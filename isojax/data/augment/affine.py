@@ -1,4 +1,4 @@
-"""Affine views for drawings: small affine maps, brightness and contrast."""
+"""Random views of drawings: crop, small affine maps, brightness and contrast."""
 
 from typing import NamedTuple
 

@@ -1,9 +1,9 @@
 """Maximum, minimum and clipping of float32 numbers by comparing their bits.
 
-Floats order like their bits, unless both are negative. Comparing integers takes one
-processor instruction; comparing floats takes five, because of NaN, and a select takes
-more. All arrays are float32, and at least one of two compared numbers must not be
-negative.
+Two floats are ordered like their bits, unless both are negative. Comparing integers
+takes one processor instruction; comparing floats takes five, because of NaN, and a
+select takes more. All arrays are float32, and at least one of two compared numbers must
+not be negative.
 """
 
 import jax
@@ -12,12 +12,12 @@ from jax import Array
 
 
 def larger(x: Array, y: Array | float) -> Array:
-    """The larger of two numbers."""
+    """Returns the larger of two numbers."""
     return _float(jnp.maximum(_bits(x), _bits(y)))
 
 
 def smaller(x: Array, y: Array | float) -> Array:
-    """The smaller of two numbers."""
+    """Returns the smaller of two numbers."""
     return _float(jnp.minimum(_bits(x), _bits(y)))
 
 

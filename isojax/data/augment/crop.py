@@ -9,7 +9,7 @@ from isojax.data.augment.resample import bicubic_taps, sum_rows, weighted_rows
 from isojax.data.augment.stages import stage
 
 _ATTEMPTS = 10
-BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that a random box needs
+BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that determine a random box
 
 
 def resized_crop(

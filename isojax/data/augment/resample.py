@@ -12,6 +12,7 @@ from jax import Array
 from isojax.data.augment.bitwise import clip, larger
 from isojax.data.augment.stages import stage
 
+# Source indices and weights of each row or column of the result.
 Taps = tuple[Array, Array]
 
 
@@ -50,7 +51,7 @@ def transpose(images: Array) -> Array:
 def bicubic_taps(
     start: Array, extent: Array, is_reversed: Array, *, length: int, size: int
 ) -> Taps:
-    """Source pixels and weights of a resized axis, bicubic and antialiased.
+    """Computes source pixels and weights of a resized axis, bicubic and antialiased.
 
     Args:
       start: first pixel of the box along this axis, an integer, shape (n,).
@@ -87,7 +88,9 @@ def _cubic(x: Array) -> Array:
 
 
 def gaussian_taps(sigma: Array, *, length: int, kernel_size: int) -> Taps:
-    """Source pixels and weights of a Gaussian blur along one axis, with reflection.
+    """Computes source pixels and weights of a Gaussian blur along one axis.
+
+    The axis is continued by reflection.
 
     Args:
       sigma: standard deviations in pixels, shape (n,); 0 does not blur.

@@ -201,10 +201,11 @@ def _factor(uniform: Array, deviation: float) -> Array:
 def _jitter(images: Array, draws: SimclrDraws, config: SimclrSettings) -> Array:
     """Applies brightness, contrast, saturation and hue, in each image's own order.
 
-    The first three blend the image with a grey one, so one formula computes all of
-    them and only its weights depend on the order. The blends take three of four
-    places. The hue is shifted after the first or after the third place, and one place
-    is left empty so that the drawn number of blends comes before the hue.
+    Brightness, contrast and saturation blend the image with a grey one. One formula
+    computes all three blends, and only its weights depend on the order. There are four
+    places for the three blends, and the hue is shifted after the first or the third
+    place. The first or the last place stays empty, so that the drawn number of blends
+    precedes the hue.
     """
     first = 1 - draws.hue_place % 2
     is_early = draws.hue_place < 2

@@ -1,4 +1,4 @@
-"""Prevents XLA from fusing the stages of a computation."""
+"""Prevents XLA from fusing parts of a computation."""
 
 import functools
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def stage(function: Callable[..., Array]) -> Callable[..., Array]:
       function: function of arrays that returns an array.
 
     Returns:
-      A function that computes the same.
+      A function with the same arguments and results.
     """
     jitted = jax.jit(function)
 

@@ -36,7 +36,7 @@ KINDS = {
 
 
 class ViewSettings(NamedTuple):
-    """The views of one side of a pair.
+    """Kind and settings of the views on one side of a pair.
 
     Attributes:
       kind: a name in `KINDS`.
