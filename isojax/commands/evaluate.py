@@ -54,7 +54,7 @@ _DATA_DIR = path_flag.define_path(
 
 
 def main() -> None:
-    """Evaluates a run as the flags say."""
+    """Evaluates a run with the settings of the flags."""
     if any(argument.split("=")[0] == "--config" for argument in sys.argv[1:]):
         raise UsageError(
             "--config=FILE cannot be used: the config is that of the run. Remove it; "

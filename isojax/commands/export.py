@@ -28,7 +28,7 @@ _OUTPUT = path_flag.define_path(
 
 
 def main() -> None:
-    """Exports a run as the flags say."""
+    """Exports a run with the settings of the flags."""
     # After the flags: JAX takes a second to import.
     from isojax import parallel
     from isojax.interop.export_files import export_run

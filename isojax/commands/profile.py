@@ -24,7 +24,7 @@ _TRACE = path_flag.define_path(
 
 
 def main() -> None:
-    """Profiles a step as the flags say."""
+    """Profiles a step with the settings of the flags."""
     config = config_flag.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
     from isojax import parallel

@@ -22,7 +22,7 @@ _OUTPUT = path_flag.define_path(
 
 
 def main(more_folders: list[str]) -> None:
-    """Writes a report as the flags say."""
+    """Writes a report with the settings of the flags."""
     from isojax.reporting.html_report import write_report
 
     folders = [_WORKDIR.value, *map(path_flag.parse_path, more_folders)]

@@ -57,7 +57,7 @@ _TABLES_ONLY = flags.DEFINE_bool(
 
 
 def main() -> None:
-    """Runs a sweep as the flags say."""
+    """Runs a sweep with the settings of the flags."""
     directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
     if _TABLES_ONLY.value:
         from isojax.sweeps.run_sweep import rewrite_tables

@@ -24,7 +24,7 @@ _DATA_DIR = path_flag.define_path("data_dir", None, "Directory of the data sets.
 
 
 def main() -> None:
-    """Trains and evaluates a run as the flags say.
+    """Trains and evaluates a run with the settings of the flags.
 
     Exits with `STOPPED_EXIT_CODE` if a signal stops it before it is evaluated.
     """

@@ -53,7 +53,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, f
 
 
 def main() -> None:
-    """Trains as the flags say."""
+    """Trains with the settings of the flags."""
     if any(argument.startswith("--config.preset") for argument in sys.argv[1:]):
         raise UsageError("put the preset after the config: --config=NAME:PRESET")
     config = config_flag.config_to_train(_CONFIG)

@@ -55,10 +55,10 @@ def _collapse(run: StoredRun) -> list[str]:
 
 
 def _end(run: StoredRun) -> list[str]:
-    if run.last["step"] >= run.steps_in_all:
+    if run.last["step"] >= run.total_steps:
         return []
     return [
-        f"The run is unfinished: {run.last['step']:,} of {run.steps_in_all:,} steps. "
+        f"The run is unfinished: {run.last['step']:,} of {run.total_steps:,} steps. "
         "Repeat the command that started it to continue."
     ]
 

@@ -108,7 +108,7 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         "optimiser": f"{optimizer['name']}, learning rate "
         f"{optimizer['learning_rate']:g}, weight decay {optimizer['weight_decay']:g}",
         "length": f"epoch {run.last['epoch']:,} of {config['epochs']:,}, step "
-        f"{run.last['step']:,} of {run.steps_in_all:,}, batch {config['batch_size']}",
+        f"{run.last['step']:,} of {run.total_steps:,}, batch {config['batch_size']}",
         "seed": str(config["seed"]),
         "device": "unknown",
         "checkpoints": ", ".join(f"{step:,}" for step in run.checkpoints) or "none",

@@ -66,7 +66,7 @@ class StoredRun:
         return values if np.isfinite(values).any() else None
 
     @property
-    def steps_in_all(self) -> int:
+    def total_steps(self) -> int:
         """The number of steps of the finished run."""
         whole = self.config["epochs"] * self.steps_per_epoch
         return min(whole, self.config["steps"] or whole)

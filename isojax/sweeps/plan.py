@@ -64,8 +64,8 @@ class Plan(NamedTuple):
 
     Attributes:
       configs: the config of each run, in the order in which they run.
-      twins: the presets that are left out, each with the preset of the same settings
-        that runs.
+      twins: for each preset that is left out, the preset with the same settings that
+        runs instead.
     """
 
     configs: dict[SweepRun, ConfigDict]

@@ -63,7 +63,7 @@ class Feed:
           first: number of the first batch to yield.
 
         Yields:
-          Batches for a step of `with_resident_images`, split over the devices.
+          Batches for a step made by `with_resident_images`, split over the devices.
         """
         batches = training_batches(
             self._split,
@@ -89,7 +89,7 @@ def with_resident_images(step: Callable) -> Callable:
       step: the step, such as `train_step` with its context bound.
 
     Returns:
-      The step that takes a batch's images from `resident` if they are there.
+      A step that takes a batch's images from `resident`, by index, unless it is empty.
     """
 
     def fed_step(

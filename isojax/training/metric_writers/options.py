@@ -1,4 +1,4 @@
-"""The config's section `logging`: where metrics go beside the run's own files."""
+"""The config's section `logging`: destinations of metrics besides the run's files."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
