@@ -145,7 +145,7 @@ def test_the_table_has_every_field_with_its_meaning():
     )
 
 
-def test_docstrings_keep_their_meaning():
+def test_docstrings_are_converted_to_rst():
     lines = ["A |p|, `x_` and a * b_.", "", "  z_ = |w|", "", "Args:", "  x: |x|."]
     lines += ["", "Example:", "  >>> 2 * x_", "", "Source: |x|."]
     assert docstrings.as_rst(lines) == [

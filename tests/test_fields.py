@@ -69,7 +69,7 @@ def test_views_that_lack_fields_are_left_to_their_own_check():
             assert why_without_effect(config, name) is None
 
 
-def test_the_second_view_counts():
+def test_a_field_used_only_by_the_second_view_has_an_effect():
     config = NO_JITTER.copy_and_resolve_references().unlock()
     config.augment_view2.jitter_probability = 0.5
     assert why_without_effect(config, "augment.hue") is None

@@ -81,7 +81,7 @@ def test_processes_get_their_flags_and_only_the_first_prints(start, tmp_path):
 @pytest.mark.parametrize(
     ("failing", "told"), [("2", "[process 2] it broke\n"), ("0", "")]
 )
-def test_where_one_fails_the_others_end_and_its_code_and_words_are_kept(
+def test_if_one_process_fails_the_others_end_and_its_code_and_error_are_reported(
     start, failing, told
 ):
     start_time = time.monotonic()

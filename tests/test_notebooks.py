@@ -58,7 +58,7 @@ def test_notebooks_run(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_shown_notebook_is_the_text(name):
+def test_notebooks_match_their_py_sources(name):
     shown = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
     text = list(cells(NOTEBOOKS / f"{name}.py"))
     assert len(shown) == len(text), "run `make notebooks`"

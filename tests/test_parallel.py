@@ -111,7 +111,7 @@ def test_one_process_agrees_with_itself():
 
 
 @pytest.mark.parametrize(("devices", "axis"), [(1, None), (4, parallel.AXIS)])
-def test_there_is_an_axis_where_there_are_several_devices(monkeypatch, devices, axis):
+def test_the_axis_has_a_name_with_several_devices(monkeypatch, devices, axis):
     monkeypatch.setattr(parallel, "device_count", lambda: devices)
     assert parallel.axis_name() == axis
 

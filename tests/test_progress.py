@@ -39,7 +39,7 @@ def test_a_terminal_shows_the_time_left(monkeypatch):
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_by_default_nothing_is_shown(monkeypatch, stream):
+def test_progress_is_silent_by_default(monkeypatch, stream):
     monkeypatch.setattr(sys, "stderr", stream())
     work(SILENT)
     assert sys.stderr.getvalue() == ""

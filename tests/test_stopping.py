@@ -128,7 +128,7 @@ def test_a_signal_ends_a_process_that_has_nothing_to_save(start, number):
     assert out == "\nStopped; there was nothing to save.\n"
 
 
-def test_a_hangup_is_ignored_where_it_was_ignored_before(start):
+def test_a_hangup_stays_ignored_under_nohup(start):
     process = start(hangup=signal.SIG_IGN)  # as under nohup
     process.send_signal(HUP)
     time.sleep(0.2)

@@ -244,7 +244,7 @@ def test_each_operation_alone(changes, expected):
     np.testing.assert_allclose(view, expected(original), atol=1e-5)
 
 
-def test_what_is_switched_off_is_not_computed():
+def test_disabled_operations_are_not_computed():
     def size_of_program(**changes):
         config = settings(**(NOTHING | changes))
         view = jax.jit(lambda *args: augment.simclr_view(*args, config=config))

@@ -74,7 +74,7 @@ def test_an_unknown_owner_has_a_number(tmp_path, monkeypatch):
         RuntimeError("RESOURCE_EXHAUSTED: file; No space left on device"),
     ],
 )
-def test_a_full_disk_is_named_however_deep_it_was_met(full, tmp_path):
+def test_a_full_disk_is_found_in_the_causes_of_an_error(full, tmp_path):
     with pytest.raises(UsageError, match="decoding stopped because .* is full"):
         with disk.naming_full_disk(tmp_path, purpose="decoding"):
             try:
@@ -83,7 +83,7 @@ def test_a_full_disk_is_named_however_deep_it_was_met(full, tmp_path):
                 raise ValueError("while extracting") from error
 
 
-def test_other_errors_pass(tmp_path):
+def test_other_errors_are_not_changed(tmp_path):
     with pytest.raises(KeyError):
         with disk.naming_full_disk(tmp_path, purpose="decoding"):
             raise KeyError("x")

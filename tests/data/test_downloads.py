@@ -71,7 +71,7 @@ def files(folder):
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def test_any_answer_of_a_host_counts(server):
+def test_a_host_answers_with_any_status(server):
     assert downloads.host_answers(server)
     assert not downloads.host_answers(CLOSED)
 
@@ -267,7 +267,7 @@ def test_two_sets_are_not_prepared_at_the_same_time(miniature, load, monkeypatch
     ("free", "purpose"),
     [(100, "preparing cifar10"), (9.5e5, "decoding train of cifar10")],
 )
-def test_room_is_asked_for_before_each_part(
+def test_free_space_is_checked_before_each_part(
     free, purpose, miniature, load, monkeypatch
 ):
     usage = functools.partial(downloads.shutil._ntuple_diskusage, 9e9, 0)

@@ -138,7 +138,7 @@ def test_a_split_that_cannot_be_replaced_is_refused_first(data_dir, monkeypatch)
     assert len(load("cifar10", data_dir).train.labels) == 320
 
 
-def test_who_waited_for_another_run_does_not_decode_again(data_dir, monkeypatch):
+def test_a_process_that_waited_for_another_does_not_decode_again(data_dir, monkeypatch):
     load("cifar10", data_dir)
     monkeypatch.setattr("fcntl.flock", _busy_at_first)
     monkeypatch.setattr("isojax.data.prepared._decode", None)

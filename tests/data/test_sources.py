@@ -149,7 +149,9 @@ def test_what_the_digits_do_not_have_is_refused(fields, message):
         ("env", "~/mine", "home/mine"),
     ],
 )
-def test_where_the_data_are(environment, argument, expected, tmp_path, monkeypatch):
+def test_the_data_directory_follows_flag_and_environment(
+    environment, argument, expected, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)

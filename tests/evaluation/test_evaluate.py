@@ -21,7 +21,7 @@ RESULT = {
 }
 
 
-def test_rows_keep_what_another_protocol_has_found():
+def test_merged_rows_keep_the_results_of_other_protocols():
     previous = {
         "accuracy": 0.9,
         "curve": [{"step": 1, "accuracy": 0.5}, {"step": 3, "accuracy": 0.9}],

@@ -76,7 +76,7 @@ def test_the_learning_rate_is_chosen_without_the_test_images(variables, monkeypa
     assert scrambled.accuracy == pytest.approx(1 - tuned.accuracy)
 
 
-def test_colours_are_left_and_geometry_is_not():
+def test_only_the_geometry_of_views_is_kept():
     augment = finetuning._geometry(still(rotation=18.0, brightness=0.3)).config
     assert (augment.rotation, augment.brightness, augment.contrast) == (18.0, 0.0, 0.0)
 

@@ -4,7 +4,7 @@ from isojax.errors import UsageError
 from isojax.evaluation import options
 
 
-def test_what_is_asked_for_is_read_in_any_order():
+def test_options_are_read_in_any_order():
     assert options.parse_protocols("online, linear") == ("linear", "online")
     assert options.parse_fractions("1,0.01,0.1") == (0.01, 0.1, 1.0)
     assert options.parse_steps("20,10,20") == (10, 20)
@@ -23,7 +23,7 @@ def test_what_is_asked_for_is_read_in_any_order():
         (options.parse_steps, "10,last", "--steps=10,last: "),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(parse, text, message):
+def test_invalid_options_are_refused(parse, text, message):
     with pytest.raises(UsageError, match=message):
         parse(text)
 

@@ -85,7 +85,7 @@ def test_the_names_of_older_releases_are_known(with_pickle):
         (setattr, (int, "{}", 1), "builtins.setattr"),
     ],
 )
-def test_what_would_act_is_refused_and_does_not(
+def test_objects_that_would_run_code_are_refused_and_not_run(
     with_pickle, tmp_path, function, arguments, name, protocol
 ):
     trace = tmp_path / "trace"

@@ -61,7 +61,7 @@ def test_names_and_shapes_are_torchvisions(stem):
 
 
 @pytest.mark.parametrize(("width", "kernel_size"), [(3, 3), (4, 7), (2, 5)])
-def test_there_and_back_changes_nothing(width, kernel_size):
+def test_export_and_import_change_nothing(width, kernel_size):
     variables = ours(width=width, kernel_size=kernel_size)
     returned = from_torchvision_state_dict(torchvision_state_dict(variables))
     jax.tree.map(np.testing.assert_array_equal, returned, variables)

@@ -158,7 +158,7 @@ def test_a_collapse_is_reported_at_the_top(tmp_path):
 
 @pytest.mark.parametrize("epochs", [1, 9])
 @pytest.mark.parametrize("preset", ["byol", "isoloss"])
-def test_a_dead_spectrum_is_drawn_too(tmp_path, preset, epochs):
+def test_a_spectrum_of_zeros_is_drawn(tmp_path, preset, epochs):
     folder = make_run(tmp_path / "run", preset=preset, epochs=epochs, scale=0.0)
     page = Page(write_report([folder]))
     assert page.sections["spectrum"].count("<svg") == 4
@@ -208,7 +208,7 @@ def test_a_failed_report_does_not_fail_the_command(whole, capsys, monkeypatch):
     assert "cannot be read" in lines[1]
 
 
-def test_a_folder_s_name_may_be_no_text(tmp_path):
+def test_a_folder_name_may_contain_bytes_that_are_not_utf8(tmp_path):
     folder = make_run(tmp_path / os.fsdecode(b"caf\xe9"))
     assert "caf?" in Path(write_report([folder])).read_text()
 

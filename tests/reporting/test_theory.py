@@ -72,7 +72,7 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
         ({"preset": "isoloss", "epochs": 3}, "too short"),
     ],
 )
-def test_where_the_flow_says_nothing(tmp_path, changes, reason):
+def test_the_reason_why_the_flow_does_not_apply(tmp_path, changes, reason):
     run = read_run(make_run(tmp_path / "run", **({"epochs": 9} | changes)))
     assert reason in theory.why_not(run)
 

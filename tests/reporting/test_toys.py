@@ -30,7 +30,7 @@ def test_titles(name, words):
     assert toys.title(name) == words
 
 
-def test_one_panel_a_loss():
+def test_each_loss_has_its_panel():
     names = [
         "euclidean",
         "cosine",

@@ -55,7 +55,7 @@ def test_how_often_checkpoints_are_kept_may_change(tmp_path, config):
     assert load_config(tmp_path).checkpoint.keep_last == 5
 
 
-def test_where_metrics_go_may_change_and_nothing_else_with_it(tmp_path, config):
+def test_only_the_logging_section_may_change(tmp_path, config):
     open_once(tmp_path, config)
     config.logging.update(wandb="offline", tensorboard="off", tracked_modes=False)
     open_once(tmp_path, config)
@@ -77,7 +77,7 @@ def test_a_run_without_the_section_logging_resumes(tmp_path, config, wandb):
     open_once(tmp_path, old)
 
 
-def test_a_run_killed_in_its_first_moment_may_start_again(tmp_path, config):
+def test_a_run_killed_while_it_creates_its_folder_can_start_again(tmp_path, config):
     (tmp_path / "run.lock").touch()
     (tmp_path / f".{CONFIG_FILE}.x1").write_text("{")
     open_once(tmp_path, config)
@@ -130,7 +130,7 @@ def test_a_field_without_effect_that_was_recorded_does_not_stop_a_run(tmp_path):
     open_once(tmp_path, digits.get_config("byol"))
 
 
-def test_directcopy_as_it_was_recorded_resumes(tmp_path):
+def test_a_run_recorded_with_directcopy_resumes(tmp_path):
     recorded = ConfigDict(digits.get_config("directcopy").to_dict())
     recorded.method.update(predictor="directcopy", alpha=0.5, epsilon=0.0)
     (tmp_path / CONFIG_FILE).write_text(json.dumps(recorded.to_dict()))

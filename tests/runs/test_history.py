@@ -145,14 +145,14 @@ def recorded(workdir):
     return [json.loads(line)["epoch"] for line in lines]
 
 
-def test_a_record_that_begins_later_is_cut_by_its_epochs(tmp_path):
+def test_a_history_that_starts_later_is_cut_by_epoch(tmp_path):
     follow(History(tmp_path), 8, start=4)
     history = History(tmp_path, epochs=6, correlation=list(correlations(6))[-1][1])
     follow(history, 8, start=6)
     assert recorded(tmp_path) == saved(tmp_path)["epoch"].tolist() == [5, 6, 7, 8]
 
 
-def test_nothing_is_cut_where_no_number_is_given(tmp_path):
+def test_without_a_number_of_epochs_nothing_is_cut(tmp_path):
     follow(History(tmp_path), 3)
     assert len(History(tmp_path).rows) == len(recorded(tmp_path)) == 3
 
@@ -168,7 +168,7 @@ def test_files_that_disagree_are_refused_and_kept(tmp_path, name, damage):
     assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
 
 
-def test_a_line_that_a_kill_has_cut_is_no_damage(tmp_path):
+def test_a_line_cut_by_a_kill_is_not_damage(tmp_path):
     follow(History(tmp_path), 3)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epo')

@@ -141,7 +141,7 @@ def compare_views(base, field, value, acting, idle, *, channels):
         assert is_same == (changes is idle)
 
 
-def test_every_field_of_the_table_is_held_here():
+def test_every_field_with_effects_is_tested_here():
     elsewhere = {"data.evaluation_split", "model.predictor_hidden_dim"}
     step = {"alpha", "normalize", "epsilon", "target_decay"}
     held = {f"method.{name}" for name in step} | set(VIEWS) | elsewhere

@@ -35,7 +35,7 @@ def images_seen(some_feed, **kwargs):
         yield jax.tree.map(np.asarray, seen)
 
 
-def test_both_ways_give_the_same_batches():
+def test_resident_and_streamed_images_give_the_same_batches():
     host, device = feed("host"), feed("device")
     assert not host.resident
     assert device.resident["images"].sharding.num_devices == parallel.device_count()

@@ -131,7 +131,7 @@ def test_the_folder_of_another_run_is_refused(source, tmp_path, make_state):
     assert "not a fork of" in refusal(source, source, config, make_state)
 
 
-def test_shapes_suffice(source, tmp_path, make_state):
+def test_a_fork_needs_only_the_shapes_of_its_state(source, tmp_path, make_state):
     like = jax.eval_shape(lambda: make_state(0))
     workdir = tmp_path / "run"
     fork_run(

@@ -85,7 +85,7 @@ def check_pictures(workdir, *, channels):
     assert (workdir / "report.html").read_text().count("<img") > 60
 
 
-def test_no_picture_and_no_writer_ends_a_run_or_its_evaluation(
+def test_failing_figures_and_writers_do_not_end_a_run_or_its_evaluation(
     train, monkeypatch, capsys
 ):
     pytest.importorskip("tensorboardX")

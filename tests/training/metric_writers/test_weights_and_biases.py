@@ -197,7 +197,7 @@ def test_without_login_or_network_it_is_offline(wandb, tmp_path, capsys, lack, l
     assert f"wandb sync {tmp_path}/wandb/run-1" in capsys.readouterr().out
 
 
-def test_the_end_waits_for_the_network_only_so_long(
+def test_closing_waits_for_the_network_for_a_limited_time(
     wandb, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(weights_and_biases, "_FINISH_SECONDS", 0.05)

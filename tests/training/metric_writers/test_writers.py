@@ -179,7 +179,7 @@ def test_a_package_that_cannot_be_imported_is_refused_with_the_reason(broken_wan
         check_packages(LoggingOptions(wandb="offline"))
 
 
-def test_a_broken_tensorboardx_ends_no_run(tmp_path, monkeypatch, capsys):
+def test_a_broken_tensorboardx_does_not_end_a_run(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tensorboardX")
     monkeypatch.setitem(sys.modules, "tensorboardX.proto", None)
     with open_writers(tmp_path, {}, LoggingOptions(), steps_done=0) as writers:
