@@ -68,7 +68,7 @@ def meanings() -> dict[str, str]:
 
 
 def config_fields() -> str:
-    """One table of fields for each section of a config."""
+    """Returns one table of fields for each section of a config."""
     paper, digits = _flat(_PAPER), _flat("digits")
     meaning = meanings()
     known = list(meaning)
@@ -91,7 +91,7 @@ def config_fields() -> str:
 
 
 def config_files() -> str:
-    """A table of the fields in which other configs differ from cifar10."""
+    """Returns a table of the fields in which other configs differ from cifar10."""
     configs = {name: _flat(name) for name in (_PAPER, *_OTHERS)}
     names = [
         name
@@ -108,7 +108,7 @@ def config_files() -> str:
 
 
 def presets() -> str:
-    """A table of the presets."""
+    """Returns a table of the presets."""
     from isojax.configs import base
 
     fields = ("metric", "form", "predictor", "target")
@@ -121,7 +121,7 @@ def presets() -> str:
 
 
 def help_of(*command: str) -> str:
-    """The output of a command's `--help`."""
+    """Returns the output of a command's `--help`."""
     process = subprocess.run(
         [sys.executable, *command, "--help"],
         cwd=ROOT,
@@ -134,7 +134,7 @@ def help_of(*command: str) -> str:
 
 
 def api(module: str) -> str:
-    """The autodoc directive for a module or package."""
+    """Returns the autodoc directive for a module or package."""
     options = "\n   :members:\n   :member-order: bysource"
     if hasattr(importlib.import_module(module), "__path__"):
         options += "\n   :imported-members:"
@@ -142,7 +142,7 @@ def api(module: str) -> str:
 
 
 def toctree(page: str, text: str) -> str:
-    """The pages that a page links to, in order, as a table of contents."""
+    """Returns a table of contents of the pages that a page links to, in order."""
     folder = (DOCS / page).parent
     links = [link for link, _ in LINK.findall(text) if link.endswith(".md")]
     pages = [link.removesuffix(".md") for link in links if (folder / link).is_file()]
@@ -172,7 +172,7 @@ def _set_fields(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _flat(name: str) -> dict[str, Any]:
-    """The fields of a config file by dotted name."""
+    """Returns the fields of a config file by dotted name."""
     from isojax.runs.config_file import flat_fields
 
     config = importlib.import_module(f"isojax.configs.{name}").get_config()

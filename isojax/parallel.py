@@ -140,7 +140,7 @@ def _give_up(coordinator: str | None) -> None:
 
 
 @contextmanager
-def ending_alone() -> Iterator[None]:
+def exit_immediately_on_failure() -> Iterator[None]:
     """Exits immediately if this process fails and other processes take part.
 
     A normal exit would block for minutes: JAX waits for the other processes, which wait

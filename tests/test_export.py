@@ -113,7 +113,7 @@ def code_of(card):
 
 
 @pytest.mark.parametrize("file_format", ["safetensors", "flax"])
-def test_the_cards_lines_give_the_runs_networks(
+def test_model_card_code_loads_the_networks(
     run, tmp_path, images, monkeypatch, file_format
 ):
     folder, state = run

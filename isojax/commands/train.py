@@ -76,7 +76,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
     keep_programs(workdir)
     # One process that exits alone would leave the others waiting.
     stop.ends_at_once = parallel.process_part()[1] == 1
-    with parallel.ending_alone():
+    with parallel.exit_immediately_on_failure():
         pretrain(
             config,
             workdir,

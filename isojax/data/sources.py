@@ -24,7 +24,7 @@ HELD_OUT_FRACTION = 0.2
 
 
 class ImageSource(NamedTuple):
-    """Which images a run uses: section `data` of a config.
+    """The choice of a run's images: section `data` of a config.
 
     Attributes:
       name: "digits", "tiny_imagenet" or a name of tensorflow-datasets.
@@ -33,8 +33,8 @@ class ImageSource(NamedTuple):
         Its images may lack labels.
       train_split: labelled split for the readout.
       evaluation_split: labelled split for accuracies.
-      validation_fraction: part of each class of `train_split` that is held out of both
-        trainings and replaces `evaluation_split`; 0 for none.
+      validation_fraction: part of each class of `train_split` that is used neither for
+        pretraining nor for the readout and replaces `evaluation_split`; 0 for none.
     """
 
     name: str

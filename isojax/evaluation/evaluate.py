@@ -44,7 +44,7 @@ def evaluate_run(
         with arrays for the report.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure; by default the linear readout and k-NN.
-      progress: reports features, fits, searches and trainings; silent by default.
+      progress: reports features, fits, searches and fine-tuning; silent by default.
 
     Returns:
       The content of the file: `accuracy` (0 to 1), the `split` it was measured on,

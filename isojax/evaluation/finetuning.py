@@ -109,8 +109,9 @@ def finetune(
       test: labelled images.
       augment: section `augment` of the run's config; its crops, flips and other
         geometric operations are used, its colour operations are not.
-      epochs: the number of epochs of each training.
-      progress: reports the steps of all trainings.
+      epochs: the number of epochs of each training run: one per learning rate, then
+        the final one.
+      progress: reports the steps of all training runs.
 
     Returns:
       The accuracies.
@@ -196,7 +197,7 @@ def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
 
 
 class _Length(NamedTuple):
-    """Batch size, number of epochs and number of steps of a training."""
+    """Batch size, number of epochs and number of steps of a training run."""
 
     batch_size: int
     epochs: int

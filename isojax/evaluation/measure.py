@@ -58,7 +58,7 @@ def measure_run(
       workdir: the run's folder.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure.
-      progress: reports features, fits, searches and trainings.
+      progress: reports features, fits, searches and fine-tuning.
 
     Returns:
       The result, and the data that a report of it needs.

@@ -114,7 +114,7 @@ PROTOCOLS = {
         "finetuning", "the encoder trained with labels", Kind.TRAINS_ENCODER
     ),
     "online": Protocol(
-        "online", "the linear classifier trained beside the encoder", Kind.STORED
+        "online", "the linear probe trained during pretraining", Kind.STORED
     ),
 }
 DEFAULT_PROTOCOLS = ("linear", "knn")

@@ -59,7 +59,7 @@ def adjust_hue(image: Array, delta: Array | float) -> Array:
 
 
 def rgb_to_grayscale(image: Array) -> Array:
-    """Luma of ITU-R BT.601, repeated in every channel; shape (h, w, 3)."""
+    """Computes the luma of ITU-R BT.601 in every channel; shape (h, w, 3)."""
     return jnp.broadcast_to(luma_of_channels(image[..., None])[..., 0], image.shape)
 
 
@@ -69,7 +69,7 @@ def solarize(image: Array, threshold: Array | float = 0.5) -> Array:
 
 
 def luma_of_channels(image: Array) -> Array:
-    """Luma of ITU-R BT.601; (..., 3, m) to (..., 1, m)."""
+    """Computes the luma of ITU-R BT.601; (..., 3, m) to (..., 1, m)."""
     red, green, blue = (w * image[..., i : i + 1, :] for i, w in enumerate(_LUMA))
     return red + green + blue
 

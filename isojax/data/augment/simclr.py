@@ -41,7 +41,7 @@ class SimclrSettings(NamedTuple):
       grayscale_probability: probability of removing colour.
       blur_probability: probability of Gaussian blur.
       blur_sigma: smallest and largest standard deviation of the blur, in pixels.
-      solarize_probability: probability of inverting values above 0.5.
+      solarize_probability: probability of inverting values of at least 0.5.
     """
 
     crop_scale: tuple[float, float]
@@ -71,7 +71,7 @@ class SimclrDraws(NamedTuple):
       hue_place: number of these operations applied before the hue, 0 to 3.
       is_grey: whether colour is removed.
       sigma: standard deviation of the blur, in pixels; 0 without blur.
-      is_solarized: whether bright values are inverted.
+      is_solarized: whether values of at least 0.5 are inverted.
     """
 
     box: tuple[Array, Array, Array, Array]
@@ -238,7 +238,7 @@ def _blend_at(
 
 @stage
 def _blend(images: Array, factor: Array, grey: Array, level: Array) -> Array:
-    """Weighted sum of image, its grey version and uniform grey; weights (n,)."""
+    """Adds image, its grey version and uniform grey, with weights of shape (n,)."""
     factor, grey, level = (x[:, None, None] for x in (factor, grey, level))
     return clip(factor * images + (grey * luma_of_channels(images) + level))
 
