@@ -280,7 +280,8 @@ def _read_cached(
             raise
         raise UsageError(
             f"preparing config.data.name={source.name} needs the package {error.name}, "
-            "which is not installed: pip install 'isojax[data]'"
+            "which is not installed: pip install tensorflow-cpu tensorflow-datasets "
+            "importlib_resources"
         ) from error
 
     prepared.fill_cache(

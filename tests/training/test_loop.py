@@ -122,7 +122,7 @@ def test_a_missing_package_is_reported_before_anything_is_written(
     monkeypatch.setattr(loop, "load_dataset", None)  # would be called next
     config = small_config()
     config.logging.wandb = "online"
-    with pytest.raises(UsageError, match=r"wandb=online needs the package wandb: pip"):
+    with pytest.raises(UsageError, match="wandb=online .* pip install wandb"):
         pretrain(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

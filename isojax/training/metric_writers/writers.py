@@ -138,7 +138,7 @@ def check_packages(options: LoggingOptions) -> None:
             continue
         requirement = (
             f"config.logging.{field}={getattr(options, field)} requires the package "
-            f"{package}: pip install isojax[{field}], or pip install {package}"
+            f"{package}: pip install {package}"
         )
         if not _is_installed(package):
             raise UsageError(requirement)
