@@ -7,17 +7,17 @@ from ml_collections import ConfigDict
 
 from isojax.configs import config_names
 from isojax.errors import UsageError
-from isojax.fields import field_values
+from isojax.runs.config_file import flat_fields
 
 # The report shows these elsewhere.
 _LEFT_OUT = ("preset", "forked_from")
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values of a config's fields by dotted name."""
+    """Returns the values of the fields that a report compares, by dotted name."""
     return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in field_values(ConfigDict(config)).items()
+        name: value
+        for name, value in flat_fields(ConfigDict(config)).items()
         if not name.startswith(_LEFT_OUT)
     }
 
@@ -41,14 +41,3 @@ def defaults_of(config: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
         if fields["data"]["name"] == config["data"]["name"]:
             return f"{name}:{config['preset']}", flat(fields)
     return None
-
-
-def changed_fields(
-    default: dict[str, Any], current: dict[str, Any]
-) -> dict[str, tuple[Any, Any]]:
-    """Returns the fields of two flat configs that differ, with both values."""
-    return {
-        name: (default.get(name), current.get(name))
-        for name in sorted({*default, *current})
-        if default.get(name) != current.get(name)
-    }

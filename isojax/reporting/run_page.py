@@ -14,11 +14,12 @@ from isojax.reporting.accuracy_tables import (
 )
 from isojax.reporting.alerts import alerts_of
 from isojax.reporting.charts import Line
-from isojax.reporting.differences import changed_fields, defaults_of, flat
+from isojax.reporting.differences import defaults_of, flat
 from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, why_not
 from isojax.runs import layout
+from isojax.runs.config_file import changed_fields
 from isojax.runs.stored_run import StoredRun
 
 

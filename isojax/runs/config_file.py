@@ -163,6 +163,17 @@ def flat_fields(config: ConfigDict) -> dict[str, Any]:
     return field_values(ConfigDict(json.loads(_as_json(config.to_dict()))))
 
 
+def changed_fields(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Returns the fields of two flat configs that differ, with both values."""
+    return {
+        name: (before.get(name), now.get(name))
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    }
+
+
 def differing_fields(
     stored: ConfigDict, current: ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
@@ -182,14 +193,13 @@ def differing_fields(
     stored, current = (
         ConfigDict(_with_defaults(config.to_dict())) for config in (stored, current)
     )
-    before, now = flat_fields(stored), flat_fields(current)
+    changed = changed_fields(flat_fields(stored), flat_fields(current))
     return {
-        name: (before.get(name), now.get(name))
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-        and why_without_effect(current, name) is None
+        name: (before, now)
+        for name, (before, now) in changed.items()
+        if why_without_effect(current, name) is None
         and not name.startswith(_MAY_DIFFER)
-        and not (name in _COMPUTED and now.get(name) is None)
+        and not (name in _COMPUTED and now is None)
     }
 
 
