@@ -29,7 +29,8 @@ LAYERS = {
     "runs": 2,
     "training": 3,
     "evaluation": 3,
-    "parallel": 3,
+    "processes": 3,
+    "data_parallel": 3,
     "compilation": 3,
     "reporting": 3,
     "interop": 3,
@@ -44,7 +45,8 @@ THIRD_LAYER = (
     "evaluation",
     "training",
     "reporting",
-    "parallel",
+    "data_parallel",
+    "processes",
     "compilation",
 )
 MODULES = sorted(path for path in (ROOT / "isojax").rglob("*.py"))
@@ -103,12 +105,17 @@ def test_a_library_is_imported_in_few_parts(library, allowed):
             assert path.relative_to(ROOT / "isojax").parts[0] in allowed, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_only_parallel_knows_how_devices_are_used(path):
-    text = path.read_text()
-    if path.name != "parallel.py":
-        assert "jax.pmap" not in text
-        assert "jax.distributed" not in text
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("jax.pmap", "data_parallel.py"),
+        ("jax.sharding", "data_parallel.py"),
+        ("jax.distributed", "processes.py"),
+        ("multihost_utils", "processes.py"),
+    ],
+)
+def test_devices_and_processes_are_each_used_in_one_module(name, module):
+    assert [path.name for path in MODULES if name in path.read_text()] == [module]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.compilation import choose_kernels
 from isojax.configs import cifar10, digits
 from isojax.data import Dataset, Split
@@ -151,7 +151,7 @@ def _predictor() -> str:
 
 def _checkpoint() -> str:
     config = digits.get_config()
-    state = parallel.replicate(first_state(config, _dataset(config)))
+    state = data_parallel.replicate(first_state(config, _dataset(config)))
     with tempfile.TemporaryDirectory() as folder:
         with Checkpoints(folder) as checkpoints:
             checkpoints.save(state)
@@ -171,9 +171,9 @@ def _guard(place: str) -> str:
     config = digits.get_config()
     dataset = _dataset(config)
     context = build_step_context(config, dataset)
-    step = parallel.MappedStep(with_resident_images(partial(train_step, context)))
+    step = data_parallel.MappedStep(with_resident_images(partial(train_step, context)))
     feed = Feed(dataset.pretrain, batch_size=config.batch_size, seed=0, place=place)
-    state = parallel.replicate(first_state(config, dataset))
+    state = data_parallel.replicate(first_state(config, dataset))
     for batch in feed.epoch(0):  # compiles
         state = step(state, batch, feed.resident).state
     jax.block_until_ready(state)

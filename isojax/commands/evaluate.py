@@ -61,7 +61,7 @@ def main() -> None:
             "--config.data.FIELD=VALUE chooses other images"
         )
     # After the flags: JAX takes a second to import.
-    from isojax import parallel
+    from isojax import processes
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
@@ -70,7 +70,7 @@ def main() -> None:
     from isojax.reporting.closing import announce_next_commands, announce_report
     from isojax.runs.evaluation_result import result_file
 
-    task, tasks = parallel.launcher_task()
+    task, tasks = processes.launcher_task()
     if task > 0:
         return
     if tasks > 1:
@@ -80,7 +80,7 @@ def main() -> None:
         )
 
     choose_kernels()
-    parallel.check_platform()
+    processes.check_platform()
     keep_programs(_WORKDIR.value)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     options = Options(

@@ -30,10 +30,10 @@ _OUTPUT = path_flag.define_path(
 def main() -> None:
     """Exports a run with the settings of the flags."""
     # After the flags: JAX takes a second to import.
-    from isojax import parallel
+    from isojax import processes
     from isojax.interop.export_files import export_run
 
-    parallel.check_platform()
+    processes.check_platform()
     path, card = export_run(
         _WORKDIR.value, file_format=_FORMAT.value, output=_OUTPUT.value
     )

@@ -27,11 +27,11 @@ def main() -> None:
     """Profiles a step with the settings of the flags."""
     config = config_flag.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
-    from isojax import parallel
+    from isojax import processes
     from isojax.compilation import choose_kernels, keep_programs
 
     choose_kernels()  # before JAX computes
-    parallel.check_platform()
+    processes.check_platform()
     keep_programs("runs/profile")  # one program serves the report and the timing
     from isojax.training.step_cost import describe_profile, profile_step
 

@@ -35,14 +35,14 @@ def main() -> None:
 
 
 def _train_and_evaluate(stop: StopRequest) -> None:
-    from isojax import parallel
+    from isojax import processes
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.evaluation import evaluate_run
     from isojax.training import pretrain
 
     _end_with_parent()
     choose_kernels()
-    parallel.check_platform()
+    processes.check_platform()
     workdir = Path(_WORKDIR.value)
     for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)

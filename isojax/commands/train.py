@@ -65,18 +65,18 @@ def main() -> None:
 
 def _train(config: ConfigDict, stop: StopRequest) -> None:
     # After the flags: JAX takes a second to import.
-    from isojax import parallel
+    from isojax import processes
     from isojax.compilation import choose_kernels, keep_programs
     from isojax.training import pretrain
 
     choose_kernels()
-    parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    parallel.check_platform()
+    processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.check_platform()
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
     keep_programs(workdir)
     # One process that exits alone would leave the others waiting.
-    stop.ends_at_once = parallel.process_part()[1] == 1
-    with parallel.exit_immediately_on_failure():
+    stop.ends_at_once = processes.process_part()[1] == 1
+    with processes.exit_immediately_on_failure():
         pretrain(
             config,
             workdir,
@@ -85,7 +85,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
             stop=stop,
         )
     # After a request to stop, a scheduler may kill the process within seconds.
-    if parallel.is_first_process() and not (stop.is_set or stop.has_stopped_run):
+    if processes.is_first_process() and not (stop.is_set or stop.has_stopped_run):
         from isojax.reporting.closing import announce_report
 
         announce_report(workdir)

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.data import Dataset, Split
 from isojax.errors import UsageError
 from isojax.runs.config_file import flat_fields
@@ -37,10 +37,10 @@ def check_agreement(
     }
     here = {
         "config": {f"config.{n}": v for n, v in flat_fields(config).items()} | flags,
-        "devices": parallel.local_device_count(),
+        "devices": data_parallel.local_device_count(),
         "data": [_fingerprint(dataset.pretrain), _fingerprint(dataset.evaluation)],
     }
-    first, *others = (json.loads(each) for each in parallel.gather(json.dumps(here)))
+    first, *others = (json.loads(each) for each in processes.gather(json.dumps(here)))
     for number, other in enumerate(others, start=1):
         differing = [
             f"{name} ({other['config'].get(name)}, not {first['config'].get(name)})"

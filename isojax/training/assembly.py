@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.data import Dataset, channel_statistics
 from isojax.errors import UsageError, choose
 from isojax.models import build_network
@@ -59,7 +59,7 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             "images per part, too few for BatchNorm; increase the batch size or "
             "reduce config.microbatches"
         )
-    parallel.check_batch_size(config.batch_size, parts=config.microbatches)
+    data_parallel.check_batch_size(config.batch_size, parts=config.microbatches)
 
 
 def _check_length(config: ConfigDict, steps_per_epoch: int) -> None:
@@ -124,7 +124,7 @@ def build_step_context(config: ConfigDict, dataset: Dataset) -> StepContext:
       dataset: the run's images.
     """
     method = method_settings(config)
-    axis_name = parallel.axis_name()
+    axis_name = data_parallel.axis_name()
     network = build_network(
         network_settings(config),
         predictor=method.learned_predictor,

@@ -12,7 +12,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from isojax import parallel
+from isojax import processes
 from isojax.errors import UsageError, first_line
 from isojax.output import say
 from isojax.runs import layout
@@ -73,7 +73,7 @@ class Checkpoints:
           UsageError: if not all processes see the same checkpoints.
         """
         steps = self.steps()
-        if len({*parallel.gather(json.dumps(steps))}) > 1:
+        if len({*processes.gather(json.dumps(steps))}) > 1:
             raise UsageError(
                 f"not all processes see the same checkpoints in {self._folder}; choose "
                 "a --workdir that they share"
@@ -92,7 +92,7 @@ class Checkpoints:
           UsageError: if an operation fails.
         """
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        parallel.in_first_process(lambda: self._write_trial(size))
+        processes.in_first_process(lambda: self._write_trial(size))
 
     def _write_trial(self, size: int) -> None:
         trial = self._folder / _TRIAL
@@ -124,13 +124,13 @@ class Checkpoints:
           UsageError: in every process, if the first save fails.
         """
         step = int(state.step)
-        if parallel.is_first_process():
+        if processes.is_first_process():
             self.wait()
             if step not in self.steps():
                 arrays = host_arrays(state)
                 self._writing = self._writer.submit(self._write, step, arrays)
         if not self._has_saved:
-            parallel.in_first_process(self._check_first_save)
+            processes.in_first_process(self._check_first_save)
             self._has_saved = True
 
     def _check_first_save(self) -> None:
@@ -189,7 +189,7 @@ class Checkpoints:
           UsageError: in every process, if the last state could not be written.
         """
         try:
-            parallel.in_first_process(self._check_last_save)
+            processes.in_first_process(self._check_last_save)
         finally:
             self._writer.shutdown()
 
@@ -280,12 +280,12 @@ class Checkpoints:
             arrays = read_step(self._folder / str(step), wanted, whole=whole)
         except Damaged as error:
             problem = str(error)
-        if parallel.any_process(arrays is None) or arrays is None:
+        if processes.any_process(arrays is None) or arrays is None:
             raise Damaged(problem or "another process cannot read it")
         return arrays
 
     def _report_damaged(self, damaged: dict[int, str], *, set_aside: bool) -> None:
-        if not parallel.is_first_process():
+        if not processes.is_first_process():
             return
         for step, problem in damaged.items():
             line = f"The checkpoint of step {step} in {self._folder} is damaged"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from isojax import parallel
+from isojax import processes
 from isojax.output import attempt
 from isojax.runs import layout
 from isojax.runs.history import History
@@ -132,7 +132,7 @@ def open_history(context: RunContext, position: Position) -> History:
         context.workdir,
         epochs=None if is_finished else position.steps_done // context.steps_per_epoch,
         correlation=np.asarray(position.state.correlation, np.float64),
-        writes=parallel.is_first_process(),
+        writes=processes.is_first_process(),
     )
 
 
@@ -146,7 +146,7 @@ def open_metric_writers(
       history: history of the run.
       position: position from which the run resumes.
     """
-    if not parallel.is_first_process():
+    if not processes.is_first_process():
         return MetricWriters({})
     return open_writers(
         context.workdir,
@@ -172,5 +172,5 @@ def draw_figures(context: RunContext, history: History) -> None:
             context.figures, history, evaluation_name=context.dataset.evaluation_name
         )
 
-    if parallel.is_first_process() and history.rows:
+    if processes.is_first_process() and history.rows:
         attempt(draw, failure="the figures were not drawn")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.errors import UsageError, choose
 from isojax.output import attempt
 from isojax.runs import layout
@@ -67,7 +67,7 @@ def train_epochs(
         is_last = position.steps_done == context.last_step
         if trained.stop_requested and not is_last:
             return position
-        parallel.say(
+        processes.say(
             describe(recorder.history.rows[-1], context.epochs), write=tqdm.write
         )
         if is_last or (epoch + 1) % context.config.checkpoint_every_epochs == 0:
@@ -120,7 +120,7 @@ def train_epoch(
     state, done = position
     start, timed = time.perf_counter(), 0
     metrics: list[Metrics] = []
-    running: deque[parallel.StepResult] = deque()
+    running: deque[data_parallel.StepResult] = deque()
     stop_requested = False
     batches = context.feed.epoch(epoch, first=done - epoch * context.steps_per_epoch)
     for batch in itertools.islice(batches, context.last_step - done):
@@ -148,7 +148,7 @@ def train_epoch(
 
 
 def finish_step(
-    context: RunContext, result: parallel.StepResult, step: int, bar: tqdm
+    context: RunContext, result: data_parallel.StepResult, step: int, bar: tqdm
 ) -> bool:
     """Waits for a dispatched step and checks its numbers.
 
@@ -184,7 +184,7 @@ def finish_step(
 def _on_first_step(context: RunContext) -> None:
     """Writes the machine's description and the figure of the views."""
     context.stop.ends_at_once = False  # from now on there is a state to save
-    if not parallel.is_first_process():
+    if not processes.is_first_process():
         return
     images, views = context.dataset.pretrain.images, context.step_context.views
     attempt(
@@ -214,4 +214,4 @@ def _check_collapse(
         recorder.draw_figures()
         raise UsageError(f"{explanation} The state is saved and the run is stopped.")
     if recent != [True, True, True]:
-        parallel.say(f"Warning: {explanation}", write=tqdm.write)
+        processes.say(f"Warning: {explanation}", write=tqdm.write)

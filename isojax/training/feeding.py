@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jax import Array
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.data import Split, training_batches
 from isojax.errors import UsageError, choose
 
@@ -47,7 +47,7 @@ class Feed:
         size = split.images.nbytes
         on_device = choose("config.data.feed", place, FEEDS)(size, _device_memory())
         self.resident: dict[str, Array] = (
-            parallel.replicate({"images": split.images}) if on_device else {}
+            data_parallel.replicate({"images": split.images}) if on_device else {}
         )
         self.description = f"The images take {size / 1e6:,.0f} MB" + (
             " in the memory of each device."
@@ -71,12 +71,12 @@ class Feed:
             seed=self._seed,
             epoch=epoch,
             first=first,
-            part=parallel.process_part(),
+            part=processes.process_part(),
             with_images=not self.resident,
         )
         ahead: deque[dict[str, Array]] = deque()
         for batch in batches:
-            ahead.append(parallel.split_batch(batch))
+            ahead.append(data_parallel.split_batch(batch))
             if len(ahead) > _BATCHES_AHEAD:
                 yield ahead.popleft()
         yield from ahead

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import processes
 from isojax.errors import UsageError
 from isojax.output import say
 from isojax.runs import layout
@@ -65,7 +65,7 @@ def fork_run(
     state = _carry_over(source, like, had_target=had_target)
     step = int(state.step)
     _check_schedule(source, other, step, steps_per_epoch, last_step)
-    parallel.in_first_process(
+    processes.in_first_process(
         partial(_write_folder, source, workdir, config, state, step)
     )
 

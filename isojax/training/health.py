@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from isojax import parallel
+from isojax import processes
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.runs import layout
@@ -63,7 +63,7 @@ def check_finite(
     report = {"step": step, "first": first} | {
         name: str(float(value)) for name, value in metrics.items()
     }
-    if parallel.is_first_process():
+    if processes.is_first_process():
         with suppress(OSError):  # such as a full disk; the error below matters more
             content = json.dumps(report, indent=2) + "\n"
             write_atomically(workdir / layout.NOT_FINITE_FILE, content.encode())

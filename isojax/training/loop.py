@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.data import Dataset, load_dataset
 from isojax.invocation import command
 from isojax.output import is_terminal
@@ -70,7 +70,7 @@ def pretrain(
         numbers diverge.
     """
     check_config(config)
-    parallel.in_first_process(lambda: check_packages(read_options(config)))
+    processes.in_first_process(lambda: check_packages(read_options(config)))
     dataset = load_dataset(image_source(config.data), data_dir=data_dir)
     check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
     config = _normalize_by_own_images(config, dataset)
@@ -86,7 +86,7 @@ def pretrain(
         )
     workdir = Path(workdir)
     with ExitStack() as held:
-        parallel.in_first_process(
+        processes.in_first_process(
             lambda: held.enter_context(open_run_folder(workdir, config))
         )
         context = open_run_context(config, dataset, workdir, stop or StopRequest())
@@ -94,7 +94,7 @@ def pretrain(
         history = open_history(context, start)
         if start.steps_done >= context.last_step:
             draw_figures(context, history)
-            parallel.say(
+            processes.say(
                 f"The run in {workdir} is finished. To start a new run, choose another "
                 "--workdir."
             )
@@ -111,7 +111,7 @@ def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict
     complete = with_normalization(config, dataset)
     if complete is not config:
         data = complete.data
-        parallel.say(
+        processes.say(
             f"Normalising {data.name} with mean {data.mean} and standard deviation "
             f"{data.std}, computed from its training images."
         )
@@ -138,7 +138,7 @@ def train(context: RunContext, recorder: EpochRecorder, start: Position) -> None
         unit=" images",
         unit_scale=True,
         dynamic_ncols=True,
-        disable=not (is_terminal(sys.stderr) and parallel.is_first_process()),
+        disable=not (is_terminal(sys.stderr) and processes.is_first_process()),
     )
     with bar:
         end = train_epochs(context, recorder, start, bar)
@@ -152,20 +152,20 @@ def train(context: RunContext, recorder: EpochRecorder, start: Position) -> None
 def _announce(context: RunContext, start: Position) -> None:
     config, dataset = context.config, context.dataset
     parameters = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
-    parallel.say(
+    processes.say(
         f"Pretraining {config.preset} on {len(dataset.pretrain.images):,} unlabelled "
         f"images of {config.data.name}: ResNet-18 of width {config.model.width} "
         f"({parameters / 1e6:.1f} M parameters with heads),\n"
         f"{config.epochs} epochs of {context.steps_per_epoch} steps, batch "
-        f"{config.batch_size}, on {parallel.device_count()} "
+        f"{config.batch_size}, on {data_parallel.device_count()} "
         f"{jax.default_backend()} device(s). Run folder: {context.workdir}.\n"
         f"{context.feed.description}\n{describe_columns(dataset.evaluation_name)}"
     )
     if start.steps_done:
-        parallel.say(
+        processes.say(
             f"Resuming after step {start.steps_done:,} of {context.last_step:,}."
         )
-    parallel.say("Compiling the training step; this takes up to a minute ...")
+    processes.say("Compiling the training step; this takes up to a minute ...")
 
 
 def _save_early(context: RunContext, end: Position) -> None:
@@ -173,7 +173,7 @@ def _save_early(context: RunContext, end: Position) -> None:
     context.checkpoints.save(end.state)
     context.checkpoints.close()
     context.stop.has_stopped_run = True
-    parallel.say(
+    processes.say(
         f"Stopped after step {end.steps_done:,} of {context.last_step:,}; the state "
         "is saved. Repeat the command to resume."
     )
@@ -185,7 +185,7 @@ def _finish(context: RunContext, recorder: EpochRecorder, end: Position) -> None
     recorder.draw_figures()
     recorder.write_figures(end.steps_done)
     workdir = context.workdir
-    parallel.say(
+    processes.say(
         f"\nCheckpoints: {workdir / layout.CHECKPOINTS_FOLDER}\n"
         f"Metrics: {workdir / layout.METRICS_FILE}\n"
         f"Figures: {context.figures}\n"

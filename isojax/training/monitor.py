@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax import parallel, spectral
+from isojax import processes, spectral
 from isojax.data import Split, augment, full_batches
 from isojax.models import SiameseNetwork
 from isojax.runs import layout
@@ -58,7 +58,7 @@ def make_evaluation(
             representations.append(np.asarray(representation)[:count])
         accuracy = np.mean(np.concatenate(classes) == split.labels)
         row = {layout.ONLINE_ACCURACY: float(accuracy)}
-        if parallel.is_first_process():
+        if processes.is_first_process():
             rank = effective_rank_on_host(np.concatenate(representations))
             row[layout.EFFECTIVE_RANK] = rank
         return row

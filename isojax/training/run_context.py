@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.data import Dataset
 from isojax.runs import layout
 from isojax.stopping import StopRequest
@@ -51,7 +51,7 @@ class RunContext:
     steps_per_epoch: int
     last_step: int
     step_context: StepContext
-    step: parallel.MappedStep
+    step: data_parallel.MappedStep
     feed: Feed
     checkpoints: Checkpoints
 
@@ -103,7 +103,7 @@ def open_run_context(
         steps_per_epoch=steps,
         last_step=last_step(config, dataset),
         step_context=step_context,
-        step=parallel.MappedStep(
+        step=data_parallel.MappedStep(
             with_resident_images(partial(train_step, step_context))
         ),
         feed=Feed(
@@ -132,4 +132,4 @@ def starting_position(context: RunContext) -> Position:
     state = first_state(context.config, context.dataset)
     if context.checkpoints.agreed_steps():
         state = context.checkpoints.restore(state, set_aside=True)
-    return Position(parallel.replicate(state), int(state.step))
+    return Position(data_parallel.replicate(state), int(state.step))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.errors import UsageError
 from isojax.training.operation_count import count_operations
 from isojax.training.synthetic_step import SyntheticStep
@@ -107,7 +107,7 @@ def describe_profile(profile: Profile, config: ConfigDict) -> str:
     per_second = profile.flops / profile.seconds
     lines = [
         f"a step of batch {config.batch_size} in {config.precision} on "
-        f"{parallel.device_count()} device(s), {kind}",
+        f"{data_parallel.device_count()} device(s), {kind}",
         f"  time         {profile.seconds * 1e3:,.1f} ms, "
         f"{config.batch_size / profile.seconds:,.0f} images/s",
         f"  operations   {profile.flops / 1e9:,.1f} GFLOP per device, "

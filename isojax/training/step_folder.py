@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
-from isojax import parallel
+from isojax import processes
 from isojax.errors import UsageError, first_line
 from isojax.training.leaves import Arrays, Leaf, checksum
 
@@ -191,7 +191,7 @@ def _read_arrays(folder: Path, wanted: dict[str, Leaf]) -> Arrays:
 
 def _options() -> ocp.options.MultiprocessingOptions:
     """Makes every process read and write alone, without waiting for others."""
-    here, _ = parallel.process_part()
+    here, _ = processes.process_part()
     return ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"p{here}"
     )

@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.data import Dataset, Split
 from isojax.errors import UsageError
 from isojax.training.assembly import build_step_context, first_state
@@ -37,7 +37,7 @@ class SyntheticStep:
           UsageError: if the config is invalid.
         """
         check_config(config)
-        parallel.check_batch_size(config.batch_size, parts=config.microbatches)
+        data_parallel.check_batch_size(config.batch_size, parts=config.microbatches)
         if config.data.mean is None or config.data.std is None:
             raise UsageError(
                 "config.data.mean and config.data.std cannot be computed here, because "
@@ -55,7 +55,7 @@ class SyntheticStep:
         dataset = Dataset(epoch, epoch, epoch, "test", _CLASSES, ())
         context = build_step_context(config, dataset)
         self._views = context.views
-        self._step = parallel.MappedStep(
+        self._step = data_parallel.MappedStep(
             lambda state, batch, _: train_step(context, state, batch)
         )
         self.host_batch: dict[str, np.ndarray] = {
@@ -63,11 +63,11 @@ class SyntheticStep:
             "labels": labels,
             "indices": np.arange(len(images), dtype=np.int32),
         }
-        part, parts = parallel.process_part()
-        self._batch = parallel.split_batch(
+        part, parts = processes.process_part()
+        self._batch = data_parallel.split_batch(
             {name: rows[part::parts] for name, rows in self.host_batch.items()}
         )
-        self.state = parallel.replicate(first_state(config, dataset))
+        self.state = data_parallel.replicate(first_state(config, dataset))
 
     def lower(self) -> jax.stages.Lowered:
         """Lowers the step, without compiling it."""

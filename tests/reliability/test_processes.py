@@ -14,8 +14,8 @@ from pathlib import Path
 
 flags = dict(argument[2:].split("=") for argument in sys.argv[1:])
 number, folder = int(flags["process_id"]), Path(__file__).parent
-from isojax import parallel
-parallel.connect(flags["coordinator"], int(flags["num_processes"]), number)
+from isojax import data_parallel, processes
+processes.connect(flags["coordinator"], int(flags["num_processes"]), number)
 
 from contextlib import ExitStack
 import jax, numpy as np
@@ -45,14 +45,14 @@ def state(step):
 
 def opened():
     with ExitStack() as held:
-        parallel.in_first_process(
+        processes.in_first_process(
             lambda: held.enter_context(open_run_folder(folder / "run", config))
         )
         return (folder / "run" / "config.json").exists()
 
-said = {"texts": parallel.gather("a" * (number + 1)),
-        "any": [parallel.any_process(number == 1), parallel.any_process(False)],
-        "refused": refusal(lambda: parallel.in_first_process(refuse))}
+said = {"texts": processes.gather("a" * (number + 1)),
+        "any": [processes.any_process(number == 1), processes.any_process(False)],
+        "refused": refusal(lambda: processes.in_first_process(refuse))}
 
 config = digits.get_config().unlock()
 dataset = load_dataset(image_source(config.data))
@@ -60,13 +60,13 @@ said["agree"] = refusal(lambda: check_agreement(config, dataset))
 said["opened"] = refusal(opened)
 with Checkpoints(folder / "run") as checkpoints:
     for step in (1, 2):
-        checkpoints.save(parallel.replicate(state(step)))
+        checkpoints.save(data_parallel.replicate(state(step)))
 checkpoints = Checkpoints(folder / "run")
-parallel.gather("saved")
+processes.gather("saved")
 if number == 0:
     (folder / "run" / "checkpoints" / "2" / "checksums.json").write_text("{}")
-parallel.gather("damaged")
-restored = parallel.replicate(checkpoints.restore(state(0), set_aside=True))
+processes.gather("damaged")
+restored = data_parallel.replicate(checkpoints.restore(state(0), set_aside=True))
 said["restored"] = [
     int(restored.step),
     bool((np.asarray(restored.params["w"]) == state(1).params["w"]).all()),
@@ -77,10 +77,10 @@ said["other config"] = refusal(lambda: check_agreement(config, dataset))
 config.epochs -= number
 dataset.pretrain.images[0] += number
 dataset.pretrain.images[0] -= number
-here = parallel.local_device_count()
-parallel.local_device_count = lambda: here + number
+here = data_parallel.local_device_count()
+data_parallel.local_device_count = lambda: here + number
 said["other devices"] = refusal(lambda: check_agreement(config, dataset))
-parallel.local_device_count = lambda: here
+data_parallel.local_device_count = lambda: here
 dataset.pretrain.images[0] += number
 said["other data"] = refusal(lambda: check_agreement(config, dataset))
 (folder / f"{number}.json").write_text(json.dumps(said))

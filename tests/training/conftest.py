@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.configs import digits
 from isojax.training import pretrain
 from isojax.training.feeding import with_resident_images
@@ -64,10 +64,10 @@ def spread_run(tiny_run):
     """Returns a function like `tiny_run`, with the step mapped over all devices."""
 
     def make(**fields):
-        run = tiny_run(axis_name=parallel.AXIS, **fields)
-        mapped = parallel.MappedStep(with_resident_images(run.step))
+        run = tiny_run(axis_name=data_parallel.AXIS, **fields)
+        mapped = data_parallel.MappedStep(with_resident_images(run.step))
         run.step = lambda state, batch: mapped(state, batch, {})[:2]
-        run.state = parallel.replicate(run.state)
+        run.state = data_parallel.replicate(run.state)
         return run
 
     return make

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.errors import UsageError
 from isojax.training import checkpoint
 from isojax.training.checkpoint import Checkpoints
@@ -43,7 +43,7 @@ def test_narrow_floats_and_booleans_come_back_as_they_were(tmp_path, make_state)
 
 def test_a_state_spread_over_devices_comes_back(tmp_path, make_state):
     state = make_state(3)
-    assert_same(save(tmp_path, parallel.replicate(state)).restore(state), state)
+    assert_same(save(tmp_path, data_parallel.replicate(state)).restore(state), state)
 
 
 def test_what_is_saved_is_the_state_of_that_moment(tmp_path, make_state):
@@ -128,7 +128,7 @@ def test_a_missing_leaf_is_named(tmp_path, make_state):
 
 
 def test_other_processes_write_nothing(tmp_path, make_state, monkeypatch):
-    monkeypatch.setattr(parallel, "is_first_process", lambda: False)
+    monkeypatch.setattr(processes, "is_first_process", lambda: False)
     assert save(tmp_path, make_state(1)).steps() == []
 
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_that_another_process_cannot_read_is_passed_over(
 ):
     checkpoints = save(tmp_path, make_state(1), make_state(2))
     answers = iter([True, False])
-    monkeypatch.setattr(parallel, "any_process", lambda here: next(answers))
+    monkeypatch.setattr(processes, "any_process", lambda here: next(answers))
     assert_same(checkpoints.restore(make_state(0)), make_state(1))
     assert "step 2" in capsys.readouterr().out
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax import parallel
+from isojax import data_parallel, processes
 from isojax.data import Split, training_batches
 from isojax.errors import UsageError
 from isojax.training import feeding
@@ -25,11 +25,12 @@ def images_seen(some_feed, **kwargs):
 
     def step(state, batch):
         return state, jax.tree.map(
-            lambda array: jax.lax.all_gather(array, parallel.AXIS, tiled=True), batch
+            lambda array: jax.lax.all_gather(array, data_parallel.AXIS, tiled=True),
+            batch,
         )
 
-    mapped = parallel.MappedStep(with_resident_images(step))
-    state = parallel.replicate(jnp.zeros(()))
+    mapped = data_parallel.MappedStep(with_resident_images(step))
+    state = data_parallel.replicate(jnp.zeros(()))
     for batch in some_feed.epoch(0, **kwargs):
         state, seen, _ = mapped(state, batch, some_feed.resident)
         yield jax.tree.map(np.asarray, seen)
@@ -38,7 +39,9 @@ def images_seen(some_feed, **kwargs):
 def test_resident_and_streamed_images_give_the_same_batches():
     host, device = feed("host"), feed("device")
     assert not host.resident
-    assert device.resident["images"].sharding.num_devices == parallel.device_count()
+    assert (
+        device.resident["images"].sharding.num_devices == data_parallel.device_count()
+    )
     batches = list(zip(images_seen(host), images_seen(device), strict=True))
     assert len(batches) == 2  # the partial third is dropped
     for from_host, from_device in batches:
@@ -52,7 +55,7 @@ def test_resident_and_streamed_images_give_the_same_batches():
 @pytest.mark.parametrize("part", [(0, 2), (1, 2)])
 def test_batches_are_those_of_seed_epoch_and_process(place, part, monkeypatch):
     fed = feed(place)
-    monkeypatch.setattr(parallel, "process_part", lambda: part)
+    monkeypatch.setattr(processes, "process_part", lambda: part)
     expected = training_batches(SPLIT, batch_size=8, seed=3, epoch=2, part=part)
     for batch, other in zip(fed.epoch(2), expected, strict=True):
         indices = np.ravel(batch["indices"])  # one row a device
@@ -60,14 +63,14 @@ def test_batches_are_those_of_seed_epoch_and_process(place, part, monkeypatch):
 
 
 def test_two_batches_are_sent_ahead(monkeypatch):
-    fed, sent, split_batch = feed("host"), [], parallel.split_batch
+    fed, sent, split_batch = feed("host"), [], data_parallel.split_batch
 
     def count(batch):
         sent.append(batch)
         return split_batch(batch)
 
     fed._batch_size = 4  # five batches
-    monkeypatch.setattr(parallel, "split_batch", count)
+    monkeypatch.setattr(data_parallel, "split_batch", count)
     counts, batches = zip(*((len(sent), batch) for batch in fed.epoch(0)), strict=True)
     assert counts == (3, 4, 5, 5, 5)
     for batch, expected in zip(batches, sent, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import processes
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.runs.config_file import load_config, load_forked_from
@@ -87,7 +87,7 @@ def test_a_relative_source_is_recorded_as_an_absolute_one(
 def test_only_the_first_process_writes_a_fork(
     source, tmp_path, make_state, monkeypatch
 ):
-    monkeypatch.setattr(parallel, "in_first_process", lambda function: None)
+    monkeypatch.setattr(processes, "in_first_process", lambda function: None)
     fork(source, tmp_path / "run", make_config(), make_state)
     assert not (tmp_path / "run").exists()
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax import parallel
+from isojax import processes
 from isojax.errors import UsageError
 from isojax.training.health import (
     QUANTITIES,
@@ -64,7 +64,7 @@ def test_each_quantity_ends_the_run_by_its_name(number, tmp_path):
 
 
 def test_only_the_first_process_writes_the_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "is_first_process", lambda: False)
+    monkeypatch.setattr(processes, "is_first_process", lambda: False)
     with pytest.raises(UsageError):
         check_finite(1, {}, step=5, workdir=tmp_path, last_checkpoint=3)
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.errors import UsageError
 from isojax.training.microbatches import PartResult, accumulate
 from isojax.training.step import train_step
@@ -100,6 +100,6 @@ def test_parts_follow_each_other_and_their_rows_keep_their_order(make_state, par
 
 
 def test_a_batch_that_does_not_divide_is_refused():
-    assert parallel.device_count() == 4
+    assert data_parallel.device_count() == 4
     with pytest.raises(UsageError, match=r"microbatches=3; set config.batch_size=60"):
-        parallel.check_batch_size(64, parts=3)
+        data_parallel.check_batch_size(64, parts=3)

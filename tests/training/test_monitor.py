@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from isojax import parallel, spectral
+from isojax import processes, spectral
 from isojax.predictor import direct_predictor
 from isojax.training import monitor
 from isojax.training.monitor import alignment_metrics, effective_rank_on_host
@@ -45,7 +45,7 @@ def test_the_rank_of_zeros_is_0_and_of_one_direction_1(n):
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_only_the_first_process_computes_the_rank(tiny_run, monkeypatch, is_first):
-    monkeypatch.setattr(parallel, "is_first_process", lambda: is_first)
+    monkeypatch.setattr(processes, "is_first_process", lambda: is_first)
     run = tiny_run()
     images = np.zeros((9, 8, 8, 1), np.uint8)
     split = monitor.Split(images, np.zeros(9, np.int32))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from isojax import parallel
+from isojax import data_parallel
 from isojax.stopping import StopRequest
 from isojax.training import (
     epochs,
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("small_run")
 def test_an_interrupted_run_resumes_bit_for_bit(finished, tmp_path, monkeypatch):
     workdir = tmp_path / "stopped"
 
-    class StoppingStep(parallel.MappedStep):
+    class StoppingStep(data_parallel.MappedStep):
         def __call__(self, state, *args, **kwargs):
             if int(state.step) == 7:  # in the middle of the last epoch
                 raise KeyboardInterrupt
             return super().__call__(state, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(parallel, "MappedStep", StoppingStep)
+        patch.setattr(data_parallel, "MappedStep", StoppingStep)
         pretrain(small_config(), workdir)
     assert len((workdir / "metrics.jsonl").read_text().splitlines()) == 2
 
@@ -63,8 +63,8 @@ def crossing(step):
 
 
 def patch_step(patch):
-    mapped_step = parallel.MappedStep
-    patch.setattr(parallel, "MappedStep", lambda step: mapped_step(crossing(step)))
+    mapped_step = data_parallel.MappedStep
+    patch.setattr(data_parallel, "MappedStep", lambda step: mapped_step(crossing(step)))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from isojax import losses, parallel, predictor
+from isojax import data_parallel, losses, predictor
 from isojax.training.step import make_views
 
 COMBINATIONS = [
@@ -38,9 +38,9 @@ def test_one_device_and_four_devices_make_the_same_step(
     for _ in range(3):
         state, report = step(state, batch)
         spread_state, spread_report = spread.step(
-            spread_state, parallel.split_batch(batch)
+            spread_state, data_parallel.split_batch(batch)
         )
-    assert parallel.device_count() == 4
+    assert data_parallel.device_count() == 4
     assert set(report.metrics) == set(spread_report.metrics)
     for name, value in report.metrics.items():
         np.testing.assert_allclose(
@@ -229,7 +229,9 @@ def test_labels_move_the_probe_and_nothing_else_on_several_devices(spread_run, b
     def step(batch):
         # Copied, because the mapped step donates its state.
         state = jax.tree.map(jnp.copy, with_probe_weights(run.state))
-        return run.step(parallel.replicate(state), parallel.split_batch(batch))[0]
+        return run.step(
+            data_parallel.replicate(state), data_parallel.split_batch(batch)
+        )[0]
 
     check_that_labels_move_the_probe_alone(step, batch)
 
@@ -293,11 +295,13 @@ def test_views_follow_the_image_not_its_place(tiny_run, batch):
 )
 def test_collectives_are_few(tiny_run, batch, target, passes):
     layers, views = 2, 2
-    run = tiny_run(axis_name=parallel.AXIS, target=target)
+    run = tiny_run(axis_name=data_parallel.AXIS, target=target)
     mapped = jax.pmap(
-        run.step, axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=None
+        run.step, axis_name=data_parallel.AXIS, in_axes=(None, 0), out_axes=None
     )
-    program = mapped.lower(run.state, parallel.split_batch(batch)).compile().as_text()
+    program = (
+        mapped.lower(run.state, data_parallel.split_batch(batch)).compile().as_text()
+    )
     names = re.findall(
         r" (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", program
     )
