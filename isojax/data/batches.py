@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isojax.data.sources import Split
+from isojax.data.dataset import Split
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:

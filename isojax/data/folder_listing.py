@@ -76,7 +76,7 @@ def list_images(
     files = [(name, file) for part in parts for name, files in part for file in files]
     labels = [-1 if name is None else number[name] for name, _ in files]
     return ImageFiles(
-        root, tuple(file for _, file in files), np.int32(labels), label_names
+        root, tuple(file for _, file in files), np.array(labels, np.int32), label_names
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from isojax.data import cache
 from isojax.data.cache import Images
+from isojax.data.dataset import Dataset, Split, held_out_mask, select
 from isojax.data.digits import load_digits
 from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
@@ -16,11 +17,6 @@ from isojax.output import say
 
 # Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
-
-
-# Part of each class that a readout holds out of its training images to choose its own
-# settings: the penalty of the linear classifier, the learning rate of fine-tuning.
-HELD_OUT_FRACTION = 0.2
 
 
 class ImageSource(NamedTuple):
@@ -43,34 +39,6 @@ class ImageSource(NamedTuple):
     train_split: str = "train"
     evaluation_split: str = "test"
     validation_fraction: float = 0.0
-
-
-class Split(NamedTuple):
-    """Images (n, h, w, c) uint8 and labels (n,) int32, -1 for unlabelled images."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-class Dataset(NamedTuple):
-    """The images of a run.
-
-    Attributes:
-      pretrain: images for pretraining; labels may be missing (-1).
-      train: labelled images for the readout.
-      evaluation: labelled images for accuracies.
-      evaluation_name: name of the evaluation split, or "validation" for a held-out part
-        of `train`.
-      num_classes: number of classes; labels are integers from 0 to num_classes - 1.
-      label_names: name of each class.
-    """
-
-    pretrain: Split
-    train: Split
-    evaluation: Split
-    evaluation_name: str
-    num_classes: int
-    label_names: tuple[str, ...]
 
 
 def load_dataset(
@@ -135,48 +103,12 @@ def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> Non
         )
 
 
-def check_validation_fraction(fraction: float) -> None:
-    """Checks that a `data.validation_fraction` is a fraction.
-
-    Raises:
-      UsageError: if it is below 0, or 1 or more.
-    """
-    if not 0 <= fraction < 1:
-        raise UsageError(
-            f"config.data.validation_fraction={fraction}: set it to at least 0, below 1"
-        )
-
-
-def hold_out(split: Split, fraction: float, *, seed: int = 0) -> tuple[Split, Split]:
-    """Splits off the same fraction of every class, at random and reproducibly.
-
-    Args:
-      split: n images; those without a label are kept.
-      fraction: fraction of each class to hold out, between 0 and 1.
-      seed: seed of the random choice.
-
-    Returns:
-      The kept and the held-out part, each in the order of `split`.
-    """
-    held = _held_out(split.labels, fraction, seed)
-    return _select(split, ~held), _select(split, held)
-
-
-def _held_out(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels[labels >= 0]):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        held[members[: round(fraction * len(members))]] = True
-    return held
-
-
 def _hold_out_of_both(
     pretrain: Split, train: Split, source: ImageSource
 ) -> tuple[Split, Split, Split]:
     """Holds out a part of `train`, and the same images of `pretrain`."""
-    held = _held_out(train.labels, source.validation_fraction)
-    kept, validation = _select(train, ~held), _select(train, held)
+    held = held_out_mask(train.labels, source.validation_fraction)
+    kept, validation = select(train, ~held), select(train, held)
     if source.pretrain_split == source.train_split:
         return kept, kept, validation
     labelled = np.flatnonzero(pretrain.labels >= 0)
@@ -193,11 +125,7 @@ def _hold_out_of_both(
         )
     keep = np.ones(len(pretrain.labels), dtype=bool)
     keep[labelled[held]] = False
-    return _select(pretrain, keep), kept, validation
-
-
-def _select(split: Split, mask: np.ndarray) -> Split:
-    return Split(split.images[mask], split.labels[mask])
+    return select(pretrain, keep), kept, validation
 
 
 def _split(images: Images) -> Split:
