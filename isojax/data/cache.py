@@ -5,13 +5,11 @@ A split's folder holds `images.bin` (uint8), `labels.bin` (int32, little-endian)
 `meta.json` is written last: a folder without it is incomplete.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,6 @@ import numpy as np
 from isojax.data.disk import make_folder, owner_of
 from isojax.errors import UsageError
 from isojax.files import write_atomically
-from isojax.output import say
 
 VERSION = 1  # increase it whenever a split would be decoded differently
 _IMAGES, _LABELS, _META = "images.bin", "labels.bin", "meta.json"
@@ -153,32 +150,3 @@ def _checksum(meta: dict[str, Any], labels: np.ndarray, crc: int) -> int:
     return zlib.crc32(
         json.dumps(rest, sort_keys=True).encode(), zlib.crc32(labels.data, crc)
     )
-
-
-@contextlib.contextmanager
-def only_one_process(lock: Path) -> Iterator[None]:
-    """Holds a lock file while the context is open; waits if another process has it.
-
-    Raises:
-      UsageError: if the file system does not support locking.
-    """
-    with open(lock, opener=_open_lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Waiting for another run that prepares images in {lock.parent} ...")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            raise UsageError(
-                f"{lock.parent} is on a file system without locks ({error.strerror}). "
-                "Choose a folder on another one with --data_dir"
-            ) from error
-        yield
-
-
-def _open_lock(path: str, flags: int) -> int:
-    del flags
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:  # another user's file, for which read permission is enough
-        return os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Free space and permissions of the folder that holds the data sets."""
+"""Free space, permissions and locks of the folder that holds the data sets."""
 
 import contextlib
 import errno
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isojax.errors import UsageError
+from isojax.files import LockingUnsupportedError, hold_lock
+from isojax.output import say
 
 
 def require_space(folder: Path, needed: int, *, purpose: str) -> None:
@@ -87,6 +89,30 @@ def _unwritable(folder: Path, error: OSError) -> UsageError:
         existing = next(path for path in folders if os.path.lexists(path))
         remedy = f"ask {owner_of(existing)} for permission to write there, or {remedy}"
     return UsageError(f"{folder} cannot be written ({error.strerror}): {remedy}")
+
+
+@contextlib.contextmanager
+def preparation_lock(path: Path) -> Iterator[None]:
+    """Holds a lock while images are prepared; waits for another run that prepares them.
+
+    Args:
+      path: the lock file, in the folder that the images are written to.
+
+    Raises:
+      UsageError: if the file system does not support locking.
+    """
+
+    def announce() -> None:
+        say(f"Waiting for another run that prepares images in {path.parent} ...")
+
+    try:
+        with hold_lock(path, required=True, on_wait=announce):
+            yield
+    except LockingUnsupportedError as error:
+        raise UsageError(
+            f"{path.parent} is on a file system without locks ({error.strerror}). "
+            "Choose a folder on another one with --data_dir"
+        ) from error
 
 
 @contextlib.contextmanager

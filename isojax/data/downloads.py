@@ -17,10 +17,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import download_manager
 
 from isojax.data.archives import ManualArchives
-from isojax.data.cache import only_one_process
 from isojax.data.disk import (
     make_folder,
     naming_full_disk,
+    preparation_lock,
     require_space,
     require_writable,
 )
@@ -53,7 +53,7 @@ def prepare(builder: tfds.core.DatasetBuilder, *, data_dir: Path) -> None:
     if builder.data_path.exists():  # renamed to this path when complete
         return
     # One lock for all data sets, because a failing run removes unfinished downloads.
-    with only_one_process(data_dir / "isojax" / ".downloads.lock"):
+    with preparation_lock(data_dir / "isojax" / ".downloads.lock"):
         _prepare(builder, data_dir)
 
 

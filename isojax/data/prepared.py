@@ -17,7 +17,6 @@ import tensorflow_datasets as tfds  # noqa: E402
 from isojax.data import tiny_imagenet  # noqa: E402, F401  registers the builder
 from isojax.data.cache import (  # noqa: E402
     DamagedCacheError,
-    only_one_process,
     read_images,
     remove_images,
     write_images,
@@ -25,6 +24,7 @@ from isojax.data.cache import (  # noqa: E402
 from isojax.data.disk import (  # noqa: E402
     make_folder,
     naming_full_disk,
+    preparation_lock,
     require_space,
     require_writable,
 )
@@ -55,11 +55,9 @@ def fill_cache(
     make_folder(folder.parent, root=data_dir)
     lock = data_dir / "isojax" / f".{builder.name}.lock"
     require_writable(lock.parent)
-    with only_one_process(lock):
+    with preparation_lock(lock):
         with suppress(DamagedCacheError):
-            if (
-                read_images(folder) is not None
-            ):  # written by the previous holder of the lock
+            if read_images(folder) is not None:  # the previous holder wrote it
                 return
         remove_images(folder)
         require_writable(folder.parent)

@@ -66,7 +66,7 @@ def evaluate_run(
         )
     found = measure_run(workdir, data_dir=data_dir, options=options, progress=progress)
     try:
-        with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE):
+        with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE, required=False):
             return _write(Path(workdir), found, options)
     except OSError as error:
         say(format_table(found.result))  # it may have taken hours

@@ -1,8 +1,6 @@
 import contextlib
 import errno
-import fcntl
 import json
-import os
 
 import numpy as np
 import pytest
@@ -152,41 +150,3 @@ def test_a_split_that_may_not_be_read_is_named_with_its_owner(
         message = f"cannot be read .Permission.*Ask .* to make {folder} readable"
         with pytest.raises(UsageError, match=message):
             cache.read_images(folder)
-
-
-def test_a_second_process_waits_for_the_first(tmp_path, capsys, monkeypatch):
-    lock = tmp_path / "lock"
-    with cache.only_one_process(lock):
-        with open(lock) as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    flock, calls = fcntl.flock, []
-
-    def busy_at_first(file, operation):
-        calls.append(operation)
-        if operation & fcntl.LOCK_NB:
-            raise BlockingIOError
-        flock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", busy_at_first)
-    with cache.only_one_process(lock):
-        pass
-    assert calls == [fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
-    assert "Waiting" in capsys.readouterr().out
-
-
-def test_another_users_lock_is_held_without_writing_to_it(tmp_path, monkeypatch):
-    lock = tmp_path / "lock"
-    lock.touch(mode=0o444)
-    open_file, modes = os.open, []
-
-    def open_as_another(path, flags, *mode):
-        modes.append(flags & os.O_ACCMODE)
-        if modes[-1] != os.O_RDONLY:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return open_file(path, flags, *mode)
-
-    monkeypatch.setattr(os, "open", open_as_another)
-    with cache.only_one_process(lock):
-        with open(lock) as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert modes == [os.O_RDWR, os.O_RDONLY]

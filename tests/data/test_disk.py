@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -87,3 +88,23 @@ def test_other_errors_are_not_changed(tmp_path):
     with pytest.raises(KeyError):
         with disk.naming_full_disk(tmp_path, purpose="decoding"):
             raise KeyError("x")
+
+
+def test_waiting_for_another_preparation_is_announced(tmp_path, monkeypatch, capsys):
+    def busy_at_first(file, operation):
+        if operation & fcntl.LOCK_NB:
+            raise BlockingIOError
+
+    monkeypatch.setattr(fcntl, "flock", busy_at_first)
+    with disk.preparation_lock(tmp_path / "lock"):
+        assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_images_are_not_prepared_without_locks(tmp_path, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UsageError, match=f"{tmp_path} .*No locks available"):
+        with disk.preparation_lock(tmp_path / "lock"):
+            pytest.fail("nothing was locked")
