@@ -33,7 +33,7 @@ def accept_all_characters() -> None:
         sys.stdout.reconfigure(errors=_LOOKALIKES)
 
 
-def say(
+def print_line(
     text: str, *, write: Callable[..., object] = print, stream: TextIO | None = None
 ) -> None:
     """Prints a line, and does not raise if the output cannot be written.
@@ -75,7 +75,7 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def attempt(
+def run_optional(
     action: Callable[[], object],
     *,
     failure: str,
@@ -89,7 +89,7 @@ def attempt(
     Args:
       action: the work.
       failure: what is missing as a result, a sentence without the final period.
-      write: the function that prints, as in `say`.
+      write: the function that prints, as in `print_line`.
 
     Returns:
       Whether the work succeeded.
@@ -97,7 +97,7 @@ def attempt(
     try:
         action()
     except Exception as error:
-        say(f"Warning: {failure} ({describe_error(error)}).", write=write)
+        print_line(f"Warning: {failure} ({describe_error(error)}).", write=write)
         return False
     return True
 
@@ -109,7 +109,7 @@ def report_error(error: BaseException) -> int:
       The exit code of the process: 2 for a `UsageError`, otherwise 1.
     """
     if isinstance(error, UsageError):
-        say(f"error: {error}", stream=sys.stderr)
+        print_line(f"error: {error}", stream=sys.stderr)
         return _USAGE_EXIT_CODE
     traceback.print_exception(error)
     return 1

@@ -201,7 +201,7 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def say(text: str, *, write: Callable[[str], None] = print) -> None:
+def print_once(text: str, *, write: Callable[[str], None] = print) -> None:
     """Prints a line in the first process only.
 
     Args:
@@ -209,7 +209,7 @@ def say(text: str, *, write: Callable[[str], None] = print) -> None:
       write: function that prints it.
     """
     if is_first_process():
-        output.say(text, write=write)
+        output.print_line(text, write=write)
 
 
 def any_process(flag: bool) -> bool:

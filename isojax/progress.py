@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from isojax.output import is_terminal, say
+from isojax.output import is_terminal, print_line
 
 Advance = Callable[[int], object]
 
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
             yield lambda done: None
             return
         if not is_terminal(sys.stderr):
-            say(f"{text} ({total:,} {unit}) ...", stream=sys.stderr)
+            print_line(f"{text} ({total:,} {unit}) ...", stream=sys.stderr)
             yield lambda done: None
             return
         bar = tqdm(

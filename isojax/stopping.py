@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from isojax.output import say
+from isojax.output import print_line
 
 if TYPE_CHECKING:  # takes milliseconds to import
     import subprocess
@@ -183,10 +183,10 @@ class StopRequest(SignalListener):
     def _handle_first(self, number: int) -> None:
         del number
         if self.ends_at_once:
-            say("\nStopped; there was nothing to save.")
+            print_line("\nStopped; there was nothing to save.")
             os._exit(STOPPED_EXIT_CODE)
         self.is_set = True
-        say("\nStopping after this step ...", stream=sys.stderr)
+        print_line("\nStopping after this step ...", stream=sys.stderr)
 
     def _handle_urgent(self, number: int) -> None:
         os._exit(128 + number)

@@ -7,10 +7,10 @@ import pytest
 from isojax.errors import UsageError
 from isojax.output import (
     accept_all_characters,
-    attempt,
     is_terminal,
+    print_line,
     quiet_tensorflow,
-    say,
+    run_optional,
 )
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -41,13 +41,13 @@ def test_output_that_cannot_be_written_is_discarded(output, name, request, monke
     with pytest.raises(OSError):
         print("a line", file=file, flush=True)
     for _ in range(2):
-        say("a line", stream=file)
+        print_line("a line", stream=file)
     print("a line", file=file, flush=True)
 
 
 def test_output_that_the_shell_has_closed_is_discarded(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    say("a line", write=lambda text, file: file.write(text))
+    print_line("a line", write=lambda text, file: file.write(text))
 
 
 class Broken(io.StringIO):
@@ -63,14 +63,14 @@ def test_a_stream_without_a_usable_descriptor_is_replaced(make, monkeypatch):
     if not isinstance(stream, Broken):
         stream.close()
     monkeypatch.setattr(sys, "stdout", stream)
-    say("a line")
+    print_line("a line")
     assert sys.stdout is not stream
     print("a line", flush=True)
     sys.stdout.close()
 
 
 def test_a_line_is_written_at_once(capfd):
-    say("a line")
+    print_line("a line")
     assert capfd.readouterr().out == "a line\n"
 
 
@@ -95,7 +95,7 @@ def test_characters_that_the_encoding_lacks_are_replaced(
         accept_all_characters()
         print(text, flush=True)
     else:
-        say(text)
+        print_line(text)
     assert stream.buffer.getvalue().decode(encoding) == expected
 
 
@@ -103,7 +103,7 @@ def test_streams_without_an_encoding_are_left_as_they_are(monkeypatch):
     for stream in (None, io.StringIO()):
         monkeypatch.setattr(sys, "stdout", stream)
         accept_all_characters()
-        say("±")
+        print_line("±")
     assert stream.getvalue() == "±\n"
 
 
@@ -118,14 +118,14 @@ def test_a_failed_attempt_is_logged_in_one_line_with_its_place(capsys, error):
     def draw():
         raise error
 
-    assert not attempt(draw, failure="The views were not drawn")
+    assert not run_optional(draw, failure="The views were not drawn")
     line = draw.__code__.co_firstlineno + 1
     message = str(error).splitlines()[0] if str(error) else "no message"
     assert capsys.readouterr().out == (
         f"Warning: The views were not drawn ({type(error).__name__}: {message}, "
         f"tests/test_output.py:{line}).\n"
     )
-    assert attempt(lambda: None, failure="The views were not drawn")
+    assert run_optional(lambda: None, failure="The views were not drawn")
     assert capsys.readouterr().out == ""
 
 
@@ -133,7 +133,7 @@ def test_a_user_s_mistake_is_described_by_its_message_alone(capsys):
     def write():
         raise UsageError("there is no run in x")
 
-    attempt(write, failure="No report was written")
+    run_optional(write, failure="No report was written")
     assert "No report was written (there is no run in x).\n" in capsys.readouterr().out
 
 
@@ -143,7 +143,7 @@ def test_an_attempt_can_be_interrupted(error):
         raise error
 
     with pytest.raises(error):
-        attempt(draw, failure="The views were not drawn")
+        run_optional(draw, failure="The views were not drawn")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from isojax.commands import command_line, config_flag, path_flag
 from isojax.errors import UsageError
 from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
-from isojax.output import attempt, say
+from isojax.output import print_line, run_optional
 
 config_flag.define_config(
     "base",
@@ -74,7 +74,7 @@ def main() -> None:
     if task > 0:
         return
     if tasks > 1:
-        say(
+        print_line(
             f"Evaluation uses one process: the first of {tasks} tasks evaluates, the "
             "others exit."
         )
@@ -95,11 +95,11 @@ def main() -> None:
         options=options,
         progress=Progress(shown=True),
     )
-    attempt(
-        lambda: say(format_table(result, per_class=_PER_CLASS.value)),
+    run_optional(
+        lambda: print_line(format_table(result, per_class=_PER_CLASS.value)),
         failure="the table was not printed",
     )
-    say(f"Written to {_WORKDIR.value}/{result_file(result.get('data', {}))}")
+    print_line(f"Written to {_WORKDIR.value}/{result_file(result.get('data', {}))}")
     announce_report(_WORKDIR.value)
     announce_next_commands(_WORKDIR.value)
 

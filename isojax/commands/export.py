@@ -9,7 +9,7 @@ docs/weights.md describes the formats.
 from absl import flags
 
 from isojax.commands import command_line, path_flag
-from isojax.output import say
+from isojax.output import print_line
 
 _WORKDIR = path_flag.define_path(
     "workdir", "runs/digits-isoloss", "Directory of the run."
@@ -37,7 +37,7 @@ def main() -> None:
     path, card = export_run(
         _WORKDIR.value, file_format=_FORMAT.value, output=_OUTPUT.value
     )
-    say(f"Written to {path}, with the model card {card}")
+    print_line(f"Written to {path}, with the model card {card}")
 
 
 def run() -> None:

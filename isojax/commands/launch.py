@@ -14,7 +14,7 @@ import tempfile
 import time
 from typing import IO
 
-from isojax.output import say
+from isojax.output import print_line
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 
 _POLL_SECONDS = 0.1
@@ -152,4 +152,4 @@ def _end(started: list[subprocess.Popen]) -> None:
 def _show(number: int, output: IO[str]) -> None:
     output.seek(0)
     for line in output.read().splitlines()[-_SHOWN_LINES:]:
-        say(f"[process {number}] {line}", stream=sys.stderr)
+        print_line(f"[process {number}] {line}", stream=sys.stderr)

@@ -6,7 +6,7 @@ The page is a single file that needs no network.
 """
 
 from isojax.commands import command_line, path_flag
-from isojax.output import say
+from isojax.output import print_line
 
 _WORKDIR = path_flag.define_path(
     "workdir",
@@ -27,7 +27,7 @@ def main(more_folders: list[str]) -> None:
 
     folders = [_WORKDIR.value, *map(path_flag.parse_path, more_folders)]
     path = write_report(folders, _OUTPUT.value)
-    say(f"Written to {path}; open it in a browser")
+    print_line(f"Written to {path}; open it in a browser")
 
 
 def run() -> None:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from isojax.commands import command_line, config_flag, path_flag
 from isojax.invocation import command as command_text
-from isojax.output import say
+from isojax.output import print_line
 from isojax.sweeps.plan import (
     SweepRun,
     check_effects,
@@ -62,7 +62,7 @@ def main() -> None:
     if _TABLES_ONLY.value:
         from isojax.sweeps.run_sweep import rewrite_tables
 
-        say(rewrite_tables(directory))
+        print_line(rewrite_tables(directory))
         return
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     fields = config_flags.get_override_values(flags.FLAGS["config"])

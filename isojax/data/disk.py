@@ -11,7 +11,7 @@ from pathlib import Path
 
 from isojax.errors import UsageError
 from isojax.files import LockingUnsupportedError, hold_lock
-from isojax.output import say
+from isojax.output import print_line
 
 
 def require_space(folder: Path, needed: int, *, purpose: str) -> None:
@@ -103,7 +103,7 @@ def preparation_lock(path: Path) -> Iterator[None]:
     """
 
     def announce() -> None:
-        say(f"Waiting for another run that prepares images in {path.parent} ...")
+        print_line(f"Waiting for another run that prepares images in {path.parent} ...")
 
     try:
         with hold_lock(path, required=True, on_wait=announce):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isojax.output import is_terminal, quiet_tensorflow, say
+from isojax.output import is_terminal, print_line, quiet_tensorflow
 
 quiet_tensorflow()  # before the first import of TensorFlow
 
@@ -92,7 +92,7 @@ def _decode(
     shape = (count, resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
     require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
-    say(f"{purpose[0].upper()}{purpose[1:]}, {count:,} images, only once ...")
+    print_line(f"{purpose[0].upper()}{purpose[1:]}, {count:,} images, only once ...")
     batches = decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(

@@ -13,7 +13,7 @@ from isojax.data.dataset import Dataset, Split, held_out_mask, select
 from isojax.data.digits import load_digits
 from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
-from isojax.output import say
+from isojax.output import print_line
 
 # Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
@@ -197,7 +197,9 @@ def _read_cached(
     try:
         found = cache.read_images(folder)
     except cache.DamagedCacheError as error:
-        say(f"The images in {folder} are damaged ({error}); decoding them again ...")
+        print_line(
+            f"The images in {folder} are damaged ({error}); decoding them again ..."
+        )
         found = None
     if found is not None:
         return found

@@ -13,7 +13,7 @@ from isojax.evaluation.options import Options
 from isojax.evaluation.report_arrays import save_report_arrays
 from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
-from isojax.output import attempt, say
+from isojax.output import print_line, run_optional
 from isojax.progress import SILENT, Progress
 from isojax.runs import layout
 from isojax.runs.config_file import load_config
@@ -69,7 +69,7 @@ def evaluate_run(
         with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE, required=False):
             return _write(Path(workdir), found, options)
     except OSError as error:
-        say(format_table(found.result))  # it may have taken hours
+        print_line(format_table(found.result))  # it may have taken hours
         raise UsageError(
             f"--workdir={workdir} is not writable ({error.strerror}); the result was "
             "not stored completely. Free disk space, or copy the run to another folder"
@@ -84,12 +84,12 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
     predictions = found.predictions
     if predictions is not None and not changes:
-        attempt(
+        run_optional(
             lambda: _save_arrays(workdir, found, predictions),
             failure=f"{layout.EVALUATION_ARRAYS_FILE} was not written; the report "
             "lacks neighbours and confusion matrix of this evaluation",
         )
-    attempt(
+    run_optional(
         lambda: write_accuracies(
             workdir, load_config(workdir), result, group=path.stem
         ),
@@ -97,7 +97,7 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
     )
     if "curve" in result and options.steps is not None:
         picture = f"accuracy{file_suffix(changes)}.png"
-        attempt(
+        run_optional(
             lambda: _draw_curve(workdir / layout.FIGURES_FOLDER / picture, result),
             failure=f"{layout.FIGURES_FOLDER}/{picture} was not drawn",
         )

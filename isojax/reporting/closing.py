@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from isojax.invocation import command
-from isojax.output import attempt, say
+from isojax.output import print_line, run_optional
 from isojax.runs.config_file import read_fields
 
 
@@ -20,9 +20,9 @@ def announce_report(workdir: str | os.PathLike) -> None:
     def write() -> None:
         from isojax.reporting.html_report import write_report  # with Matplotlib
 
-        say(f"The report is in {write_report([workdir])}; open it in a browser.")
+        print_line(f"The report is in {write_report([workdir])}; open it in a browser.")
 
-    attempt(write, failure="no report was written")
+    run_optional(write, failure="no report was written")
 
 
 def announce_next_commands(workdir: str | os.PathLike) -> None:
@@ -31,8 +31,8 @@ def announce_next_commands(workdir: str | os.PathLike) -> None:
     Args:
       workdir: the run's folder.
     """
-    attempt(
-        lambda: say(next_commands(workdir)),
+    run_optional(
+        lambda: print_line(next_commands(workdir)),
         failure="the next commands were not printed",
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from isojax.errors import UsageError
 from isojax.files import DAMAGED_ARCHIVE, write_atomically
-from isojax.output import attempt
+from isojax.output import run_optional
 from isojax.runs import layout
 
 # Metrics of an epoch by name; `step` and `epoch` are whole numbers.
@@ -145,7 +145,7 @@ class History:
         if not self._writes:
             return
         self.tracked.append(self._follow(eigenvalues, eigenvectors))
-        if not attempt(
+        if not run_optional(
             lambda: self._write(row),
             failure="the metrics of this epoch were not saved; the next epoch writes "
             "them again",
@@ -169,7 +169,7 @@ class History:
         self._kept_modes = {
             epoch: modes for epoch, modes in self._kept_modes.items() if epoch in epochs
         }
-        attempt(
+        run_optional(
             self._write_spectrum,
             failure="the eigenvectors were not saved; the order of the modes may "
             "change after resuming",

@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
-from isojax.output import say
+from isojax.output import print_line
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import (
@@ -63,7 +63,7 @@ def execute(
         run for run in configs if not _has_ended(read_row(directory, run), retry)
     ]
     runs = list(configs)
-    say(
+    print_line(
         f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished, in {directory}"
     )
     for position, run in enumerate(waiting):
@@ -96,7 +96,7 @@ def execute(
             entry = read_log_entry(directory, run)
             write_log_entry(directory, run, entry | {"crashed": message})
             row = read_row(directory, run)
-        say(f"  {_describe_end(row, directory, run)}")
+        print_line(f"  {_describe_end(row, directory, run)}")
         after_each()
     return True
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
-from isojax.output import attempt, say
+from isojax.output import print_line, run_optional
 from isojax.runs import layout
 from isojax.runs.folder import cannot_be_written
 from isojax.runs.lock import run_lock
@@ -56,7 +56,7 @@ def run_sweep(
         directory.mkdir(parents=True, exist_ok=True)
         with run_lock(directory), SignalForwarder() as signals:
             for preset, twin in plan.twins.items():
-                say(f"{preset} has the same settings as {twin} and is not run.")
+                print_line(f"{preset} has the same settings as {twin} and is not run.")
             add_planned_runs(directory, plan.configs)
             is_complete = execute(
                 directory,
@@ -64,7 +64,7 @@ def run_sweep(
                 command,
                 retry=retry,
                 signals=signals,
-                after_each=lambda: attempt(
+                after_each=lambda: run_optional(
                     lambda: write_tables(directory),
                     failure="the tables were not written; the sweep continues",
                 ),
@@ -72,9 +72,9 @@ def run_sweep(
             table = write_tables(directory)
     except OSError as error:
         raise cannot_be_written(directory, error) from error
-    say(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
+    print_line(f"\n{table}\nWritten to {', '.join(_files(directory))}.")
     if not is_complete:
-        say(f"The sweep has stopped. To resume it: {again}")
+        print_line(f"The sweep has stopped. To resume it: {again}")
         return 128 + signals.killed_by if signals.killed_by else STOPPED_EXIT_CODE
     statuses = {read_row(directory, run).status for run in plan.configs}
     return int(CRASHED in statuses)

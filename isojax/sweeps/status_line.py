@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from isojax.output import is_terminal, say
+from isojax.output import is_terminal, print_line
 
 _MINUTES_UP_TO = 90  # longer durations are written in hours
 
@@ -64,14 +64,16 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replaces the shown text."""
         if self._is_terminal and text != self._shown:
-            say(f"\r{text.ljust(len(self._shown))}", write=partial(print, end=""))
+            print_line(
+                f"\r{text.ljust(len(self._shown))}", write=partial(print, end="")
+            )
             self._shown = text
         elif not self._shown:
-            say(text)
+            print_line(text)
             self._shown = text
 
     def end(self) -> None:
         """Ends the line; later text starts on a new one."""
         if self._is_terminal and self._shown:
-            say("")
+            print_line("")
         self._shown = ""

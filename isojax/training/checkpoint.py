@@ -14,7 +14,7 @@ import numpy as np
 
 from isojax import processes
 from isojax.errors import UsageError, first_line
-from isojax.output import say
+from isojax.output import print_line
 from isojax.runs import layout
 from isojax.training.leaves import Arrays, Leaf, describe, host_arrays, rebuild
 from isojax.training.state import TrainState
@@ -234,7 +234,7 @@ class Checkpoints:
             problem = first_line(error)
             self._delete_leftovers()
             if self._has_saved:
-                say(
+                print_line(
                     f"The checkpoint of step {step} could not be saved ({problem}); "
                     "training continues with the older ones."
                 )
@@ -292,7 +292,7 @@ class Checkpoints:
             line += f" ({problem}); an older one is used"
             if set_aside:
                 line += f", and it is set aside as {self._set_aside(step)}"
-            say(line + ".")
+            print_line(line + ".")
 
     def _set_aside(self, step: int) -> str:
         folder = self._folder / str(step)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from isojax import processes
-from isojax.output import attempt
+from isojax.output import run_optional
 from isojax.runs import layout
 from isojax.runs.history import History
 from isojax.training.metric_writers import MetricWriters, open_writers
@@ -173,4 +173,4 @@ def draw_figures(context: RunContext, history: History) -> None:
         )
 
     if processes.is_first_process() and history.rows:
-        attempt(draw, failure="the figures were not drawn")
+        run_optional(draw, failure="the figures were not drawn")

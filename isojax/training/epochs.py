@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from isojax import data_parallel, processes
 from isojax.errors import UsageError, choose
-from isojax.output import attempt
+from isojax.output import run_optional
 from isojax.runs import layout
 from isojax.runs.collapse import explain_collapse, is_collapsed
 from isojax.runs.machine import save_machine
@@ -67,7 +67,7 @@ def train_epochs(
         is_last = position.steps_done == context.last_step
         if trained.stop_requested and not is_last:
             return position
-        processes.say(
+        processes.print_once(
             describe(recorder.history.rows[-1], context.epochs), write=tqdm.write
         )
         if is_last or (epoch + 1) % context.config.checkpoint_every_epochs == 0:
@@ -187,12 +187,12 @@ def _on_first_step(context: RunContext) -> None:
     if not processes.is_first_process():
         return
     images, views = context.dataset.pretrain.images, context.step_context.views
-    attempt(
+    run_optional(
         lambda: save_machine(context.workdir),
         failure=f"{layout.MACHINE_FILE} was not written",
         write=tqdm.write,
     )
-    attempt(
+    run_optional(
         lambda: draw_views(context.figures, images, views),
         failure=f"{layout.FIGURES_FOLDER}/{layout.VIEWS_PICTURE} was not drawn",
         write=tqdm.write,
@@ -214,4 +214,4 @@ def _check_collapse(
         recorder.draw_figures()
         raise UsageError(f"{explanation} The state is saved and the run is stopped.")
     if recent != [True, True, True]:
-        processes.say(f"Warning: {explanation}", write=tqdm.write)
+        processes.print_once(f"Warning: {explanation}", write=tqdm.write)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from isojax import processes
 from isojax.errors import UsageError
-from isojax.output import say
+from isojax.output import print_line
 from isojax.runs import layout
 from isojax.runs.config_file import load_config, load_forked_from, save_config
 from isojax.runs.folder import cannot_be_written
@@ -127,4 +127,4 @@ def _write_folder(
             folder.rename(workdir)
     except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise cannot_be_written(workdir, error) from error
-    say(f"Forked from step {step} of {source}.")
+    print_line(f"Forked from step {step} of {source}.")

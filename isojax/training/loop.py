@@ -94,7 +94,7 @@ def pretrain(
         history = open_history(context, start)
         if start.steps_done >= context.last_step:
             draw_figures(context, history)
-            processes.say(
+            processes.print_once(
                 f"The run in {workdir} is finished. To start a new run, choose another "
                 "--workdir."
             )
@@ -111,7 +111,7 @@ def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict
     complete = with_normalization(config, dataset)
     if complete is not config:
         data = complete.data
-        processes.say(
+        processes.print_once(
             f"Normalising {data.name} with mean {data.mean} and standard deviation "
             f"{data.std}, computed from its training images."
         )
@@ -152,7 +152,7 @@ def train(context: RunContext, recorder: EpochRecorder, start: Position) -> None
 def _announce(context: RunContext, start: Position) -> None:
     config, dataset = context.config, context.dataset
     parameters = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
-    processes.say(
+    processes.print_once(
         f"Pretraining {config.preset} on {len(dataset.pretrain.images):,} unlabelled "
         f"images of {config.data.name}: ResNet-18 of width {config.model.width} "
         f"({parameters / 1e6:.1f} M parameters with heads),\n"
@@ -162,10 +162,10 @@ def _announce(context: RunContext, start: Position) -> None:
         f"{context.feed.description}\n{describe_columns(dataset.evaluation_name)}"
     )
     if start.steps_done:
-        processes.say(
+        processes.print_once(
             f"Resuming after step {start.steps_done:,} of {context.last_step:,}."
         )
-    processes.say("Compiling the training step; this takes up to a minute ...")
+    processes.print_once("Compiling the training step; this takes up to a minute ...")
 
 
 def _save_early(context: RunContext, end: Position) -> None:
@@ -173,7 +173,7 @@ def _save_early(context: RunContext, end: Position) -> None:
     context.checkpoints.save(end.state)
     context.checkpoints.close()
     context.stop.has_stopped_run = True
-    processes.say(
+    processes.print_once(
         f"Stopped after step {end.steps_done:,} of {context.last_step:,}; the state "
         "is saved. Repeat the command to resume."
     )
@@ -185,7 +185,7 @@ def _finish(context: RunContext, recorder: EpochRecorder, end: Position) -> None
     recorder.draw_figures()
     recorder.write_figures(end.steps_done)
     workdir = context.workdir
-    processes.say(
+    processes.print_once(
         f"\nCheckpoints: {workdir / layout.CHECKPOINTS_FOLDER}\n"
         f"Metrics: {workdir / layout.METRICS_FILE}\n"
         f"Figures: {context.figures}\n"

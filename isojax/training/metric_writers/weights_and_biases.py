@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from isojax.files import write_atomically
-from isojax.output import say
+from isojax.output import print_line
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 
@@ -163,4 +163,4 @@ class WandbWriter:
 
 
 def _say(text: str) -> None:
-    say(f"Weights & Biases: {text}")
+    print_line(f"Weights & Biases: {text}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from isojax.errors import UsageError
-from isojax.output import attempt, describe_error
+from isojax.output import describe_error, run_optional
 from isojax.runs import layout
 from isojax.runs.evaluation_result import EvaluationResult
 from isojax.training.metric_writers.options import LoggingOptions, read_options
@@ -67,7 +67,7 @@ class MetricWriters:
     ) -> None:
         """Closes the writers."""
         for writer in self._writers:
-            attempt(
+            run_optional(
                 partial(writer.close, failed=error is not None),
                 failure=f"{writer.name} was not closed and may lack the last metrics, "
                 f"which {layout.METRICS_FILE} has",
@@ -113,7 +113,7 @@ class MetricWriters:
 
 
 def _attempt(name: str, action: Callable[[], object]) -> bool:
-    return attempt(
+    return run_optional(
         action,
         failure=f"{name} receives no more metrics of this run; "
         f"{layout.METRICS_FILE} has them",
