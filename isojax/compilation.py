@@ -13,7 +13,7 @@ MOST_BYTES = 2**29
 _KERNELS = "--xla_cpu_experimental_ynn_fusion_type"
 
 
-def choose_kernels() -> None:
+def use_eigen_convolutions() -> None:
     """Makes XLA for CPU use Eigen's convolutions instead of YNNPACK's.
 
     Eigen computes their weight gradients two to three times as fast, and a training
@@ -27,7 +27,7 @@ def choose_kernels() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {_KERNELS}=individual_dot,reduce".strip()
 
 
-def keep_programs(workdir: str | os.PathLike) -> None:
+def enable_compilation_cache(workdir: str | os.PathLike) -> None:
     """Caches compiled programs beside a run's folder, unless JAX has a cache elsewhere.
 
     Runs in the same parent folder share the cache. Now and when the process exits, the
@@ -51,11 +51,11 @@ def keep_programs(workdir: str | os.PathLike) -> None:
         # JAX's own limit, jax_compilation_cache_max_size, fails on a folder that was
         # written without it or by a process that was killed: it expects a file with the
         # last access time of each program, and stores nothing if one is missing.
-        prune_programs(folder)
-        atexit.register(prune_programs, folder)
+        prune_compilation_cache(folder)
+        atexit.register(prune_compilation_cache, folder)
 
 
-def prune_programs(folder: Path, most_bytes: int = MOST_BYTES) -> None:
+def prune_compilation_cache(folder: Path, most_bytes: int = MOST_BYTES) -> None:
     """Deletes the least recently used programs until the rest fit.
 
     Args:

@@ -45,8 +45,10 @@ def run(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", sys.argv)
     # Both change settings of the process.
-    monkeypatch.setattr("isojax.compilation.choose_kernels", lambda: None)
-    monkeypatch.setattr("isojax.compilation.keep_programs", lambda workdir: None)
+    monkeypatch.setattr("isojax.compilation.use_eigen_convolutions", lambda: None)
+    monkeypatch.setattr(
+        "isojax.compilation.enable_compilation_cache", lambda workdir: None
+    )
     # absl's own initialises the process, which it does once.
     monkeypatch.setattr(
         app, "run", lambda main, flags_parser: main(flags_parser(sys.argv))

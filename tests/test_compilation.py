@@ -5,7 +5,7 @@ import jax
 import pytest
 
 from isojax import compilation
-from isojax.compilation import prune_programs
+from isojax.compilation import prune_compilation_cache
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def test_the_programs_used_longest_ago_are_deleted(tmp_path):
         path.write_bytes(bytes(100))
         os.utime(path, (1e9 - age, 1e9 - age))
     os.utime(tmp_path / "read-cache", (2e9, 1e9 - 1))
-    prune_programs(tmp_path, 300)
+    prune_compilation_cache(tmp_path, 300)
     assert len(list(tmp_path.iterdir())) == 3
-    prune_programs(tmp_path, 299)
+    prune_compilation_cache(tmp_path, 299)
     assert {path.name for path in tmp_path.iterdir()} == {"new-cache", "read-cache"}
-    prune_programs(tmp_path, 150)
+    prune_compilation_cache(tmp_path, 150)
     assert {path.name for path in tmp_path.iterdir()} == {"read-cache"}
-    prune_programs(tmp_path / "missing", 0)
+    prune_compilation_cache(tmp_path / "missing", 0)
 
 
 def test_a_cache_that_is_too_large_is_pruned_at_the_start(
@@ -44,7 +44,7 @@ def test_a_cache_that_is_too_large_is_pruned_at_the_start(
         file.truncate(compilation.MOST_BYTES + 1)  # takes no space on the disk
     (folder / "small-cache").write_bytes(bytes(10))
     with warnings.catch_warnings():
-        compilation.keep_programs(tmp_path / "run")
+        compilation.enable_compilation_cache(tmp_path / "run")
         assert jax.config.jax_compilation_cache_dir == str(folder)
         assert not (folder / "large-cache").exists()
         # A full disk says so once for every program.
@@ -55,5 +55,5 @@ def test_a_cache_that_is_too_large_is_pruned_at_the_start(
 def test_a_cache_that_the_user_has_set_is_left_alone(tmp_path, cache_setting):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
     with warnings.catch_warnings():
-        compilation.keep_programs(tmp_path / "run")
+        compilation.enable_compilation_cache(tmp_path / "run")
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")

@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
-from isojax.compilation import choose_kernels
+from isojax.compilation import use_eigen_convolutions
 from isojax.configs import cifar10, digits
 from isojax.data import Dataset, Split
 from isojax.predictor import direct_predictor
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--only_digits", action="store_true")
     arguments = parser.parse_args()
-    choose_kernels()
+    use_eigen_convolutions()
     print(
         "\n### Numbers and transfers\n\n| check | result |\n| --- | --- |", flush=True
     )

@@ -62,7 +62,7 @@ def main() -> None:
         )
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import choose_kernels, keep_programs
+    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.evaluate import format_table
@@ -79,9 +79,9 @@ def main() -> None:
             "others exit."
         )
 
-    choose_kernels()
+    use_eigen_convolutions()
     processes.check_platform()
-    keep_programs(_WORKDIR.value)
+    enable_compilation_cache(_WORKDIR.value)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     options = Options(
         given.parse_protocols(_PROTOCOL.value),

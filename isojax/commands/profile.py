@@ -28,11 +28,13 @@ def main() -> None:
     config = config_flag.config_to_train(_CONFIG)
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import choose_kernels, keep_programs
+    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
 
-    choose_kernels()  # before JAX computes
+    use_eigen_convolutions()  # before JAX computes
     processes.check_platform()
-    keep_programs("runs/profile")  # one program serves the report and the timing
+    enable_compilation_cache(
+        "runs/profile"
+    )  # one program serves the report and the timing
     from isojax.training.step_cost import describe_profile, profile_step
 
     profile = profile_step(config, steps=_STEPS.value, trace=_TRACE.value)

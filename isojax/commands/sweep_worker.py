@@ -36,17 +36,17 @@ def main() -> None:
 
 def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import processes
-    from isojax.compilation import choose_kernels, keep_programs
+    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
     from isojax.evaluation import evaluate_run
     from isojax.training import pretrain
 
     _end_with_parent()
-    choose_kernels()
+    use_eigen_convolutions()
     processes.check_platform()
     workdir = Path(_WORKDIR.value)
     for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of an earlier attempt
         (workdir / name).unlink(missing_ok=True)
-    keep_programs(workdir)
+    enable_compilation_cache(workdir)
     pretrain(
         config_flag.config_to_train(_CONFIG),
         workdir,

@@ -66,14 +66,14 @@ def main() -> None:
 def _train(config: ConfigDict, stop: StopRequest) -> None:
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import choose_kernels, keep_programs
+    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
     from isojax.training import pretrain
 
-    choose_kernels()
+    use_eigen_convolutions()
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.check_platform()
     workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
-    keep_programs(workdir)
+    enable_compilation_cache(workdir)
     # One process that exits alone would leave the others waiting.
     stop.ends_at_once = processes.process_part()[1] == 1
     with processes.exit_immediately_on_failure():
