@@ -32,9 +32,8 @@ def main() -> None:
 
     use_eigen_convolutions()  # before JAX computes
     processes.check_platform()
-    enable_compilation_cache(
-        "runs/profile"
-    )  # one program serves the report and the timing
+    # One compiled program serves the report and the timing.
+    enable_compilation_cache("runs/profile")
     from isojax.training.step_cost import describe_profile, profile_step
 
     profile = profile_step(config, steps=_STEPS.value, trace=_TRACE.value)

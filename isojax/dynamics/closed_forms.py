@@ -30,9 +30,11 @@ def _iso_euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     safe = jnp.where(is_small, 1, size)
     ratio = jnp.where(is_small, 1 - size / 2, -jnp.expm1(-safe) / safe)
     # Where e^x would overflow, numerator and denominator are divided by it.
-    shrunk = jnp.exp(-size)
-    pull = (1 + sigma1**2) * lam * s * ratio
-    return jnp.where(x > 0, lam * shrunk / (1 + pull), lam / (shrunk + pull))
+    decayed = jnp.exp(-size)
+    saturation = (1 + sigma1**2) * lam * s * ratio
+    return jnp.where(
+        x > 0, lam * decayed / (1 + saturation), lam / (decayed + saturation)
+    )
 
 
 def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
@@ -48,16 +50,16 @@ def _euclidean(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
     # Each branch gets arguments in its own domain, because gradients pass through all
     # branches.
     y = jnp.where(is_below, y0, 1)
-    q_below = 1 + jnp.exp(_growing(jnp.log(y) + y - elapsed))
+    q_below = 1 + jnp.exp(_solve_below(jnp.log(y) + y - elapsed))
     # Far above the fixed point, y is close to -1, and log1p keeps the difference.
     u = jnp.log1p(-jnp.where(is_above, q0, 0.5))
-    q_above = -jnp.expm1(_shrinking(_excess(u) + elapsed))
+    q_above = -jnp.expm1(_solve_above(_exp_remainder(u) + elapsed))
     q_near = 1 + y0 * jnp.exp(-elapsed)
     q = jnp.where(is_near, q_near, jnp.where(is_below, q_below, q_above))
     return 1 / (c * q)
 
 
-def _growing(level: Array) -> Array:
+def _solve_below(level: Array) -> Array:
     """Solves u + e^u = level, for lam below 1/c."""
     u = jnp.where(level < 1, level, jnp.log(jnp.maximum(level, 1)))
     for _ in range(_NEWTON_STEPS):
@@ -65,16 +67,18 @@ def _growing(level: Array) -> Array:
     return u
 
 
-def _shrinking(excess: Array) -> Array:
-    """Solves e^u - 1 - u = excess for u < 0, for lam above 1/c."""
-    excess = jnp.maximum(excess, 16 * jnp.finfo(excess.dtype).tiny)
-    u = jnp.where(excess < 2, -jnp.sqrt(2 * excess) - excess / 3, -1 - excess)
+def _solve_above(remainder: Array) -> Array:
+    """Solves e^u - 1 - u = remainder for u < 0, for lam above 1/c."""
+    remainder = jnp.maximum(remainder, 16 * jnp.finfo(remainder.dtype).tiny)
+    u = jnp.where(
+        remainder < 2, -jnp.sqrt(2 * remainder) - remainder / 3, -1 - remainder
+    )
     for _ in range(_NEWTON_STEPS):
-        u = u - (_excess(u) - excess) / jnp.expm1(u)
+        u = u - (_exp_remainder(u) - remainder) / jnp.expm1(u)
     return u
 
 
-def _excess(u: Array) -> Array:
+def _exp_remainder(u: Array) -> Array:
     """Computes e^u - 1 - u for u < 0, by its series where u is small."""
     is_small = u > -0.5
     safe = jnp.where(is_small, u, 0)

@@ -17,7 +17,7 @@ from isojax.reporting.charts import Line
 from isojax.reporting.differences import defaults_of, flat
 from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
-from isojax.reporting.theory import predict, why_not
+from isojax.reporting.theory import predict, unsupported_reason
 from isojax.runs import layout
 from isojax.runs.config_file import changed_fields
 from isojax.runs.stored_run import StoredRun
@@ -234,11 +234,11 @@ def _spectrum(run: StoredRun) -> list[Chart]:
 
 
 def _theory(run: StoredRun) -> dict[str, Any]:
-    reason = why_not(run)
+    reason = unsupported_reason(run)
     theory = predict(run) if reason is None else None
     if theory is None:
         unsolved = "The flow from this spectrum diverges, or is too stiff to solve."
-        return {"charts": [], "why_not": reason or unsolved}
+        return {"charts": [], "unsupported_reason": reason or unsolved}
     return {
         "charts": [
             Chart(

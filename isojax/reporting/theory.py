@@ -39,7 +39,7 @@ class Theory(NamedTuple):
     is_relative: bool
 
 
-def why_not(run: StoredRun) -> str | None:
+def unsupported_reason(run: StoredRun) -> str | None:
     """Returns why the flow does not apply to a run; None if it applies."""
     method = run.config["method"]
     # Without `normalize` the shift has no effect.
@@ -73,7 +73,7 @@ def predict(run: StoredRun) -> Theory | None:
     """Fits the flow to a run's spectrum, and stores the result in the run's folder.
 
     Args:
-      run: a run for which `why_not` returns None.
+      run: a run for which `unsupported_reason` returns None.
 
     Returns:
       Spectrum and flow; None if the flow cannot be solved.

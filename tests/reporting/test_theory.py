@@ -39,7 +39,7 @@ def linear_run(tmp_path_factory):
 
 
 def test_the_flow_lies_on_a_linear_networks_spectrum(linear_run):
-    assert theory.why_not(linear_run) is None
+    assert theory.unsupported_reason(linear_run) is None
     found = theory.predict(linear_run)
     assert (found.flow, found.is_relative) == ("iso_euclidean", False)
     assert found.rate == pytest.approx(0.1, rel=0.1)
@@ -74,19 +74,19 @@ def test_the_flow_is_solved_once(linear_run, monkeypatch):
 )
 def test_the_reason_why_the_flow_does_not_apply(tmp_path, changes, reason):
     run = read_run(make_run(tmp_path / "run", **({"epochs": 9} | changes)))
-    assert reason in theory.why_not(run)
+    assert reason in theory.unsupported_reason(run)
 
 
 def test_the_epochs_of_a_shortened_record_are_counted(tmp_path):
     run = read_run(make_run(tmp_path / "run", preset="isoloss", epochs=9))
     del run.history.rows[:-1], run.history.eigenvalues[:-1]
-    assert "too short" in theory.why_not(run)
+    assert "too short" in theory.unsupported_reason(run)
 
 
 def test_a_shift_without_effect_changes_nothing(tmp_path):
     changes = {"method__epsilon": 0.1, "method__normalize": False}
     run = read_run(make_run(tmp_path / "run", preset="isoloss", epochs=9, **changes))
-    assert theory.why_not(run) is None
+    assert theory.unsupported_reason(run) is None
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5])
