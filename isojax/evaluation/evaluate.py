@@ -105,9 +105,9 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
 
 
 def _save_arrays(workdir: Path, found: Evaluation, predictions: np.ndarray) -> None:
-    subject = found.subject
+    inputs = found.inputs
     save_report_arrays(
-        workdir, subject.dataset, subject.features, subject.test_features, predictions
+        workdir, inputs.dataset, inputs.features, inputs.test_features, predictions
     )
 
 

@@ -21,7 +21,7 @@ from isojax.evaluation.held_out import (
     choose_setting,
     hold_out_fifth,
 )
-from isojax.evaluation.protocols import Measurement, Subject
+from isojax.evaluation.protocols import Measurement, ProtocolInputs
 from isojax.progress import SILENT, Advance, Progress
 from isojax.schedules import warmup_cosine
 from isojax.training.settings import view_settings
@@ -62,15 +62,15 @@ class FineTuned(NamedTuple):
     predictions: np.ndarray
 
 
-def measure(subject: Subject, progress: Progress) -> Measurement:
+def measure(inputs: ProtocolInputs, progress: Progress) -> Measurement:
     """Measures a fine-tuned encoder; see `isojax.evaluation.protocols`."""
-    apply, variables = subject.encoder
+    apply, variables = inputs.encoder
     tuned = finetune(
         apply,
         variables,
-        subject.train,
-        subject.test,
-        augment=subject.augment,
+        inputs.train,
+        inputs.test,
+        augment=inputs.augment,
         progress=progress,
     )
     return Measurement(

@@ -9,7 +9,7 @@ from jax import Array
 
 from isojax.data import full_batches
 from isojax.evaluation.held_out import accuracy_of
-from isojax.evaluation.protocols import Measurement, Subject
+from isojax.evaluation.protocols import Measurement, ProtocolInputs
 from isojax.progress import SILENT, Progress
 
 TEMPERATURE = 0.07
@@ -31,14 +31,14 @@ class Neighbours(NamedTuple):
     indices: np.ndarray
 
 
-def measure(subject: Subject, progress: Progress) -> Measurement:
+def measure(inputs: ProtocolInputs, progress: Progress) -> Measurement:
     """Measures k-NN with each of `NEIGHBOURS`; see `isojax.evaluation.protocols`."""
     neighbours = nearest_neighbours(
-        subject.features, subject.test_features, k=max(NEIGHBOURS), progress=progress
+        inputs.features, inputs.test_features, k=max(NEIGHBOURS), progress=progress
     )
     accuracies = {
         str(k): accuracy_by_votes(
-            neighbours, subject.train.labels, subject.test.labels, k=k
+            neighbours, inputs.train.labels, inputs.test.labels, k=k
         )
         for k in NEIGHBOURS
     }

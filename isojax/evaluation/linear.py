@@ -18,7 +18,7 @@ from isojax.evaluation.held_out import (
     choose_setting,
     hold_out_fifth,
 )
-from isojax.evaluation.protocols import Measurement, Subject
+from isojax.evaluation.protocols import Measurement, ProtocolInputs
 from isojax.progress import SILENT, Advance, Progress
 
 # L2 penalties to choose from, on normalised features. The strongest comes first, so
@@ -52,13 +52,13 @@ class LinearReadout(NamedTuple):
     predictions: np.ndarray
 
 
-def measure(subject: Subject, progress: Progress) -> Measurement:
+def measure(inputs: ProtocolInputs, progress: Progress) -> Measurement:
     """Measures the linear readout; see `isojax.evaluation.protocols`."""
     readout = fit_linear_readout(
-        subject.features,
-        subject.train.labels,
-        subject.test_features,
-        subject.test.labels,
+        inputs.features,
+        inputs.train.labels,
+        inputs.test_features,
+        inputs.test.labels,
         progress=progress,
     )
     return Measurement(
@@ -67,7 +67,7 @@ def measure(subject: Subject, progress: Progress) -> Measurement:
         {
             "penalty_chosen_on": CHOSEN_ON,
             "validation_accuracy": readout.validation_accuracy,
-            "per_class_accuracy": _per_class(readout.predictions, subject.dataset),
+            "per_class_accuracy": _per_class(readout.predictions, inputs.dataset),
         },
         readout.predictions,
     )

@@ -16,7 +16,12 @@ from isojax.evaluation.features import extract_features
 from isojax.evaluation.images import load_images
 from isojax.evaluation.label_fractions import labelled_part
 from isojax.evaluation.options import ALL_STEPS, Options
-from isojax.evaluation.protocols import Kind, Protocol, Subject, find_protocol
+from isojax.evaluation.protocols import (
+    Protocol,
+    ProtocolInputs,
+    ProtocolKind,
+    find_protocol,
+)
 from isojax.progress import SILENT, Progress
 from isojax.runs.config_file import load_config
 from isojax.runs.evaluation_result import ENCODERS, PRETRAINED, RANDOM_INIT, RAW_PIXELS
@@ -29,13 +34,13 @@ class Evaluation(NamedTuple):
 
     Attributes:
       result: the content of the result file.
-      subject: the run's encoder, with its features and all labelled images.
+      inputs: the run's encoder, with its features and all labelled images.
       predictions: the linear readout's class of each test image, shape (m,); None if
         that protocol was not chosen.
     """
 
     result: dict[str, Any]
-    subject: Subject
+    inputs: ProtocolInputs
     predictions: np.ndarray | None
 
 
@@ -78,7 +83,7 @@ def measure_run(
     if changes:
         _refuse_stored(protocols)
     dataset, num_pretrained = load_images(config.data, changes, data_dir=data_dir)
-    make_subject = partial(_make_subject, workdir, config.augment, dataset)
+    make_inputs = partial(_make_inputs, workdir, config.augment, dataset)
     result: dict[str, Any] = {
         "step": step,
         "split": dataset.evaluation_name,
@@ -92,33 +97,33 @@ def measure_run(
 
     rows = _LabelFractions(dataset.train.labels, options.label_fractions)
     about = progress.about(ENCODERS[PRETRAINED])
-    own = make_subject(step, (apply, variables), about)
+    own = make_inputs(step, (apply, variables), about)
     point: dict[str, Any] = {"step": step}
     predictions = None
     for name, protocol in protocols.items():
-        if protocol.kind is not Kind.TRAINS_ENCODER or rows.has_all:
+        if protocol.kind is not ProtocolKind.TRAINS_ENCODER or rows.has_all:
             measured = protocol.measure(own, about)
             result |= measured.values | measured.chosen | measured.details
-            if protocol.kind is not Kind.TRAINS_ENCODER:
+            if protocol.kind is not ProtocolKind.TRAINS_ENCODER:
                 point |= measured.values
             if name == "linear":
                 predictions = measured.predictions
         rows.measure(own, protocol, about)
-    frozen = [p for p in protocols.values() if p.kind is Kind.FROZEN]
+    frozen = [p for p in protocols.values() if p.kind is ProtocolKind.FROZEN]
     # One encoder at a time, because the features of large images fill the memory.
     for prefix, load in _BASELINES.items() if frozen else ():
         about = progress.about(ENCODERS[prefix])
-        subject = make_subject(step, load(workdir), about)
+        inputs = make_inputs(step, load(workdir), about)
         for protocol in frozen:
-            values = protocol.measure(subject, about).values
+            values = protocol.measure(inputs, about).values
             result |= {prefix + name: value for name, value in values.items()}
-            rows.measure(subject, protocol, about, prefix=prefix)
-        del subject
+            rows.measure(inputs, protocol, about, prefix=prefix)
+        del inputs
     if options.label_fractions != (1.0,):
         result["label_fractions"] = rows.rows
     if curve_steps:
         points = [
-            _measure_point(make_subject, workdir, earlier, protocols, progress)
+            _measure_point(make_inputs, workdir, earlier, protocols, progress)
             for earlier in curve_steps[:-1]
         ]
         result["curve"] = [*points, point]
@@ -139,12 +144,16 @@ class _LabelFractions:
         ]
 
     def measure(
-        self, subject: Subject, protocol: Protocol, progress: Progress, prefix: str = ""
+        self,
+        inputs: ProtocolInputs,
+        protocol: Protocol,
+        progress: Progress,
+        prefix: str = "",
     ) -> None:
-        if protocol.kind is Kind.STORED:
+        if protocol.kind is ProtocolKind.STORED:
             return
         for row, part in zip(self.rows, self._parts, strict=True):
-            measured = protocol.measure(subject.part(part), progress)
+            measured = protocol.measure(inputs.part(part), progress)
             found = measured.values | measured.chosen
             row |= {prefix + name: value for name, value in found.items()}
 
@@ -164,32 +173,32 @@ def _curve_steps(workdir: str | os.PathLike, options: Options) -> list[int] | No
 
 def _refuse_stored(protocols: Mapping[str, Protocol]) -> None:
     for name, protocol in protocols.items():
-        if protocol.kind is Kind.STORED:
+        if protocol.kind is ProtocolKind.STORED:
             raise UsageError(
                 f"--protocol={name} is a classifier of the run's own data; leave it "
                 "out if --config.data is set"
             )
 
 
-def _make_subject(
+def _make_inputs(
     workdir: str | os.PathLike,
     augment: ConfigDict,
     dataset: Dataset,
     step: int,
     encoder: Encoder,
     progress: Progress,
-) -> Subject:
+) -> ProtocolInputs:
     features, test_features = (
         extract_features(*encoder, split.images, progress=progress)
         for split in (dataset.train, dataset.evaluation)
     )
-    return Subject(
+    return ProtocolInputs(
         workdir, step, augment, dataset, encoder, dataset.train, features, test_features
     )
 
 
 def _measure_point(
-    make_subject: Callable[[int, Encoder, Progress], Subject],
+    make_inputs: Callable[[int, Encoder, Progress], ProtocolInputs],
     workdir: str | os.PathLike,
     step: int,
     protocols: Mapping[str, Protocol],
@@ -198,11 +207,11 @@ def _measure_point(
     """Measures an earlier checkpoint by the protocols that do not train the encoder."""
     about = progress.about(f"step {step:,}")
     apply, variables, _ = load_encoder_and_step(workdir, step)
-    subject = make_subject(step, (apply, variables), about)
+    inputs = make_inputs(step, (apply, variables), about)
     point: dict[str, Any] = {"step": step}
     for protocol in protocols.values():
-        if protocol.kind is not Kind.TRAINS_ENCODER:
-            point |= protocol.measure(subject, about).values
+        if protocol.kind is not ProtocolKind.TRAINS_ENCODER:
+            point |= protocol.measure(inputs, about).values
     return point
 
 

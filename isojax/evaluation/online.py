@@ -4,13 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from isojax.evaluation.held_out import accuracy_of
-from isojax.evaluation.protocols import Measurement, Subject
+from isojax.evaluation.protocols import Measurement, ProtocolInputs
 from isojax.progress import Progress
 from isojax.training.encoder import load_probe
 from isojax.training.probe import probe_logits
 
 
-def measure(subject: Subject, progress: Progress) -> Measurement:
+def measure(inputs: ProtocolInputs, progress: Progress) -> Measurement:
     """Measures the accuracy of the online probe; see `isojax.evaluation.protocols`.
 
     Raises:
@@ -18,13 +18,13 @@ def measure(subject: Subject, progress: Progress) -> Measurement:
     """
     del progress
     weights = load_probe(
-        subject.workdir,
-        subject.step,
-        features=subject.features.shape[1],
-        classes=subject.dataset.num_classes,
+        inputs.workdir,
+        inputs.step,
+        features=inputs.features.shape[1],
+        classes=inputs.dataset.num_classes,
     )
-    logits = probe_logits(weights, jnp.asarray(subject.test_features))
+    logits = probe_logits(weights, jnp.asarray(inputs.test_features))
     predictions = np.asarray(logits.argmax(axis=-1))
     return Measurement(
-        {"online_accuracy": accuracy_of(predictions, subject.test.labels)}
+        {"online_accuracy": accuracy_of(predictions, inputs.test.labels)}
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from isojax.training.encoder import Encoder
 
 
-class Subject(NamedTuple):
+class ProtocolInputs(NamedTuple):
     """An encoder of a run, and the images that it is measured on.
 
     Attributes:
@@ -49,7 +49,7 @@ class Subject(NamedTuple):
         """The test images."""
         return self.dataset.evaluation
 
-    def part(self, indices: "np.ndarray") -> "Subject":
+    def part(self, indices: "np.ndarray") -> "ProtocolInputs":
         """Returns a copy with only the labelled images of the given indices."""
         train = type(self.train)(self.train.images[indices], self.train.labels[indices])
         return self._replace(train=train, features=self.features[indices])
@@ -74,7 +74,7 @@ class Measurement(NamedTuple):
     predictions: "np.ndarray | None" = None
 
 
-class Kind(enum.Enum):
+class ProtocolKind(enum.Enum):
     """What a protocol needs, which decides what it is measured for."""
 
     # Trains a classifier on frozen features; also measured for the baselines.
@@ -85,36 +85,36 @@ class Kind(enum.Enum):
     STORED = enum.auto()
 
 
-Measure = Callable[[Subject, "Progress"], Measurement]
+Measure = Callable[[ProtocolInputs, "Progress"], Measurement]
 
 
 class Protocol(NamedTuple):
     """A way to measure an encoder.
 
     Attributes:
-      module: the module of this package that defines `measure(subject, progress)`.
+      module: the module of this package that defines `measure(inputs, progress)`.
       summary: a phrase for `--help`.
       kind: what the protocol needs.
     """
 
     module: str
     summary: str
-    kind: Kind
+    kind: ProtocolKind
 
     @property
     def measure(self) -> Measure:
-        """The function that measures a subject."""
+        """The function that measures an encoder."""
         return importlib.import_module(f"{__package__}.{self.module}").measure
 
 
 PROTOCOLS = {
-    "linear": Protocol("linear", "a linear classifier", Kind.FROZEN),
-    "knn": Protocol("knn", "k nearest neighbours", Kind.FROZEN),
+    "linear": Protocol("linear", "a linear classifier", ProtocolKind.FROZEN),
+    "knn": Protocol("knn", "k nearest neighbours", ProtocolKind.FROZEN),
     "finetune": Protocol(
-        "finetuning", "the encoder trained with labels", Kind.TRAINS_ENCODER
+        "finetuning", "the encoder trained with labels", ProtocolKind.TRAINS_ENCODER
     ),
     "online": Protocol(
-        "online", "the linear probe trained during pretraining", Kind.STORED
+        "online", "the linear probe trained during pretraining", ProtocolKind.STORED
     ),
 }
 DEFAULT_PROTOCOLS = ("linear", "knn")

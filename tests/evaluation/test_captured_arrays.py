@@ -11,7 +11,7 @@ from isojax.data import Split
 from isojax.evaluation import extract_features, finetune, finetuning
 from isojax.evaluation.protocols import PROTOCOLS
 from isojax.progress import SILENT
-from tests.evaluation.subjects import subject_of
+from tests.evaluation.protocol_inputs import inputs_of
 
 _LARGEST = 4096  # bytes; tables of a few numbers are constants
 _CONSTANT = re.compile(r'dense<"0x([0-9A-F]+)"')  # as a program's text writes it
@@ -42,9 +42,9 @@ def test_readout_and_neighbours_capture_nothing(constants):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(1503, 37)).astype(np.float32)
     labels = np.arange(1503, dtype=np.int32) % 3
-    subject = subject_of(features[:1100], labels[:1100], features[1100:], labels[1100:])
+    inputs = inputs_of(features[:1100], labels[:1100], features[1100:], labels[1100:])
     for name in ("linear", "knn"):
-        PROTOCOLS[name].measure(subject, SILENT)
+        PROTOCOLS[name].measure(inputs, SILENT)
     found = constants()
     for name in ("value_and_gradient", "gram", "merge_block"):
         assert any(name in program for program in found), found

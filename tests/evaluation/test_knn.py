@@ -5,7 +5,7 @@ import pytest
 from isojax.evaluation import extract_features, knn, knn_accuracy
 from isojax.evaluation.knn import NEIGHBOURS
 from isojax.progress import SILENT
-from tests.evaluation.subjects import subject_of
+from tests.evaluation.protocol_inputs import inputs_of
 
 BANK = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]], np.float32)
 LABELS = np.array([0, 1, 1])
@@ -110,7 +110,7 @@ def test_equal_rows_come_in_their_order_across_blocks(monkeypatch):
 def test_one_program_serves_all_batches_and_numbers_of_neighbours():
     assert len(NEIGHBOURS) > 1
     before = knn._merge_block._cache_size()
-    knn.measure(subject_of(*drawn(230, 301, 17)), SILENT)
+    knn.measure(inputs_of(*drawn(230, 301, 17)), SILENT)
     assert knn._merge_block._cache_size() == before + 1
 
 

@@ -11,7 +11,7 @@ from isojax.evaluation.measure import measure_run
 from isojax.evaluation.protocols import PROTOCOLS, find_protocol
 from isojax.progress import SILENT
 from isojax.runs.config_file import save_config
-from tests.evaluation.subjects import subject_of
+from tests.evaluation.protocol_inputs import inputs_of
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def arrays():
 
 
 def test_the_linear_protocol_measures_the_readout(arrays):
-    found = PROTOCOLS["linear"].measure(subject_of(*arrays), SILENT)
+    found = PROTOCOLS["linear"].measure(inputs_of(*arrays), SILENT)
     readout = fit_linear_readout(*arrays)
     assert readout.accuracy != readout.validation_accuracy
     assert found.values == {"accuracy": readout.accuracy}
@@ -52,7 +52,7 @@ def test_the_knn_protocol_counts_the_votes_of_one_search(arrays, monkeypatch):
         return search(*arguments, **settings)
 
     monkeypatch.setattr(knn, "nearest_neighbours", count)
-    found = PROTOCOLS["knn"].measure(subject_of(*arrays), SILENT)
+    found = PROTOCOLS["knn"].measure(inputs_of(*arrays), SILENT)
     assert expected["20"] != expected["200"]
     assert found.values == {"knn_accuracy": expected}
     assert found.details == {"knn_temperature": 0.07}
@@ -60,13 +60,13 @@ def test_the_knn_protocol_counts_the_votes_of_one_search(arrays, monkeypatch):
 
 
 def test_a_part_keeps_images_features_and_labels_together(arrays):
-    subject = subject_of(*arrays)
-    part = subject.part(np.array([3, 200]))
-    np.testing.assert_array_equal(part.features, subject.features[[3, 200]])
+    inputs = inputs_of(*arrays)
+    part = inputs.part(np.array([3, 200]))
+    np.testing.assert_array_equal(part.features, inputs.features[[3, 200]])
     np.testing.assert_array_equal(part.train.labels, [0, 1])
     np.testing.assert_array_equal(part.train.images.ravel(), [3, 200])
-    assert part.test_features is subject.test_features
-    assert part.test is subject.test
+    assert part.test_features is inputs.test_features
+    assert part.test is inputs.test
 
 
 def test_an_unknown_protocol_is_refused(tmp_path):
