@@ -78,6 +78,12 @@ def test_target_decay_agrees_under_jit_and_vmap():
     np.testing.assert_allclose(jax.vmap(decay)(steps), eager, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("initial", "middle"), [(0.0, 0.5), (1.0, 1.0)])
+def test_both_ends_of_the_decay_are_allowed(initial, middle):
+    tau = target_decay(jnp.array([0.0, 5.0]), total_steps=10, initial=initial)
+    np.testing.assert_allclose(tau, [initial, middle], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -94,6 +94,25 @@ def test_every_fit_is_at_its_optimum_on_correlated_features(monkeypatch, most_fe
         assert np.abs(gradient).max() < 1e-4, penalty
 
 
+def test_the_preconditioner_inverts_the_curvature_at_equal_probabilities(monkeypatch):
+    transforms = []
+
+    def minimize(start, transform, *args):
+        transforms.append(transform)
+        return start
+
+    monkeypatch.setattr(linear, "_minimize", minimize)
+    features, labels = blobs(90, seed=0, spread=0.5)
+    inputs = linear._normalize(features, *linear._moments(features))
+    fit_path(inputs, labels, [0.1])
+    # The second derivative of a class's cross-entropy is p (1 - p), at p = 1/3.
+    curvature = 2 / 9 * inputs.T @ inputs / len(inputs) + 0.1 * np.eye(3)
+    (transform,) = transforms
+    np.testing.assert_allclose(
+        transform @ transform.T @ curvature, np.eye(3), atol=1e-4
+    )
+
+
 def test_the_optimum_is_the_same_from_any_start():
     features, labels = blobs(90, seed=0, spread=0.5)
     inputs = linear._normalize(features, *linear._moments(features))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isojax.configs import cifar10
+from isojax.training.lars import scale_by_clipped_trust_ratio
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import optimizer_settings
 
@@ -32,6 +33,16 @@ def test_the_step_is_the_smaller_of_trust_ratio_and_rate(rate, size):
     updates = step_of(optimizer, PARAMS, {"kernel": gradient, "bias": jnp.ones(2)})
     expected = -size * (gradient + 0.1 * PARAMS["kernel"])
     np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6)
+
+
+def test_epsilon_enlarges_the_denominator():
+    settings = dict(trust_coefficient=0.02, weight_decay=0.1, epsilon=1.5)
+    optimizer = scale_by_clipped_trust_ratio(lambda count: 1.0, **settings)
+    gradient = jnp.array([[0.0, 2.0], [0.0, 0.0]])
+    updates = step_of(optimizer, {"w": PARAMS["kernel"]}, {"w": gradient})
+    # r = 0.02 * 5 / (2 + 0.1 * 5 + 1.5)
+    expected = 0.025 * (gradient + 0.1 * PARAMS["kernel"])
+    np.testing.assert_allclose(updates["w"], expected, rtol=1e-6)
 
 
 def test_biases_are_neither_adapted_nor_decayed():

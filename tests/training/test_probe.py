@@ -1,9 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from isojax.training.probe import count_labelled, probe_loss
+from isojax.training.probe import count_labelled, init_probe, probe_loss, update_probe
 
 REPRESENTATION = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
@@ -15,6 +16,19 @@ def mean_loss(weights, representation, labels, *, parts=1, axis_name=None):
     return probe_loss(weights, representation, labels, count=count)
 
 
+def test_loss_and_accuracy_equal_values_computed_by_hand():
+    inputs = np.hstack([REPRESENTATION, np.ones((8, 1))])  # the bias comes last
+    logits = inputs @ WEIGHTS.astype(np.float64)
+    log_sums = np.log(np.exp(logits).sum(axis=1))
+    (images,) = np.nonzero(LABELS >= 0)
+    losses = (log_sums - logits[np.arange(8), LABELS])[images]
+    hits = (logits.argmax(axis=1) == LABELS)[images]
+    assert 0 < hits.mean() < 1 and 0 in LABELS
+    loss, accuracy = mean_loss(WEIGHTS, REPRESENTATION, LABELS)
+    np.testing.assert_allclose(loss, losses.mean(), rtol=1e-5)
+    np.testing.assert_allclose(accuracy, hits.mean(), rtol=1e-6)
+
+
 def test_images_without_a_label_do_not_count():
     labelled = LABELS >= 0
     loss, accuracy = mean_loss(WEIGHTS, REPRESENTATION, LABELS)
@@ -24,10 +38,10 @@ def test_images_without_a_label_do_not_count():
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient():
     function = jax.value_and_grad(
-        lambda w: mean_loss(w, REPRESENTATION, -LABELS - 9)[0]
+        lambda w: mean_loss(w, REPRESENTATION, -LABELS - 9), has_aux=True
     )
-    loss, gradient = function(jnp.asarray(WEIGHTS))
-    assert loss == 0
+    (loss, accuracy), gradient = function(jnp.asarray(WEIGHTS))
+    assert loss == 0 and accuracy == 0
     np.testing.assert_array_equal(gradient, 0)
 
 
@@ -56,3 +70,13 @@ def test_parts_with_unequal_shares_of_labels_agree_with_the_whole():
 def test_no_gradient_reaches_the_representation():
     gradient = jax.grad(lambda x: mean_loss(WEIGHTS, x, LABELS)[0])(REPRESENTATION)
     np.testing.assert_array_equal(gradient, 0)
+
+
+def test_updates_are_those_of_adam_with_its_moments():
+    probe, optimizer = init_probe(3, 5), optax.adam(1e-3)
+    weights, state = probe.weights, optimizer.init(probe.weights)
+    for gradient in (WEIGHTS, -WEIGHTS, WEIGHTS**2):
+        probe = update_probe(probe, gradient)
+        updates, state = optimizer.update(gradient, state)
+        weights = optax.apply_updates(weights, updates)
+    np.testing.assert_allclose(probe.weights, weights, rtol=1e-5)

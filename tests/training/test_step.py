@@ -32,6 +32,7 @@ def named(combination):
 def test_one_device_and_four_devices_make_the_same_step(
     tiny_run, spread_run, batch, combination
 ):
+    batch["labels"][:5] = -1  # unequal numbers of labels on the devices
     alone, spread = tiny_run(**named(combination)), spread_run(**named(combination))
     step = jax.jit(alone.step)
     state, spread_state = alone.state, spread.state
@@ -87,14 +88,16 @@ def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
 
     By then the target differs from the network, and every part of the state is moving.
     """
+    batch["labels"][3:6] = -1
     run = tiny_run(**fields)
     method, step, state = run.config.method, jax.jit(run.step), run.state
     for _ in range(3):
         state, _ = step(state, batch)
+    state = with_probe_weights(state)
     new_state, report = step(state, batch)
 
     views = make_views(jax.random.fold_in(state.key, 3), batch, views=run.context.views)
-    (loss, (batch_stats, z1, z2)), gradient = jax.jit(
+    (loss, (batch_stats, z1, z2, representations)), gradient = jax.jit(
         jax.value_and_grad(partial(reference_loss, run), has_aux=True)
     )(state.params, state, views)
     cosine = (1 + np.cos(np.pi * 3 / run.total_steps)) / 2
@@ -129,6 +132,17 @@ def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
         atol=1e-6,
     )
     assert new_state.step == 4
+    probe_loss, probe_accuracy, probe_gradient = reference_probe(
+        np.asarray(state.probe.weights, np.float64),
+        np.asarray(representations, np.float64),
+        np.tile(batch["labels"], 2),
+    )
+    old_mean, new_mean = (
+        optax.tree.get(s.probe.opt_state, "mu") for s in (state, new_state)
+    )
+    np.testing.assert_allclose(
+        new_mean, 0.9 * old_mean + 0.1 * probe_gradient, rtol=1e-3, atol=1e-6
+    )
     directions = np.concatenate(
         [z / jnp.linalg.norm(z, axis=1, keepdims=True) for z in (z1, z2)]
     )
@@ -140,6 +154,8 @@ def test_a_step_is_what_the_formulas_say(tiny_run, batch, fields):
         "gradient_norm": optax.tree.norm(gradient),
         "learning_rate": rate,
         "target_decay": tau,
+        "probe_loss": probe_loss,
+        "probe_accuracy": probe_accuracy,
     }.items():
         np.testing.assert_allclose(report.metrics[name], value, rtol=1e-4, err_msg=name)
     assert report.not_finite == 0
@@ -162,7 +178,7 @@ def reference_loss(run, params, state, views):
             both.append(output)
         return both, batch_stats
 
-    ((_, z1), (_, z2)), batch_stats = outputs(params, state.batch_stats, views)
+    ((h1, z1), (h2, z2)), batch_stats = outputs(params, state.batch_stats, views)
     if method.predictor == "mlp":
         (p1, p2), batch_stats = outputs(params, batch_stats, (z1, z2), method="predict")
         distances = jnp.square(p1 - z2) + jnp.square(p2 - z1)
@@ -178,7 +194,19 @@ def reference_loss(run, params, state, views):
             losses.iso_cosine_loss(z, z @ w.matrix, z @ w.root, target).mean()
             for z, target in ((z1, t2), (z2, t1))
         )
-    return loss, (batch_stats, z1, z2)
+    return loss, (batch_stats, z1, z2, jnp.concatenate([h1, h2]))
+
+
+def reference_probe(weights, representations, labels):
+    """Cross-entropy, accuracy and gradient of the probe, over the labelled images."""
+    representations, labels = representations[labels >= 0], labels[labels >= 0]
+    inputs = np.hstack([representations, np.ones((len(labels), 1))])
+    odds = np.exp(inputs @ weights)
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    accuracy = np.mean(probabilities.argmax(axis=1) == labels)
+    residual = probabilities - np.eye(weights.shape[1])[labels]
+    return loss, accuracy, inputs.T @ residual / len(labels)
 
 
 def next_correlation(method, state, z1, z2):
@@ -284,6 +312,13 @@ def test_views_follow_the_image_not_its_place(tiny_run, batch):
     for view, part in zip(views, shuffled, strict=True):
         np.testing.assert_allclose(part, view[order], atol=1e-5)
     assert jnp.abs(views[0] - views[1]).mean() > 1e-2
+
+
+def test_equal_images_of_different_indices_have_different_views(tiny_run, batch):
+    pair = tiny_run().context.views
+    twice = {"images": batch["images"][[0, 0]], "indices": np.arange(2)}
+    for first, second in make_views(jax.random.key(0), twice, views=pair):
+        assert jnp.abs(first - second).mean() > 1e-2
 
 
 @pytest.mark.parametrize(
