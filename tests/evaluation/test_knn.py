@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import jax
 import numpy as np
 import pytest
@@ -112,6 +114,22 @@ def test_one_program_serves_all_batches_and_numbers_of_neighbours():
     before = knn._merge_block._cache_size()
     knn.measure(inputs_of(*drawn(230, 301, 17)), SILENT)
     assert knn._merge_block._cache_size() == before + 1
+
+
+def test_an_evaluation_has_an_accuracy_for_each_number_of_neighbours():
+    sets = drawn(700, 301, 16)
+    done = []
+
+    class Counting:
+        @contextmanager
+        def phase(self, description, *, total, unit):
+            yield done.append
+            assert sum(done) == total
+
+    accuracies = knn.measure(inputs_of(*sets), Counting()).values["knn_accuracy"]
+    expected = {str(k): accuracy_in_float64(*sets, k, 0.07) for k in NEIGHBOURS}
+    assert accuracies == expected
+    assert len({*expected.values()}) == len(NEIGHBOURS)
 
 
 def test_products_are_of_the_highest_precision():

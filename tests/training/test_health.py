@@ -1,7 +1,9 @@
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from isojax import processes
@@ -20,6 +22,31 @@ def test_quantities_are_in_the_order_in_which_a_step_computes_them():
     for number, name in reversed([*enumerate(order, start=1)]):
         values[name] = jnp.float32(np.nan)
         assert first_not_finite(values) == number
+
+
+def test_a_step_reports_what_became_non_finite_first(tiny_run, batch):
+    run = tiny_run(metric="euclidean", form="standard", predictor="linear")
+    state, step = run.state, jax.jit(run.step)
+
+    def with_output_kernel(params, factor):
+        output = params["projector"]["output"]
+        output = output | {"kernel": output["kernel"] * factor}
+        return params | {"projector": params["projector"] | {"output": output}}
+
+    predictor = jax.tree.map(lambda x: x * jnp.nan, state.params["predictor"])
+    velocity = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), state.params)
+    broken = {
+        "projections": {"params": with_output_kernel(state.params, jnp.nan)},
+        "correlation": {"correlation": state.correlation.at[1, 2].set(jnp.nan)},
+        "predictions": {"params": state.params | {"predictor": predictor}},
+        # A distance whose square overflows.
+        "loss": {"target_params": with_output_kernel(state.target_params, 1e30)},
+        "gradients": {"opt_state": optax.tree.set(state.opt_state, trace=velocity)},
+    }
+    assert step(state, batch)[1].not_finite == 0
+    for name, changes in broken.items():
+        number = step(state.replace(**changes), batch)[1].not_finite
+        assert QUANTITIES[number - 1] == name
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
