@@ -122,16 +122,15 @@ def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
 
 def theory_lines(theory: Theory) -> Markup:
     """Draws some measured modes, and the flow as dashed lines over them."""
-    modes = _spread(theory.measured.shape[1], _SHOWN_MODES)
+    epochs, measured = theory.problem.epochs, theory.problem.measured
+    modes = _spread(measured.shape[1], _SHOWN_MODES)
 
     def draw(axis: Axes) -> None:
         colours = _MODES(np.linspace(0, 1, len(modes)))
         for mode, colour in zip(modes, colours, strict=True):
+            axis.plot(epochs, measured[:, mode], color=colour, linewidth=2.2)
             axis.plot(
-                theory.epochs, theory.measured[:, mode], color=colour, linewidth=2.2
-            )
-            axis.plot(
-                theory.epochs,
+                epochs,
                 theory.predicted[:, mode],
                 color=colour,
                 linestyle=(0, (4, 2)),

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,33 +22,42 @@ _SOLVED_TIMES = 400
 _RATES = np.geomspace(1e-3, 1.0, 61)  # units of the flow's time per epoch
 
 
-def fit_in_child_process(
-    flow: str,
-    alpha: float,
-    epochs: np.ndarray,
-    measured: np.ndarray,
-    is_relative: bool,
-) -> Arrays:
+class FlowProblem(NamedTuple):
+    """A measured spectrum and the flow that is fitted to it.
+
+    Attributes:
+      flow: name of the loss in `isojax.dynamics`.
+      alpha: exponent of the predictor's eigenvalues.
+      epochs: numbers of the measured epochs, ascending, shape (e,).
+      measured: positive eigenvalues of the correlation, ascending, shape (e, modes).
+      is_relative: whether the eigenvalues are relative to the largest of their epoch.
+    """
+
+    flow: str
+    alpha: float
+    epochs: np.ndarray
+    measured: np.ndarray
+    is_relative: bool
+
+
+def fit_in_child_process(problem: FlowProblem) -> Arrays:
     """Calls `fit_flow` in a child process, on the CPU.
 
-    Arguments and result are those of `fit_flow`.
+    Args:
+      problem: the spectrum and its flow.
+
+    Returns:
+      The arrays that `fit_flow` returns.
 
     Raises:
       FloatingPointError: if the flow cannot be solved.
       subprocess.CalledProcessError: if the child process fails otherwise.
     """
-    arguments = {
-        "flow": np.array(flow),
-        "alpha": np.array(alpha),
-        "epochs": epochs,
-        "measured": measured,
-        "is_relative": np.array(is_relative),
-    }
     # The folder of the package, which may come from a clone that is not installed.
     paths = [str(Path(isojax.__file__).parents[1]), os.environ.get("PYTHONPATH")]
     process = subprocess.run(
         [sys.executable, "-m", __name__],
-        input=_as_bytes(arguments),
+        input=_as_bytes({n: np.array(v) for n, v in problem._asdict().items()}),
         stdout=subprocess.PIPE,
         env=os.environ
         | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -55,27 +65,17 @@ def fit_in_child_process(
     )
     fitted = _from_bytes(process.stdout)
     if not fitted:
-        raise FloatingPointError(f"the flow {flow} cannot be solved")
+        raise FloatingPointError(f"the flow {problem.flow} cannot be solved")
     return fitted
 
 
-def fit_flow(
-    flow: str,
-    alpha: float,
-    epochs: np.ndarray,
-    measured: np.ndarray,
-    is_relative: bool,
-) -> Arrays:
+def fit_flow(problem: FlowProblem) -> Arrays:
     """Solves the flow from the first measured spectrum and fits its rate.
 
     The rate minimises the mean square of the differences of the logarithms.
 
     Args:
-      flow: name of the loss in `isojax.dynamics`.
-      alpha: exponent of the predictor's eigenvalues.
-      epochs: shape (e,), ascending.
-      measured: positive eigenvalues of the correlation, ascending, shape (e, modes).
-      is_relative: whether the eigenvalues are relative to the largest of their epoch.
+      problem: the spectrum and its flow.
 
     Returns:
       `predicted`, the flow's eigenvalues of the correlation at the epochs, shape
@@ -89,6 +89,7 @@ def fit_flow(
 
     from isojax.dynamics import solve_eigenvalues
 
+    flow, alpha, epochs, measured, is_relative = problem
     # The flow does not depend on time explicitly: one solution serves all rates.
     span = epochs[-1] - epochs[0]
     times = np.geomspace(1e-3, span * _RATES[-1], _SOLVED_TIMES)
@@ -128,19 +129,20 @@ def _from_bytes(content: bytes) -> Arrays:
 
 
 def _main() -> None:
-    """Reads the arguments of `fit_flow` from standard input, and writes its result.
+    """Reads a `FlowProblem` from standard input, and writes the result of `fit_flow`.
 
     Writes no arrays if the flow cannot be solved.
     """
-    arguments = _from_bytes(sys.stdin.buffer.read())
+    arrays = _from_bytes(sys.stdin.buffer.read())
+    problem = FlowProblem(
+        flow=str(arrays["flow"]),
+        alpha=float(arrays["alpha"]),
+        epochs=arrays["epochs"],
+        measured=arrays["measured"],
+        is_relative=bool(arrays["is_relative"]),
+    )
     try:
-        fitted = fit_flow(
-            str(arguments["flow"]),
-            float(arguments["alpha"]),
-            arguments["epochs"],
-            arguments["measured"],
-            bool(arguments["is_relative"]),
-        )
+        fitted = fit_flow(problem)
     except FloatingPointError:
         fitted = {}
     sys.stdout.buffer.write(_as_bytes(fitted))

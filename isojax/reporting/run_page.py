@@ -243,12 +243,12 @@ def _theory(run: StoredRun) -> dict[str, Any]:
         "charts": [
             Chart(
                 "Some eigenvalues"
-                + (", relative to the largest" if theory.is_relative else ""),
+                + (", relative to the largest" if theory.problem.is_relative else ""),
                 charts.theory_lines(theory),
                 "solid: measured; dashed: the flow",
             )
         ],
-        "flow": theory.flow,
-        "start": int(theory.epochs[0]),
+        "flow": theory.problem.flow,
+        "start": int(theory.problem.epochs[0]),
         "rate": f"{theory.rate:.2g}",
     }

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isojax.reporting.array_cache import cached
-from isojax.reporting.flow_fit import FLOOR, fit_in_child_process
+from isojax.reporting.flow_fit import FLOOR, FlowProblem, fit_in_child_process
 from isojax.runs import layout
 from isojax.runs.history import floor_eigenvalues
 from isojax.runs.stored_run import StoredRun
@@ -21,22 +21,15 @@ class Theory(NamedTuple):
     """A spectrum and the flow from its early state.
 
     Attributes:
-      flow: name of the loss in `isojax.dynamics`.
-      epochs: numbers of the compared epochs, shape (e,).
-      measured: eigenvalues of the correlation, ascending, (e, modes); relative to the
-        largest where `is_relative`.
-      predicted: the same eigenvalues for the flow that starts from the first row of
-        `measured`.
+      problem: the flow and the measured eigenvalues of the correlation.
+      predicted: the same eigenvalues for the flow that starts from the first measured
+        row, shape (e, modes).
       rate: the flow's time per epoch, which is fitted.
-      is_relative: whether the loss does not depend on the scale of the projections.
     """
 
-    flow: str
-    epochs: np.ndarray
-    measured: np.ndarray
+    problem: FlowProblem
     predicted: np.ndarray
     rate: float
-    is_relative: bool
 
 
 def unsupported_reason(run: StoredRun) -> str | None:
@@ -81,25 +74,18 @@ def predict(run: StoredRun) -> Theory | None:
     method = run.config["method"]
     is_relative = method["metric"] == "cosine"
     epochs, measured = _measure(run, is_relative)
-    flow = _flow_name(method)
+    problem = FlowProblem(
+        _flow_name(method), method["alpha"], epochs, measured, is_relative
+    )
     try:
         fitted = cached(
             run.folder / layout.THEORY_FILE,
-            {"measured": measured, "flow": np.array(flow)},
-            lambda: fit_in_child_process(
-                flow, method["alpha"], epochs, measured, is_relative
-            ),
+            {"measured": measured, "flow": np.array(problem.flow)},
+            lambda: fit_in_child_process(problem),
         )
     except FloatingPointError:
         return None
-    return Theory(
-        flow=flow,
-        epochs=epochs,
-        measured=measured,
-        predicted=fitted["predicted"],
-        rate=float(fitted["rate"]),
-        is_relative=is_relative,
-    )
+    return Theory(problem, fitted["predicted"], float(fitted["rate"]))
 
 
 def _measure(run: StoredRun, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:

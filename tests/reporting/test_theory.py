@@ -10,7 +10,7 @@ import pytest
 
 from isojax.dynamics import solve_eigenvalues
 from isojax.reporting import flow_fit, theory
-from isojax.reporting.flow_fit import fit_flow
+from isojax.reporting.flow_fit import FlowProblem, fit_flow
 from isojax.runs.history import History
 from isojax.runs.stored_run import read_run
 from tests.reporting.folders import make_run
@@ -41,11 +41,11 @@ def linear_run(tmp_path_factory):
 def test_the_flow_lies_on_a_linear_networks_spectrum(linear_run):
     assert theory.unsupported_reason(linear_run) is None
     found = theory.predict(linear_run)
-    assert (found.flow, found.is_relative) == ("iso_euclidean", False)
+    assert (found.problem.flow, found.problem.is_relative) == ("iso_euclidean", False)
     assert found.rate == pytest.approx(0.1, rel=0.1)
-    assert found.epochs[0] == 2 and found.measured.shape == (11, 3)
-    np.testing.assert_allclose(found.predicted[0], found.measured[0])
-    np.testing.assert_allclose(found.predicted, found.measured, rtol=0.1)
+    assert found.problem.epochs[0] == 2 and found.problem.measured.shape == (11, 3)
+    np.testing.assert_allclose(found.predicted[0], found.problem.measured[0])
+    np.testing.assert_allclose(found.predicted, found.problem.measured, rtol=0.1)
 
 
 def test_the_flow_is_solved_once(linear_run, monkeypatch):
@@ -99,7 +99,7 @@ def test_the_rate_of_a_collapse_is_found(rate):
         values = solve_eigenvalues(flow, start, times, alpha=0.5)
         spectrum = np.asarray(values) ** 2
     measured = np.maximum(spectrum, 1e-6 * spectrum.max(axis=1, keepdims=True))
-    found = fit_flow(flow, 0.5, epochs, measured, False)["rate"]
+    found = fit_flow(FlowProblem(flow, 0.5, epochs, measured, False))["rate"]
     assert abs(np.log10(found / rate)) < 0.03  # twenty rates a decade are tried
 
 
