@@ -38,7 +38,7 @@ def test_images_without_a_label_do_not_count():
 
 def test_a_batch_without_labels_gives_zero_and_no_gradient():
     function = jax.value_and_grad(
-        lambda w: mean_loss(w, REPRESENTATION, -LABELS - 9), has_aux=True
+        lambda w: mean_loss(w, REPRESENTATION, jnp.asarray(-LABELS - 9)), has_aux=True
     )
     (loss, accuracy), gradient = function(jnp.asarray(WEIGHTS))
     assert loss == 0 and accuracy == 0
