@@ -32,11 +32,12 @@ def run(program, *, without=()):
     )
 
 
-def test_requirements_are_those_of_the_package_with_its_data_sets():
+def test_requirements_are_those_of_the_package_with_data_sets_and_streaming():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = [line.partition("#")[0].strip() for line in lines]
-    packages = project["dependencies"] + project["optional-dependencies"]["data"]
+    extras = project["optional-dependencies"]
+    packages = project["dependencies"] + extras["data"] + extras["streaming"]
     assert sorted(filter(None, required)) == sorted(packages)
 
 

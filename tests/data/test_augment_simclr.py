@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from isojax.data import augment
-from isojax.data.augment.crop import crop_box
+from isojax.data.augment.crop import BOX_DRAWS, crop_box
 from isojax.data.augment.simclr import blur_kernel_size, draw_parameters
 
 DRAWS = 100_000
@@ -142,6 +142,17 @@ def test_the_first_of_ten_boxes_that_fits_is_taken():
     uniform = jnp.asarray([*areas, *ratios, 0.0, 0.999], jnp.float32)
     box = crop_box(uniform, 40, 40, scale=(0.5, 1.0), ratio=(0.5, 2.0))
     assert tuple(map(int, box)) == (0, 12, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (32, 32), (3, 200), (1, 1)])
+def test_the_host_computes_the_boxes_of_the_device(shape):
+    uniform = np.random.default_rng(0).random((1000, BOX_DRAWS), dtype=np.float32)
+    compute = partial(crop_box, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+    on_host = compute(uniform, *shape)
+    on_device = compute(jnp.asarray(uniform), *shape)
+    for host, device in zip(on_host, on_device, strict=True):
+        assert isinstance(host, np.ndarray)
+        np.testing.assert_array_equal(host, device)
 
 
 def test_rows_and_columns_of_a_crop_are_placed_independently(draws):

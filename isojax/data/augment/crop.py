@@ -1,7 +1,10 @@
 """Random resized crops."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from isojax.data.augment.bitwise import clip
@@ -10,6 +13,8 @@ from isojax.data.augment.stages import stage
 
 _ATTEMPTS = 10
 BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that determine a random box
+
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 
 def resized_crop(
@@ -124,37 +129,41 @@ def random_crop_box(
 
 
 def crop_box(
-    uniform: Array,
+    uniform: AnyArray,
     height: int,
     width: int,
     *,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-) -> tuple[Array, Array, Array, Array]:
-    """Computes the box of `random_crop_box` from (..., BOX_DRAWS) numbers in [0, 1)."""
-    area_draws, ratio_draws, place_draws = jnp.split(
+) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
+    """Computes the box of `random_crop_box` from (..., BOX_DRAWS) numbers in [0, 1).
+
+    The numbers are float32, in a JAX array or, on the host, in a NumPy array.
+    """
+    xp = uniform.__array_namespace__()
+    area_draws, ratio_draws, place_draws = xp.split(
         uniform, [_ATTEMPTS, 2 * _ATTEMPTS], axis=-1
     )
     areas = height * width * _between(area_draws, *scale)
-    ratios = jnp.exp(_between(ratio_draws, *jnp.log(jnp.array(ratio, jnp.float32))))
-    widths = jnp.round(jnp.sqrt(areas * ratios)).astype(jnp.int32)
-    heights = jnp.round(jnp.sqrt(areas / ratios)).astype(jnp.int32)
+    ratios = xp.exp(_between(ratio_draws, *xp.log(xp.array(ratio, xp.float32))))
+    widths = xp.round(xp.sqrt(areas * ratios)).astype(xp.int32)
+    heights = xp.round(xp.sqrt(areas / ratios)).astype(xp.int32)
     fits = (widths > 0) & (heights > 0) & (widths <= width) & (heights <= height)
     any_fits = fits.any(axis=-1)
-    first = jnp.argmax(fits, axis=-1, keepdims=True)
+    first = xp.argmax(fits, axis=-1, keepdims=True)
     box_ratio = min(max(width / height, ratio[0]), ratio[1])
     central_width = min(width, round(height * box_ratio))
     central_height = min(height, round(width / box_ratio))
 
-    def side(drawn: Array, central: int) -> Array:
-        chosen = jnp.take_along_axis(drawn, first, axis=-1)[..., 0]
-        return jnp.where(any_fits, chosen, central)
+    def side(drawn: AnyArray, central: int) -> AnyArray:
+        chosen = xp.take_along_axis(drawn, first, axis=-1)[..., 0]
+        return xp.where(any_fits, chosen, central)
 
-    def start(draw: Array, length: int, extent: Array) -> Array:
-        place = jnp.floor(draw * (length - extent + 1)).astype(jnp.int32)
+    def start(draw: AnyArray, length: int, extent: AnyArray) -> AnyArray:
+        place = xp.floor(draw * (length - extent + 1)).astype(xp.int32)
         # Rounding may move a draw just below one past the last place.
-        place = jnp.minimum(place, length - extent)
-        return jnp.where(any_fits, place, (length - extent) // 2)
+        place = xp.minimum(place, length - extent)
+        return xp.where(any_fits, place, (length - extent) // 2)
 
     box_height, box_width = side(heights, central_height), side(widths, central_width)
     top = start(place_draws[..., 0], height, box_height)
@@ -162,5 +171,7 @@ def crop_box(
     return top, left, box_height, box_width
 
 
-def _between(uniform: Array, low: Array | float, high: Array | float) -> Array:
+def _between(
+    uniform: AnyArray, low: AnyArray | float, high: AnyArray | float
+) -> AnyArray:
     return low + (high - low) * uniform
