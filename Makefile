@@ -17,7 +17,7 @@ help:
 	@echo "make figures    draw the toy experiments (minutes)"
 	@echo "make notebooks  execute the notebooks from their .py sources"
 	@echo "make docs       build the documentation in docs/_build/html"
-	@echo "make clean      remove .venv and the built documentation"
+	@echo "make clean      remove .venv, built packages and the built documentation"
 
 setup: .venv/installed
 
@@ -70,4 +70,4 @@ docs: setup
 	@echo "The documentation is in docs/_build/html/index.html"
 
 clean:
-	rm -rf .venv docs/_build
+	rm -rf .venv docs/_build build dist *.egg-info

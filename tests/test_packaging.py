@@ -142,11 +142,16 @@ def test_one_command_has_all_others(arguments, code, text):
 def test_an_installed_package_trains_from_any_directory(tmp_path):
     """Beside the dependencies of this environment; needs a package index."""
     target = tmp_path / "site"
+    deleted = ROOT / "build/lib/isojax/deleted_since_the_earlier_build.py"
+    deleted.parent.mkdir(parents=True, exist_ok=True)
+    deleted.touch()
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
         + ["--target", target, ROOT],
         check=True,
     )
+    assert (target / "isojax" / "losses.py").exists()
+    assert not (target / "isojax" / deleted.name).exists()
     start = [sys.executable, "-c"]
     start += [f"import sys; sys.path[0] = {str(target)!r}; sys.argv[0] = 'isojax'\n"]
     start[-1] += "from isojax.commands.main import main; main()"
