@@ -1,8 +1,23 @@
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The tests' programs run for milliseconds; optimising them would take longer.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the time passes in compiling programs that then run for milliseconds: no
+# optimisation, and LLVM's code instead of that of XLA's fusion emitters, which compile
+# for two to three times as long.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
+# What one test has compiled, the others load: in this process, in the workers of
+# pytest-xdist and in the processes that tests start, all of which inherit the setting.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    folder = tempfile.mkdtemp(prefix="isojax-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
