@@ -31,8 +31,6 @@ def start(workdir, *flags, devices=1, launcher=()):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
-        # Shared by the runs of a session, so that a start takes seconds.
-        "JAX_COMPILATION_CACHE_DIR": str(Path(workdir).parents[1] / "compiled"),
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(

@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
     whole, tmp_path, kills, capsys
 ):
@@ -52,7 +52,7 @@ def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
         assert record(workdir) == record(whole)
         assert_same_state(workdir, whole)
         damaged += len(list((workdir / "checkpoints").glob("*.damaged*")))
-    if kills > 5:
+    if kills > 2:
         with capsys.disabled():
             print(
                 f"\n{kills} kills in {runs} runs: {damaged} damaged checkpoints, "
