@@ -6,7 +6,7 @@ from unittest.mock import Mock, call
 import jax.numpy as jnp
 import pytest
 
-from isojax import parallel
+from isojax import processes
 from isojax.configs import digits
 from isojax.training import epochs
 
@@ -45,7 +45,7 @@ def test_a_collapse_of_two_epochs_is_reported_with_the_last(
     monkeypatch, collapsed, warns
 ):
     lines = []
-    monkeypatch.setattr(parallel, "say", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(processes, "say", lambda line, **_: lines.append(line))
     rows = [
         {
             "epoch": epoch,
