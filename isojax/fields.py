@@ -4,11 +4,18 @@ Imports no JAX.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
+
+# Values of data.name for images that are not a named data set.
+ARRAYS = "arrays"  # passed from Python
+FOLDER = "folder"  # read from data.folder
+# Fields that training adds for such images, to recognise them when a run resumes.
+IMAGES_CHECKSUM, LABELS_CHECKSUM = "data.images_checksum", "data.labels_checksum"
 
 
 def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
@@ -28,6 +35,16 @@ def field_values(config: ConfigDict, prefix: str = "") -> dict[str, Any]:
         else:
             values[prefix + name] = value
     return values
+
+
+def data_name(data: Mapping[str, Any]) -> str:
+    """Returns a short name of a run's images, for messages and file names.
+
+    Args:
+      data: section `data` of a config.
+    """
+    folder = data.get("folder")
+    return (folder and Path(folder).name) or data["name"]
 
 
 class Effect(NamedTuple):
@@ -85,6 +102,10 @@ EFFECTS = {
     "optimizer.warmup_start": Effect(
         lambda config: config.optimizer.warmup_epochs > 0,
         "it applies only if config.optimizer.warmup_epochs is above 0",
+    ),
+    "data.name": Effect(
+        lambda config: not config.data.folder,
+        "the images of config.data.folder replace those of config.data.name",
     ),
     "data.evaluation_split": Effect(
         lambda config: config.data.validation_fraction == 0,
@@ -155,19 +176,21 @@ def check_effects(
             )
 
 
-def forget_normalization(
+def complete_data(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> None:
-    """Sets mean and std to None if the overrides select another data set.
+    """Sets mean and std to None if the overrides select another data set or a folder.
 
     The values in the config file belong to its own data set. Training replaces None by
-    the statistics of the training images.
+    the statistics of the training images. For a folder, the name becomes `FOLDER`.
 
     Args:
       config: the configuration with the overrides; changed in place.
       default: the configuration without them.
       overrides: values by dotted name.
     """
+    if config.data.folder:
+        config.data.name = FOLDER
     if config.data.name == default.data.name:
         return
     for name in ("mean", "std"):

@@ -22,7 +22,7 @@ from docs import docstrings, generate
 from isojax.commands import command_line
 from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
-from isojax.training import assembly, loop
+from isojax.training import assembly, run_data
 from isojax.training.method import STANDARD_LOSSES
 from isojax.training.settings import image_source
 from tests.training.tiny_network import make_network
@@ -190,7 +190,7 @@ def test_the_example_of_a_loss_trains(examples, monkeypatch):
         return make_network(predictor, axis_name)  # compiles in a second
 
     monkeypatch.setattr(isojax.training, "pretrain", pretrain_little)
-    monkeypatch.setattr(loop, "load_dataset", load_few)
+    monkeypatch.setattr(run_data, "load_dataset", load_few)
     monkeypatch.setattr(assembly, "build_network", build)
     with patch.dict(STANDARD_LOSSES):
         exec(compile(examples["loss"], "huber.py", "exec"), {"__name__": "__main__"})

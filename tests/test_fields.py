@@ -6,8 +6,9 @@ from isojax.fields import (
     EFFECTS,
     changing_fields,
     check_effects,
+    complete_data,
+    data_name,
     field_values,
-    forget_normalization,
     why_without_effect,
 )
 from isojax.sweeps import plan
@@ -34,6 +35,7 @@ EXAMPLES = {
     "model.predictor_hidden_dim": (BYOL, DIRECTPRED),
     "optimizer.trust_coefficient": (OFFICIAL, CIFAR),
     "optimizer.warmup_start": (CIFAR, config_with(CIFAR, optimizer__warmup_epochs=0.0)),
+    "data.name": (CIFAR, config_with(CIFAR, data__folder="photos")),
     "data.evaluation_split": (
         CIFAR,
         config_with(CIFAR, data__validation_fraction=0.1),
@@ -115,6 +117,8 @@ def test_a_sweep_s_field_must_act_in_one_of_its_presets():
         ({"data.name": "svhn_cropped"}, {}),
         ({"data.name": "svhn_cropped", "data.mean": (0.5,)}, {"mean": (0.5,)}),
         ({"data.name": "digits"}, {"mean": (0.1307,), "std": (0.3081,)}),
+        ({"data.folder": "photos"}, {}),
+        ({"data.folder": "photos", "data.std": (0.5,)}, {"std": (0.5,)}),
         ({"data.resolution": 14}, {"mean": (0.1307,), "std": (0.3081,)}),
     ],
 )
@@ -122,6 +126,14 @@ def test_another_data_set_s_normalisation_is_forgotten(overrides, left):
     default = digits.get_config()
     config = digits.get_config()
     config.update_from_flattened_dict(overrides)
-    forget_normalization(config, default, overrides)
+    complete_data(config, default, overrides)
     for name in ("mean", "std"):
         assert config.data[name] == left.get(name)
+
+
+def test_images_of_a_folder_are_named_after_it():
+    config = config_with(CIFAR, data__folder="/data/photos")
+    complete_data(config, CIFAR, {"data.folder": "/data/photos"})
+    assert config.data.name == "folder"
+    assert data_name(config.data) == "photos"
+    assert data_name(CIFAR.data) == "cifar10"

@@ -18,9 +18,9 @@ from isojax.errors import UsageError
 from isojax.fields import (
     changing_fields,
     check_effects,
+    complete_data,
     field_names,
     field_values,
-    forget_normalization,
 )
 
 _OVERRIDE = re.compile(r"--?(no)?config\.(?P<name>[^=]*)")
@@ -91,7 +91,7 @@ def read_config(location: str, fields: Mapping[str, Any]) -> ConfigDict:
     """
     config, default = _load_config(location), _load_config(location)
     config.update_from_flattened_dict(fields)
-    forget_normalization(config, default, fields)
+    complete_data(config, default, fields)
     return config
 
 
@@ -128,7 +128,7 @@ def config_to_train(flag: flags.FlagHolder) -> ConfigDict:
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     default = _load_config(location)
     check_effects(flag.value, default, overrides)
-    forget_normalization(flag.value, default, overrides)
+    complete_data(flag.value, default, overrides)
     return flag.value
 
 

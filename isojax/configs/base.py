@@ -129,8 +129,11 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
 
     config.data = ConfigDict()
     # Data set: digits (part of isojax), tiny_imagenet, or a set of labelled images of
-    # tensorflow-datasets, such as cifar10.
+    # tensorflow-datasets, such as cifar10. "arrays" for images passed from Python.
     config.data.name = "digits"
+    # Folder of images that replaces the data set: SPLIT/CLASS/*.jpg, or SPLIT/*.jpg
+    # without labels.
+    config.data.folder = ""
     # Side of the square images. Other images are resized and cropped to it.
     config.data.resolution = 28
     # Splits in the notation of tensorflow-datasets, where + joins splits.

@@ -1,5 +1,6 @@
 """Image sets in host memory, batches, and augmentation on the device."""
 
+from isojax.data.arrays import from_arrays as from_arrays
 from isojax.data.batches import epoch_order as epoch_order
 from isojax.data.batches import full_batches as full_batches
 from isojax.data.batches import training_batches as training_batches

@@ -1,5 +1,6 @@
 """The images of a run, and the part of them that is held out."""
 
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from isojax.errors import UsageError
 # Part of each class that a readout holds out of its training images to choose its own
 # settings: the penalty of the linear classifier, the learning rate of fine-tuning.
 HELD_OUT_FRACTION = 0.2
+VALIDATION = "validation"  # name of held-out images that replace the evaluation images
+_CHUNK = 1000  # images
 
 
 class Split(NamedTuple):
@@ -23,12 +26,14 @@ class Dataset(NamedTuple):
 
     Attributes:
       pretrain: images for pretraining; labels may be missing (-1).
-      train: labelled images for the readout.
-      evaluation: labelled images for accuracies.
+      train: labelled images for the readout; none if no image has a label.
+      evaluation: images for accuracies, all of them with labels or none; may be empty.
       evaluation_name: name of the evaluation split, or "validation" for a held-out part
         of `train`.
       num_classes: number of classes; labels are integers from 0 to num_classes - 1.
+        0 if no image has a label.
       label_names: name of each class.
+      folder: the folder that the images were read from, if any.
     """
 
     pretrain: Split
@@ -37,6 +42,7 @@ class Dataset(NamedTuple):
     evaluation_name: str
     num_classes: int
     label_names: tuple[str, ...]
+    folder: str | None = None
 
 
 def check_validation_fraction(fraction: float) -> None:
@@ -76,6 +82,84 @@ def held_out_mask(labels: np.ndarray, fraction: float, seed: int = 0) -> np.ndar
     return held
 
 
-def select(split: Split, mask: np.ndarray) -> Split:
-    """Returns the images of a split that a boolean mask, shape (n,), selects."""
+def select(split: Split, mask: np.ndarray | slice) -> Split:
+    """Returns the images of a split that a boolean mask (n,) or a slice selects."""
     return Split(split.images[mask], split.labels[mask])
+
+
+def labelled(split: Split) -> Split:
+    """Returns the images of a split that have labels, without a copy if all have."""
+    mask = split.labels >= 0
+    return split if mask.all() else select(split, mask)
+
+
+def with_validation(dataset: Dataset, fraction: float) -> Dataset:
+    """Replaces the evaluation images by a held-out part of the labelled images.
+
+    Args:
+      dataset: the images; returned unchanged if a part has already been held out.
+      fraction: fraction of each class to hold out of `pretrain` and `train`; 0 for
+        none.
+
+    Returns:
+      The data set without the held-out images in `pretrain` and `train`.
+
+    Raises:
+      UsageError: if no image has a label, the labelled images of `pretrain` are not
+        those of `train`, or a part is left without images.
+    """
+    if not fraction or dataset.evaluation_name == VALIDATION:
+        return dataset
+    field = f"config.data.validation_fraction={fraction}"
+    if not len(dataset.train.labels):
+        raise UsageError(
+            f"{field} needs labels, which the images do not have; set it to 0"
+        )
+    held = held_out_mask(dataset.train.labels, fraction)
+    train, validation = select(dataset.train, ~held), select(dataset.train, held)
+    pretrain = train
+    if dataset.pretrain is not dataset.train:
+        pretrain = _without(dataset.pretrain, held, validation.images, field)
+    parts = {"pretrain": pretrain, "train": train, "evaluation": validation}
+    for name, part in parts.items():
+        if not len(part.labels):
+            raise UsageError(f"no images are left for {name}; change {field}")
+    return dataset._replace(
+        pretrain=pretrain,
+        train=train,
+        evaluation=validation,
+        evaluation_name=VALIDATION,
+    )
+
+
+def _without(
+    pretrain: Split, held: np.ndarray, images: np.ndarray, field: str
+) -> Split:
+    """Removes held-out images; `held` refers to the labelled images of `pretrain`."""
+    positions = np.flatnonzero(pretrain.labels >= 0)
+    if not len(positions):
+        return pretrain
+    is_same = len(positions) == len(held) and np.array_equal(
+        pretrain.images[positions[held]], images
+    )
+    if not is_same:
+        raise UsageError(
+            f"{field} needs the labelled images of config.data.pretrain_split to be "
+            "those of config.data.train_split; set it to 0 or change a split"
+        )
+    keep = np.ones(len(pretrain.labels), dtype=bool)
+    keep[positions[held]] = False
+    return select(pretrain, keep)
+
+
+def images_checksum(images: np.ndarray) -> str:
+    """Returns a checksum of shape and content of images, 8 hexadecimal digits."""
+    crc = zlib.crc32(repr(images.shape).encode())
+    for first in range(0, len(images), _CHUNK):
+        crc = zlib.crc32(np.ascontiguousarray(images[first : first + _CHUNK]).data, crc)
+    return f"{crc:08x}"
+
+
+def labels_checksum(labels: np.ndarray) -> str:
+    """Returns a checksum of labels, 8 hexadecimal digits."""
+    return f"{zlib.crc32(labels.astype('<i4').tobytes()):08x}"

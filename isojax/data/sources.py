@@ -9,10 +9,11 @@ import numpy as np
 
 from isojax.data import cache
 from isojax.data.cache import Images
-from isojax.data.dataset import Dataset, Split, held_out_mask, select
+from isojax.data.dataset import Dataset, Split, select, with_validation
 from isojax.data.digits import load_digits
 from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
+from isojax.fields import ARRAYS
 from isojax.output import print_line
 
 # Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
@@ -23,7 +24,8 @@ class ImageSource(NamedTuple):
     """The choice of a run's images: section `data` of a config.
 
     Attributes:
-      name: "digits", "tiny_imagenet" or a name of tensorflow-datasets.
+      name: "digits", "tiny_imagenet" or a name of tensorflow-datasets. Not used with
+        a folder.
       resolution: side of the square images, in pixels.
       pretrain_split: split for pretraining, in the notation of tensorflow-datasets.
         Its images may lack labels.
@@ -31,6 +33,7 @@ class ImageSource(NamedTuple):
       evaluation_split: labelled split for accuracies.
       validation_fraction: part of each class of `train_split` that is used neither for
         pretraining nor for the readout and replaces `evaluation_split`; 0 for none.
+      folder: folder of images, whose subfolders are the splits; "" for none.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ImageSource(NamedTuple):
     train_split: str = "train"
     evaluation_split: str = "test"
     validation_fraction: float = 0.0
+    folder: str = ""
 
 
 def load_dataset(
@@ -64,24 +68,15 @@ def load_dataset(
     pretrain = train
     if source.pretrain_split != source.train_split:
         pretrain = _read(source, source.pretrain_split, data_dir)
-    pretraining, training = _split(pretrain), _split(train)
+    training = _split(train)
+    pretraining = training if pretrain is train else _split(pretrain)
     if source.validation_fraction > 0:
-        evaluation_name = "validation"
-        pretraining, training, evaluation = _hold_out_of_both(
-            pretraining, training, source
-        )
-        parts = {"pretrain": pretraining, "train": training, "evaluation": evaluation}
-        for name, part in parts.items():
-            if not len(part.labels):
-                raise UsageError(
-                    f"no images are left for {name}; change config.data."
-                    f"validation_fraction={source.validation_fraction}"
-                )
+        evaluation_name, evaluation = "", select(training, slice(0))
     else:
         evaluation_name = source.evaluation_split
         evaluation = _split(_read_labelled(source, "evaluation_split", data_dir))
         _check_disjoint(training, evaluation, source)
-    return Dataset(
+    dataset = Dataset(
         pretraining,
         training,
         evaluation,
@@ -89,6 +84,7 @@ def load_dataset(
         num_classes=len(train.label_names),
         label_names=train.label_names,
     )
+    return with_validation(dataset, source.validation_fraction)
 
 
 def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> None:
@@ -101,31 +97,6 @@ def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> Non
             "that accuracies would be measured on training images; choose splits that "
             "do not overlap"
         )
-
-
-def _hold_out_of_both(
-    pretrain: Split, train: Split, source: ImageSource
-) -> tuple[Split, Split, Split]:
-    """Holds out a part of `train`, and the same images of `pretrain`."""
-    held = held_out_mask(train.labels, source.validation_fraction)
-    kept, validation = select(train, ~held), select(train, held)
-    if source.pretrain_split == source.train_split:
-        return kept, kept, validation
-    labelled = np.flatnonzero(pretrain.labels >= 0)
-    if not len(labelled):
-        return pretrain, kept, validation
-    same = len(labelled) == len(train.labels) and np.array_equal(
-        pretrain.images[labelled[held]], validation.images
-    )
-    if not same:
-        raise UsageError(
-            f"config.data.validation_fraction={source.validation_fraction} needs the "
-            f"labelled images of pretrain_split={source.pretrain_split} to be those of "
-            f"train_split={source.train_split}; set it to 0 or change a split"
-        )
-    keep = np.ones(len(pretrain.labels), dtype=bool)
-    keep[labelled[held]] = False
-    return select(pretrain, keep), kept, validation
 
 
 def _split(images: Images) -> Split:
@@ -150,6 +121,12 @@ def _read(
 ) -> Images:
     if source.resolution < 1:
         raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
+    if source.name == ARRAYS:
+        raise UsageError(
+            f"config.data.name={ARRAYS}: these images were passed from Python; pass "
+            "them again, as dataset=isojax.data.from_arrays(...) to "
+            "isojax.training.pretrain or isojax.evaluation.evaluate_run"
+        )
     if is_path(source.name):
         raise UsageError(path_refusal(source.name))
     if source.name == "digits":

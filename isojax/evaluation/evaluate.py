@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isojax.data import Dataset
 from isojax.errors import UsageError
 from isojax.evaluation.measure import Evaluation, measure_run
 from isojax.evaluation.options import Options
@@ -30,6 +31,7 @@ from isojax.training.metric_writers import write_accuracies
 def evaluate_run(
     workdir: str | os.PathLike,
     *,
+    dataset: Dataset | None = None,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008 - immutable
     progress: Progress = SILENT,
@@ -42,6 +44,9 @@ def evaluate_run(
     Args:
       workdir: the run's folder, in which the result is written, and `evaluation.npz`
         with arrays for the report.
+      dataset: labelled images, such as those of `isojax.data.from_arrays`, instead of
+        those that the run's config names. If its images for pretraining are not those
+        of the run, the result's file is named after their checksum.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure; by default the linear readout and k-NN.
       progress: reports features, fits, searches and fine-tuning; silent by default.
@@ -64,7 +69,9 @@ def evaluate_run(
             f"--workdir={workdir} is not writable, so the result could not be stored; "
             "copy the run to another folder, or change the folder's permissions"
         )
-    found = measure_run(workdir, data_dir=data_dir, options=options, progress=progress)
+    found = measure_run(
+        workdir, dataset=dataset, data_dir=data_dir, options=options, progress=progress
+    )
     try:
         with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE, required=False):
             return _write(Path(workdir), found, options)

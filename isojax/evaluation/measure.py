@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from isojax.data import Dataset
 from isojax.errors import UsageError
 from isojax.evaluation.features import extract_features
-from isojax.evaluation.images import load_images
+from isojax.evaluation.images import changes_of, load_images
 from isojax.evaluation.label_fractions import labelled_part
 from isojax.evaluation.options import ALL_STEPS, Options
 from isojax.evaluation.protocols import (
@@ -47,6 +47,7 @@ class Evaluation(NamedTuple):
 def measure_run(
     workdir: str | os.PathLike,
     *,
+    dataset: Dataset | None = None,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008 - immutable
     progress: Progress = SILENT,
@@ -61,6 +62,7 @@ def measure_run(
 
     Args:
       workdir: the run's folder.
+      dataset: the images, as in `evaluate_run`.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure.
       progress: reports features, fits, searches and fine-tuning.
@@ -80,22 +82,26 @@ def measure_run(
         workdir, curve_steps[-1] if curve_steps else None
     )
     changes = {k: v for k, v in options.data.items() if v != config.data[k]}
+    if dataset is not None:
+        changes |= changes_of(dataset, config.data)
     if changes:
         _refuse_stored(protocols)
-    dataset, num_pretrained = load_images(config.data, changes, data_dir=data_dir)
-    make_inputs = partial(_make_inputs, workdir, config.augment, dataset)
+    images, num_pretrained = load_images(
+        config.data, changes, given=dataset, data_dir=data_dir
+    )
+    make_inputs = partial(_make_inputs, workdir, config.augment, images)
     result: dict[str, Any] = {
         "step": step,
-        "split": dataset.evaluation_name,
-        "num_train": len(dataset.train.labels),
-        "num_test": len(dataset.evaluation.labels),
+        "split": images.evaluation_name,
+        "num_train": len(images.train.labels),
+        "num_test": len(images.evaluation.labels),
     }
     if changes:
         result["data"] = changes
     if num_pretrained:
         result["num_test_pretrained"] = num_pretrained
 
-    rows = _LabelFractions(dataset.train.labels, options.label_fractions)
+    rows = _LabelFractions(images.train.labels, options.label_fractions)
     about = progress.about(ENCODERS[PRETRAINED])
     own = make_inputs(step, (apply, variables), about)
     point: dict[str, Any] = {"step": step}

@@ -1,15 +1,18 @@
 """Options of an evaluation, and their parsing from flags."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from isojax.data import check_validation_fraction
 from isojax.errors import UsageError
 from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS, find_protocol
+from isojax.fields import FOLDER
 
 ALL_STEPS: Literal["all"] = "all"
 _DATA_FIELDS = (
     "name",
+    "folder",
     "resolution",
     "train_split",
     "evaluation_split",
@@ -117,4 +120,16 @@ def check_data_fields(overrides: Mapping[str, Any]) -> dict[str, Any]:
             )
     fields = {name.removeprefix("data."): value for name, value in overrides.items()}
     check_validation_fraction(fields.get("validation_fraction", 0.0))
+    if fields.get("folder"):
+        if "name" in fields:
+            raise UsageError(
+                f"--config.data.name={fields['name']} and --config.data.folder="
+                f"{fields['folder']} both choose images; leave one of them out"
+            )
+        return fields | {
+            "name": FOLDER,
+            "folder": str(Path(fields["folder"]).expanduser().absolute()),
+        }
+    if "name" in fields:
+        return fields | {"folder": ""}
     return fields

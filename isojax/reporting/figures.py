@@ -83,6 +83,9 @@ def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     epoch = history.column("epoch")
     axis.plot(epoch, history.column(layout.LOSS), color=BLUE)
     axis.set_ylabel("loss, both view orders", color=BLUE)
+    if any(layout.ONLINE_ACCURACY not in row for row in history.rows):
+        axis.set_title("Loss")
+        return
     accuracy = axis.twinx()
     accuracy.plot(epoch, history.column(layout.ONLINE_ACCURACY), color=ORANGE)
     accuracy.set_ylabel(

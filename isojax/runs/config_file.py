@@ -34,6 +34,7 @@ _MAY_DIFFER = (
     "logging.",
     "on_collapse",
     "data.feed",
+    "data.folder",  # which may have moved; a checksum of its images is compared
 )
 # None until training computes them from its images.
 _COMPUTED = ("data.mean", "data.std")

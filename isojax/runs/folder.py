@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError, first_line
+from isojax.fields import IMAGES_CHECKSUM, LABELS_CHECKSUM
 from isojax.runs import layout
 from isojax.runs.config_file import (
     describe_differences,
@@ -86,8 +87,20 @@ def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
     )
 
 
+def _origin(stored: ConfigDict) -> str:
+    return f", from {stored.data.folder}" if stored.data.folder else ""
+
+
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
-    differing = differing_fields(load_config(workdir), config)
+    stored = load_config(workdir)
+    differing = differing_fields(stored, config)
+    if differing and differing.keys() <= {IMAGES_CHECKSUM, LABELS_CHECKSUM}:
+        what = "images" if IMAGES_CHECKSUM in differing else "labels"
+        raise UsageError(
+            f"--workdir={workdir} contains a run on other {what}: "
+            f"{describe_differences(differing)}. Pass the {what} of that run"
+            f"{_origin(stored)}, or choose another directory"
+        )
     if differing:
         has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))
         remedy = (

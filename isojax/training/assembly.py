@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from isojax import data_parallel
 from isojax.data import Dataset, channel_statistics
 from isojax.errors import UsageError, choose
+from isojax.fields import data_name
 from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
@@ -32,7 +33,7 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
     if config.augment.kind == "simclr" and images.shape[-1] != 3:
         raise UsageError(
             f"config.augment.kind=simclr needs images with 3 channels, but "
-            f"{config.data.name} has {images.shape[-1]}; set "
+            f"{data_name(config.data)} has {images.shape[-1]}; set "
             "config.augment.kind=affine, with the fields of configs/digits.py"
         )
     if config.batch_size > len(images):
@@ -42,9 +43,9 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
         )
     if images.shape[-1] != len(config.data.mean):
         raise UsageError(
-            f"the images of {config.data.name} have shape {images.shape[1:]}, but "
-            f"config.data.mean has {len(config.data.mean)} channels; set one value of "
-            "mean and std per channel"
+            f"the images of {data_name(config.data)} have shape {images.shape[1:]}, "
+            f"but config.data.mean has {len(config.data.mean)} channels; set one value "
+            "of mean and std per channel"
         )
     if len(config.data.std) != len(config.data.mean):
         raise UsageError(
@@ -97,7 +98,7 @@ def with_normalization(config: ConfigDict, dataset: Dataset) -> ConfigDict:
     computed = {"mean": mean, "std": std}
     if "std" in names and min(std) == 0:
         raise UsageError(
-            f"the channels of the images of {config.data.name} have standard "
+            f"the channels of the images of {data_name(config.data)} have standard "
             f"deviations {std}, and none may be 0; set config.data.std"
         )
     for name in names:
@@ -156,6 +157,7 @@ def first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
         context.optimizer,
         seed=config.seed,
         image_shape=dataset.pretrain.images.shape[1:],
-        num_classes=dataset.num_classes,
+        # Without labels the probe has one class, and its loss and gradient are zero.
+        num_classes=max(1, dataset.num_classes),
         ema=context.method.has_moving_target,
     )

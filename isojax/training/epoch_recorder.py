@@ -15,6 +15,7 @@ from isojax.training.monitor import (
     make_evaluation,
     spectrum_metrics,
 )
+from isojax.training.objective import PROBE_METRICS
 from isojax.training.run_context import Position, RunContext
 from isojax.training.step_context import Metrics
 
@@ -62,6 +63,7 @@ class EpochRecorder:
         """
         on_host = jax.device_get(steps)
         context, state = self._context, position.state
+        dropped = () if context.dataset.num_classes else PROBE_METRICS
         row: dict[str, float] = {
             "step": position.steps_done,
             "epoch": epoch + 1,
@@ -70,6 +72,7 @@ class EpochRecorder:
                     np.mean([metrics[name] for metrics in on_host])
                 )
                 for name in sorted(on_host[0])
+                if name not in dropped
             },
         }
         if steps_per_second:

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from isojax import data_parallel, processes
-from isojax.data import Dataset, load_dataset
+from isojax.data import Dataset
+from isojax.fields import ARRAYS, data_name
 from isojax.invocation import command
 from isojax.output import is_terminal
 from isojax.runs import layout
@@ -41,13 +42,14 @@ from isojax.training.run_context import (
     open_run_context,
     starting_position,
 )
-from isojax.training.settings import image_source
+from isojax.training.run_data import load_run_data
 
 
 def pretrain(
     config: ConfigDict,
     workdir: str | os.PathLike,
     *,
+    dataset: Dataset | None = None,
     data_dir: str | os.PathLike | None = None,
     fork_from: str | os.PathLike | None = None,
     stop: StopRequest | None = None,
@@ -57,6 +59,10 @@ def pretrain(
     Args:
       config: the run's configuration, with the fields of `configs/base.py`.
       workdir: the run's folder.
+      dataset: the images, such as those of `isojax.data.from_arrays`, instead of those
+        that `config.data` names. Pass the same images to resume the run. Mean and
+        standard deviation are computed from them, unless `config.data.name` is
+        "arrays".
       data_dir: folder of the data sets, as in `load_dataset`.
       fork_from: folder of another run. A new run starts from its newest checkpoint.
       stop: request to stop. Once it `is_set`, the run finishes the steps already
@@ -66,30 +72,30 @@ def pretrain(
       The folder, which contains config, metrics, spectrum, checkpoints and figures.
 
     Raises:
-      UsageError: if the config is invalid, the folder contains something else, or the
-        numbers diverge.
+      UsageError: if the config is invalid, the folder contains something else or a run
+        on other images, or the numbers diverge.
     """
     check_config(config)
     processes.in_first_process(lambda: check_packages(read_options(config)))
-    dataset = load_dataset(image_source(config.data), data_dir=data_dir)
-    check_agreement(config, dataset, workdir=workdir, fork_from=fork_from)
-    config = _normalize_by_own_images(config, dataset)
-    check_data(config, dataset)
+    images, described = load_run_data(config, dataset, data_dir=data_dir)
+    check_agreement(config, images, workdir=workdir, fork_from=fork_from)
+    config = _normalize_by_own_images(described, images)
+    check_data(config, images)
     if fork_from is not None:
         fork_run(
             fork_from,
             workdir,
             config,
-            like=jax.eval_shape(lambda: first_state(config, dataset)),
-            steps_per_epoch=steps_per_epoch(config, dataset),
-            last_step=last_step(config, dataset),
+            like=jax.eval_shape(lambda: first_state(config, images)),
+            steps_per_epoch=steps_per_epoch(config, images),
+            last_step=last_step(config, images),
         )
     workdir = Path(workdir)
     with ExitStack() as held:
         processes.in_first_process(
             lambda: held.enter_context(open_run_folder(workdir, config))
         )
-        context = open_run_context(config, dataset, workdir, stop or StopRequest())
+        context = open_run_context(config, images, workdir, stop or StopRequest())
         start = starting_position(context)
         history = open_history(context, start)
         if start.steps_done >= context.last_step:
@@ -112,8 +118,8 @@ def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict
     if complete is not config:
         data = complete.data
         processes.print_once(
-            f"Normalising {data.name} with mean {data.mean} and standard deviation "
-            f"{data.std}, computed from its training images."
+            f"Normalising {data_name(data)} with mean {data.mean} and standard "
+            f"deviation {data.std}, computed from its training images."
         )
     return complete
 
@@ -151,15 +157,18 @@ def train(context: RunContext, recorder: EpochRecorder, start: Position) -> None
 
 def _announce(context: RunContext, start: Position) -> None:
     config, dataset = context.config, context.dataset
+    evaluation = dataset.evaluation.labels
+    is_labelled = len(evaluation) and (evaluation >= 0).all()
+    evaluation_name = dataset.evaluation_name if is_labelled else None
     parameters = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
     processes.print_once(
         f"Pretraining {config.preset} on {len(dataset.pretrain.images):,} unlabelled "
-        f"images of {config.data.name}: ResNet-18 of width {config.model.width} "
+        f"images of {data_name(config.data)}: ResNet-18 of width {config.model.width} "
         f"({parameters / 1e6:.1f} M parameters with heads),\n"
         f"{config.epochs} epochs of {context.steps_per_epoch} steps, batch "
         f"{config.batch_size}, on {data_parallel.device_count()} "
         f"{jax.default_backend()} device(s). Run folder: {context.workdir}.\n"
-        f"{context.feed.description}\n{describe_columns(dataset.evaluation_name)}"
+        f"{context.feed.description}\n{describe_columns(evaluation_name)}"
     )
     if start.steps_done:
         processes.print_once(
@@ -189,5 +198,12 @@ def _finish(context: RunContext, recorder: EpochRecorder, end: Position) -> None
         f"\nCheckpoints: {workdir / layout.CHECKPOINTS_FOLDER}\n"
         f"Metrics: {workdir / layout.METRICS_FILE}\n"
         f"Figures: {context.figures}\n"
-        f"Next: {command('evaluate', f'--workdir={workdir}')}"
+        f"Next: {_evaluation_of(context)}"
     )
+
+
+def _evaluation_of(context: RunContext) -> str:
+    """Returns what the user calls or types to evaluate the run."""
+    if context.config.data.name == ARRAYS:
+        return f"isojax.evaluation.evaluate_run({str(context.workdir)!r}, dataset=...)"
+    return command("evaluate", f"--workdir={context.workdir}")

@@ -28,9 +28,9 @@ def make_evaluation(
       std: standard deviation of each channel.
 
     Returns:
-      A function of a state and labelled images. It returns the online probe's accuracy
-      and, in the first process, the effective rank of the representations, both in
-      evaluation mode.
+      A function of a state and images. It returns the online probe's accuracy if the
+      images have labels and, in the first process, the effective rank of the
+      representations, both in evaluation mode; nothing without images.
     """
 
     @jax.jit
@@ -49,6 +49,8 @@ def make_evaluation(
         return logits.argmax(axis=-1), representation
 
     def evaluate(state: TrainState, split: Split) -> dict[str, float]:
+        if not len(split.labels):
+            return {}
         classes, representations = [], []
         for images, count in full_batches(split.images, _BATCH_SIZE):
             predicted, representation = evaluate_batch(
@@ -56,8 +58,10 @@ def make_evaluation(
             )
             classes.append(np.asarray(predicted)[:count])
             representations.append(np.asarray(representation)[:count])
-        accuracy = np.mean(np.concatenate(classes) == split.labels)
-        row = {layout.ONLINE_ACCURACY: float(accuracy)}
+        row = {}
+        if (split.labels >= 0).all():
+            accuracy = np.mean(np.concatenate(classes) == split.labels)
+            row[layout.ONLINE_ACCURACY] = float(accuracy)
         if processes.is_first_process():
             rank = effective_rank_on_host(np.concatenate(representations))
             row[layout.EFFECTIVE_RANK] = rank
@@ -112,8 +116,17 @@ def alignment_metrics(params: dict, correlation: np.ndarray) -> dict[str, float]
     }
 
 
-def describe_columns(evaluation_name: str) -> str:
-    """Returns the explanation of the epochs' lines, which is printed before them."""
+def describe_columns(evaluation_name: str | None) -> str:
+    """Returns the explanation of the epochs' lines, which is printed before them.
+
+    Args:
+      evaluation_name: name of the evaluation images; None if they have no labels.
+    """
+    if evaluation_name is None:
+        return (
+            "Each epoch prints the loss and the participation ratio of the "
+            "projections'\ncorrelation."
+        )
     return (
         f"Each epoch prints the loss, the online probe's {evaluation_name} accuracy "
         "and\nthe participation ratio of the projections' correlation."
@@ -127,10 +140,10 @@ def describe(row: dict[str, float], epochs: int) -> str:
       row: the epoch's metrics, as in `metrics.jsonl`.
       epochs: number of epochs of the run.
     """
-    speed = row.get(layout.IMAGES_PER_SECOND)
+    probe, speed = row.get(layout.ONLINE_ACCURACY), row.get(layout.IMAGES_PER_SECOND)
     return (
         f"epoch {row['epoch']}/{epochs}  loss {row[layout.LOSS]:.3f}  "
-        f"probe {row[layout.ONLINE_ACCURACY]:.3f}  "
-        f"participation {row[layout.PARTICIPATION_RATIO]:.1f}"
+        + ("" if probe is None else f"probe {probe:.3f}  ")
+        + f"participation {row[layout.PARTICIPATION_RATIO]:.1f}"
         + ("" if speed is None else f"  {speed:,.0f} images/s")
     )

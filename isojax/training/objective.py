@@ -19,6 +19,8 @@ from isojax.training.step_context import Metrics, StepContext
 # Maps parameters, running statistics and images to the result of `apply_in_training`.
 ApplyInTraining = Callable[[Any, Any, Array], tuple[tuple[Array, Array], Any]]
 
+PROBE_METRICS = ("probe_loss", "probe_accuracy")
+
 
 class Outputs(NamedTuple):
     """Outputs of the network for several views.
@@ -127,8 +129,7 @@ def compute_loss(
     metrics = {
         "loss": loss,
         "view_similarity": spectral.cosine_similarity(z1, z2).mean(),
-        "probe_loss": probe_cross_entropy,
-        "probe_accuracy": probe_accuracy,
+        **dict(zip(PROBE_METRICS, (probe_cross_entropy, probe_accuracy), strict=True)),
     }
     details = LossDetails(
         averages=Averages(

@@ -115,7 +115,7 @@ def test_without_a_validation_part_all_images_are_there(with_unlabelled):
         ),
         (
             {"pretrain_split": "train+test", "validation_fraction": 0.2},
-            "pretrain_split=train.test to be those of train_split=train",
+            "config.data.pretrain_split to be those of config.data.train_split",
         ),
     ],
 )
@@ -178,6 +178,11 @@ def test_the_data_directory_follows_flag_and_environment(
 def test_a_path_is_not_taken_for_a_name(name, tmp_path):
     with pytest.raises(UsageError, match=f"config.data.name={name} is a path"):
         load_dataset(source(name=name), data_dir=tmp_path)
+
+
+def test_arrays_must_be_passed_again():
+    with pytest.raises(UsageError, match="name=arrays: .*dataset=isojax.data.from_arr"):
+        load_dataset(source(name="arrays"))
 
 
 def test_a_folder_s_name_is_a_path(tmp_path, monkeypatch):

@@ -29,10 +29,24 @@ def test_invalid_options_are_refused(parse, text, message):
 
 
 def test_fields_of_the_encoder_are_refused():
-    assert options.check_data_fields({"data.name": "mnist"}) == {"name": "mnist"}
+    assert options.check_data_fields({"data.name": "mnist"}) == {
+        "name": "mnist",
+        "folder": "",
+    }
     for name in ("data.mean", "seed"):
         with pytest.raises(UsageError, match=f"--config.{name} .*data.name"):
             options.check_data_fields({name: 1})
     for fraction in (-0.5, 1.0):
         with pytest.raises(UsageError, match=str(fraction)):
             options.check_data_fields({"data.validation_fraction": fraction})
+
+
+def test_a_folder_is_chosen_instead_of_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert options.check_data_fields({"data.folder": "photos"}) == {
+        "name": "folder",
+        "folder": str(tmp_path / "photos"),
+    }
+    both = {"data.folder": "photos", "data.name": "mnist"}
+    with pytest.raises(UsageError, match="name=mnist and --config.data.folder=photos"):
+        options.check_data_fields(both)

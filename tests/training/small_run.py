@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from isojax.configs import digits
 from isojax.data import Split, load_dataset
 from isojax.evaluation import images
-from isojax.training import assembly, encoder, loop
+from isojax.training import assembly, encoder, run_data
 from isojax.training.settings import image_source
 from tests.training.tiny_network import make_network
 
@@ -42,7 +42,7 @@ def using_small_network(data):
         return make_network(predictor, axis_name)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (loop, images):
+        for module in (run_data, images):
             patch.setattr(module, "load_dataset", lambda *args, **kwargs: data)
         for module in (assembly, encoder):
             patch.setattr(module, "build_network", build)

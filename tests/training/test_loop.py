@@ -119,7 +119,7 @@ def test_a_missing_package_is_reported_before_anything_is_written(
     tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr(loop, "load_dataset", None)  # would be called next
+    monkeypatch.setattr(loop, "load_run_data", None)  # would be called next
     config = small_config()
     config.logging.wandb = "online"
     with pytest.raises(UsageError, match="wandb=online .* pip install wandb"):

@@ -122,7 +122,12 @@ def test_the_line_of_an_epoch_fits_into_80_columns():
     )
     del row["train/images_per_second"]
     assert monitor.describe(row, 1000) == line.removesuffix("  123,457 images/s")
-    for text in (line, *monitor.describe_columns("validation").splitlines()):
+    del row["eval/online_accuracy"]
+    assert monitor.describe(row, 1000) == (
+        "epoch 1000/1000  loss -1.234  participation 123.4"
+    )
+    explanations = map(monitor.describe_columns, ("validation", None))
+    for text in (line, *"\n".join(explanations).splitlines()):
         assert len(text) <= 80
 
 

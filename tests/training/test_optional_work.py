@@ -12,7 +12,7 @@ from isojax.data import Split, load_dataset
 from isojax.evaluation import Options, evaluate, evaluate_run, images
 from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
-from isojax.training import assembly, encoder, epochs, loop, pretrain
+from isojax.training import assembly, encoder, epochs, pretrain, run_data
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 from isojax.training.settings import image_source
 
@@ -30,7 +30,7 @@ def train(tmp_path, monkeypatch, tiny_network):
 
         names = ("pretrain", "train", "evaluation")
         dataset = full._replace(**{name: few(getattr(full, name)) for name in names})
-        for module in (loop, images):
+        for module in (run_data, images):
             monkeypatch.setattr(module, "load_dataset", lambda *_, **__: dataset)
         for module in (assembly, encoder):
             monkeypatch.setattr(
