@@ -45,7 +45,7 @@ def test_a_collapse_of_two_epochs_is_reported_with_the_last(
     monkeypatch, collapsed, warns
 ):
     lines = []
-    monkeypatch.setattr(processes, "say", lambda line, **_: lines.append(line))
+    monkeypatch.setattr(processes, "print_once", lambda line, **_: lines.append(line))
     rows = [
         {
             "epoch": epoch,
