@@ -68,6 +68,22 @@ def _any_view(config: ConfigDict, name: str) -> bool:
     return max(first, config.augment_view2.get(name, first)) > 0
 
 
+def has_own_backbone(config: ConfigDict) -> bool:
+    """Returns whether a run's backbone is a module that was handed to `pretrain`.
+
+    `config.model.backbone` is then its description, such as "ConvNet(width=8)".
+    """
+    return config.model.backbone.endswith(")")
+
+
+_RESNET = Effect(
+    lambda config: config.model.backbone.startswith("resnet"),
+    "it applies only to ResNets, such as config.model.backbone=resnet18",
+)
+_VIT = Effect(
+    lambda config: config.model.backbone.startswith("vit_"),
+    "it applies only to vision transformers, such as config.model.backbone=vit_tiny",
+)
 _CLOSED_FORM = Effect(
     lambda config: config.method.predictor == "directpred",
     "it applies only to config.method.predictor=directpred",
@@ -91,6 +107,16 @@ EFFECTS = {
         lambda config: config.method.target == "ema",
         "it applies only to config.method.target=ema",
     ),
+    "remat": Effect(
+        lambda config: not has_own_backbone(config),
+        "it applies only to the backbones of isojax; use flax.linen.remat in your own",
+    ),
+    "model.width": _RESNET,
+    "model.kernel_size": _RESNET,
+    "model.stride": _RESNET,
+    "model.padding": _RESNET,
+    "model.max_pool": _RESNET,
+    "model.patch_size": _VIT,
     "model.predictor_hidden_dim": Effect(
         lambda config: config.method.predictor == "mlp",
         "it applies only to config.method.predictor=mlp",

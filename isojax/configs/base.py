@@ -107,13 +107,19 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
 
     config.method = _method(config.preset)
 
-    config.model = ConfigDict()  # ResNet-18 and its heads
-    config.model.width = 64  # channels of the first stage
-    config.model.kernel_size = 3  # side of the first convolution
-    config.model.stride = 1  # stride of the first convolution
-    # Zeros around the images for the first convolution; None is (kernel_size - 1) / 2.
+    config.model = ConfigDict()  # the backbone and its heads
+    # resnet18, resnet34, resnet50, vit_tiny or vit_small. A run with a backbone of
+    # one's own (docs/own_data_and_network.md) records its description here.
+    config.model.backbone = "resnet18"
+    config.model.width = 64  # ResNets: channels of the first stage
+    config.model.kernel_size = 3  # ResNets: side of the first convolution
+    config.model.stride = 1  # ResNets: stride of the first convolution
+    # ResNets: zeros around the images for the first convolution; None is
+    # (kernel_size - 1) / 2.
     config.model.padding = placeholder(int)
-    config.model.max_pool = False  # whether a max-pool follows the first convolution
+    config.model.max_pool = False  # ResNets: a max-pool follows the first convolution
+    # Vision transformers: side of a patch in pixels, a divisor of data.resolution.
+    config.model.patch_size = 4
     config.model.hidden_dim = 4096  # width of the projector's hidden layer
     config.model.projection_dim = 256  # dimension M of the projections
     config.model.predictor_hidden_dim = 4096  # hidden width of an MLP predictor

@@ -26,6 +26,7 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.model.kernel_size = 7
     config.model.stride = 2
     config.model.max_pool = True
+    config.model.patch_size = 8
 
     base.set_simclr_augmentation(config, strength=1.0, blur_probability=0.5)
     if base.is_official(config):

@@ -24,6 +24,7 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.2770, 0.2691, 0.2821)
 
     config.model.max_pool = True
+    config.model.patch_size = 8
 
     base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
     if base.is_official(config):

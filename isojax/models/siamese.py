@@ -8,30 +8,35 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from isojax.errors import choose
+from isojax.models.backbones import build_backbone
 from isojax.models.heads import MLP, LinearMap
-from isojax.models.resnet import ResNet18
 
 
 class NetworkSettings(NamedTuple):
     """Shape of the network.
 
     Attributes:
+      backbone: a name in `BACKBONES`. The fields up to `patch_size` are arguments of its
+        constructor, as far as it takes them.
       width: channels of the backbone's first stage.
       kernel_size: side of the first convolution.
       stride: stride of the first convolution.
       padding: zeros around the images for the first convolution; None for
         (kernel_size - 1) / 2.
       max_pool: whether a max-pool follows the first convolution.
+      patch_size: side of a patch in pixels.
       hidden_dim: width of the projector's hidden layer.
       projection_dim: dimension of projections and predictions.
       predictor_hidden_dim: width of an MLP predictor's hidden layer.
     """
 
+    backbone: str
     width: int
     kernel_size: int
     stride: int
     padding: int | None
     max_pool: bool
+    patch_size: int
     hidden_dim: int
     projection_dim: int
     predictor_hidden_dim: int
@@ -113,24 +118,17 @@ def build_network(
         learned predictor.
       axis_name: mapped axis over which a global batch is spread, if any.
       dtype: type of the operands of matrix products and convolutions.
-      remat: whether the backbone recomputes its activations in the backward pass, as
-        in `ResNet18`.
+      remat: whether the backbone recomputes its activations in the backward pass.
 
     Returns:
       The module, without parameters.
 
     Raises:
-      UsageError: if the predictor is unknown.
+      UsageError: if the backbone or the predictor is unknown.
     """
-    backbone = ResNet18(
-        width=settings.width,
-        kernel_size=settings.kernel_size,
-        stride=settings.stride,
-        max_pool=settings.max_pool,
-        padding=settings.padding,
-        axis_name=axis_name,
-        dtype=dtype,
-        remat=remat,
+    backbone = build_backbone(
+        settings.backbone,
+        settings._asdict() | {"axis_name": axis_name, "dtype": dtype, "remat": remat},
     )
     projector = MLP(
         settings.hidden_dim, settings.projection_dim, axis_name=axis_name, dtype=dtype
