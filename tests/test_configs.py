@@ -83,6 +83,7 @@ def test_the_data_sets_have_the_paper_s_settings(dataset):
         "kernel_size": kernel,
         "stride": stride,
         "max_pool": max_pool,
+        "patch_size": 4 if resolution == 32 else 8,
     }
     assert config.augment.blur_probability == blur
     deviations = ("brightness", "contrast", "saturation", "hue")

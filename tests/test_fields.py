@@ -26,12 +26,21 @@ def config_with(base, **changes):
 BYOL, DIRECTPRED = digits.get_config("byol"), digits.get_config("directpred")
 CIFAR, OFFICIAL = cifar10.get_config(), cifar10.get_config("official")
 NO_JITTER = config_with(CIFAR, augment__jitter_probability=0.0)
+VIT = config_with(digits.get_config(), model__backbone="vit_tiny")
+OWN = config_with(digits.get_config(), model__backbone="ConvNet(width=8)")
 # For each field a config in which it acts, and one in which it does not.
 EXAMPLES = {
     "method.alpha": (DIRECTPRED, BYOL),
     "method.normalize": (DIRECTPRED, BYOL),
     "method.epsilon": (DIRECTPRED, config_with(DIRECTPRED, method__normalize=False)),
     "method.target_decay": (BYOL, digits.get_config("byol_noema")),
+    "remat": (VIT, OWN),
+    "model.width": (BYOL, VIT),
+    "model.kernel_size": (BYOL, VIT),
+    "model.stride": (BYOL, OWN),
+    "model.padding": (BYOL, VIT),
+    "model.max_pool": (BYOL, VIT),
+    "model.patch_size": (VIT, BYOL),
     "model.predictor_hidden_dim": (BYOL, DIRECTPRED),
     "optimizer.trust_coefficient": (OFFICIAL, CIFAR),
     "optimizer.warmup_start": (CIFAR, config_with(CIFAR, optimizer__warmup_epochs=0.0)),
@@ -83,7 +92,8 @@ def test_an_override_without_effect_is_refused_where_it_changes_something(name):
     value = field_values(idle)[name]
     check_effects(idle, idle, {name: value})
     other = {
-        bool: False,
+        bool: value is False,
+        type(None): 2,
         int: 8,
         float: 0.123,
         str: "train",

@@ -16,8 +16,8 @@ class NetworkSettings(NamedTuple):
     """Shape of the network.
 
     Attributes:
-      backbone: a name in `BACKBONES`. The fields up to `patch_size` are arguments of its
-        constructor, as far as it takes them.
+      backbone: a name in `BACKBONES`. The fields up to `patch_size` are arguments of
+        its constructor, as far as it takes them.
       width: channels of the backbone's first stage.
       kernel_size: side of the first convolution.
       stride: stride of the first convolution.

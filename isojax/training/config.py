@@ -8,8 +8,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax.data import check_validation_fraction
-from isojax.errors import UsageError
-from isojax.fields import field_values
+from isojax.errors import UsageError, choose
+from isojax.fields import field_values, has_own_backbone, why_without_effect
+from isojax.models import BACKBONES
 from isojax.training.augment_checks import check_augmentation
 from isojax.training.feeding import FEEDS
 from isojax.training.health import ON_COLLAPSE
@@ -30,6 +31,7 @@ _POSITIVE = (
     "model.width",
     "model.kernel_size",
     "model.stride",
+    "model.patch_size",
     "model.hidden_dim",
     "model.projection_dim",
     "model.predictor_hidden_dim",
@@ -69,6 +71,7 @@ def check_config(config: ConfigDict) -> None:
     for name, (holds, remedy) in _checks(config):
         if not holds(values[name]):
             raise UsageError(f"config.{name}={values[name]}: {remedy}")
+    _check_backbone(config)
     check_augmentation(config)
     check_validation_fraction(config.data.validation_fraction)
     read_options(config)
@@ -119,6 +122,30 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
             ),
         ),
     ]
+
+
+def _check_backbone(config: ConfigDict) -> None:
+    model, side = config.model, config.data.resolution
+    if has_own_backbone(config):
+        if config.remat:
+            reason = why_without_effect(config, "remat")
+            raise UsageError(f"config.remat=True has no effect here: {reason}")
+        return
+    choose("config.model.backbone", model.backbone, BACKBONES)
+    if (
+        why_without_effect(config, "model.patch_size") is None
+        and side % model.patch_size
+    ):
+        divisors = [size for size in range(2, side) if side % size == 0]
+        raise UsageError(
+            f"config.model.patch_size={model.patch_size} does not divide "
+            f"config.data.resolution={side}; "
+            + (
+                f"choose one of {', '.join(map(str, divisors))}"
+                if divisors
+                else "choose another resolution"
+            )
+        )
 
 
 def _one_of(choices: Iterable[str]) -> Check:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from isojax.configs import cifar10, digits
 from isojax.fields import EFFECTS, why_without_effect
-from isojax.models import build_network
+from isojax.models import BACKBONES, build_network
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
     method_settings,
@@ -101,6 +101,26 @@ def test_the_network_depends_on_the_predictor_s_width_where_the_table_says_so(
     assert (shapes(8) == shapes(16)) == idle
 
 
+BACKBONE_FIELDS = {
+    "width": 8,
+    "kernel_size": 5,
+    "stride": 1,
+    "padding": 2,
+    "max_pool": False,
+    "patch_size": 7,
+}
+
+
+@pytest.mark.parametrize("field", BACKBONE_FIELDS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_backbone_takes_a_field_where_the_table_says_so(backbone, field):
+    config = changed(digits.get_config(), {"model.backbone": backbone})
+    settings = network_settings(config)
+    other = settings._replace(**{field: BACKBONE_FIELDS[field]})
+    idle = why_without_effect(config, f"model.{field}") is not None
+    assert (build_network(settings) == build_network(other)) == idle
+
+
 VIEWS = {
     "augment.brightness": (0.9, {}, {"augment.jitter_probability": 0.0}),
     "augment.contrast": (0.9, {}, {"augment.jitter_probability": 0.0}),
@@ -142,7 +162,8 @@ def compare_views(base, field, value, acting, idle, *, channels):
 
 
 def test_every_field_with_effects_is_tested_here():
-    elsewhere = {"data.evaluation_split", "model.predictor_hidden_dim"}
+    elsewhere = {"data.evaluation_split", "model.predictor_hidden_dim", "remat"}
+    elsewhere |= {f"model.{name}" for name in BACKBONE_FIELDS}
     step = {"alpha", "normalize", "epsilon", "target_decay"}
     held = {f"method.{name}" for name in step} | set(VIEWS) | elsewhere
     held |= {"optimizer.trust_coefficient", "optimizer.warmup_start"}
