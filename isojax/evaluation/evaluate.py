@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 
 from isojax.data import Dataset
@@ -32,6 +33,7 @@ def evaluate_run(
     workdir: str | os.PathLike,
     *,
     dataset: Dataset | None = None,
+    backbone: nn.Module | None = None,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008 - immutable
     progress: Progress = SILENT,
@@ -47,6 +49,7 @@ def evaluate_run(
       dataset: labelled images, such as those of `isojax.data.from_arrays`, instead of
         those that the run's config names. If its images for pretraining are not those
         of the run, the result's file is named after their checksum.
+      backbone: the module that was passed to `pretrain`, if any.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure; by default the linear readout and k-NN.
       progress: reports features, fits, searches and fine-tuning; silent by default.
@@ -61,8 +64,9 @@ def evaluate_run(
       same checkpoint and images.
 
     Raises:
-      UsageError: if the folder holds no run or no such checkpoint, the images do not
-        fit the encoder, or the result cannot be written, in which case it is printed.
+      UsageError: if the folder holds no run or no such checkpoint, the run has another
+        backbone, the images do not fit the encoder, or the result cannot be written, in
+        which case it is printed.
     """
     if Path(workdir).is_dir() and not os.access(workdir, os.W_OK):
         raise UsageError(
@@ -70,7 +74,12 @@ def evaluate_run(
             "copy the run to another folder, or change the folder's permissions"
         )
     found = measure_run(
-        workdir, dataset=dataset, data_dir=data_dir, options=options, progress=progress
+        workdir,
+        dataset=dataset,
+        backbone=backbone,
+        data_dir=data_dir,
+        options=options,
+        progress=progress,
     )
     try:
         with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE, required=False):

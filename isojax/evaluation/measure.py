@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
@@ -48,6 +49,7 @@ def measure_run(
     workdir: str | os.PathLike,
     *,
     dataset: Dataset | None = None,
+    backbone: nn.Module | None = None,
     data_dir: str | os.PathLike | None = None,
     options: Options = Options(),  # noqa: B008 - immutable
     progress: Progress = SILENT,
@@ -63,6 +65,7 @@ def measure_run(
     Args:
       workdir: the run's folder.
       dataset: the images, as in `evaluate_run`.
+      backbone: the module that was passed to `pretrain`, if any.
       data_dir: the folder of the data sets, as in `load_dataset`.
       options: what to measure.
       progress: reports features, fits, searches and fine-tuning.
@@ -71,15 +74,16 @@ def measure_run(
       The result, and the data that a report of it needs.
 
     Raises:
-      UsageError: if the folder holds no run or no such checkpoint, a protocol does not
-        exist or does not suit the images, or the images do not fit the encoder.
+      UsageError: if the folder holds no run or no such checkpoint, the run has another
+        backbone, a protocol does not exist or does not suit the images, or the images
+        do not fit the encoder.
     """
     start = time.perf_counter()
     config = load_config(workdir)
     protocols = {name: find_protocol(name) for name in options.protocols}
     curve_steps = _curve_steps(workdir, options)
     apply, variables, step = load_encoder_and_step(
-        workdir, curve_steps[-1] if curve_steps else None
+        workdir, curve_steps[-1] if curve_steps else None, backbone=backbone
     )
     changes = {k: v for k, v in options.data.items() if v != config.data[k]}
     if dataset is not None:
@@ -119,7 +123,7 @@ def measure_run(
     # One encoder at a time, because the features of large images fill the memory.
     for prefix, load in _BASELINES.items() if frozen else ():
         about = progress.about(ENCODERS[prefix])
-        inputs = make_inputs(step, load(workdir), about)
+        inputs = make_inputs(step, load(workdir, backbone), about)
         for protocol in frozen:
             values = protocol.measure(inputs, about).values
             result |= {prefix + name: value for name, value in values.items()}
@@ -129,7 +133,7 @@ def measure_run(
         result["label_fractions"] = rows.rows
     if curve_steps:
         points = [
-            _measure_point(make_inputs, workdir, earlier, protocols, progress)
+            _measure_point(make_inputs, workdir, earlier, backbone, protocols, progress)
             for earlier in curve_steps[:-1]
         ]
         result["curve"] = [*points, point]
@@ -207,12 +211,13 @@ def _measure_point(
     make_inputs: Callable[[int, Encoder, Progress], ProtocolInputs],
     workdir: str | os.PathLike,
     step: int,
+    backbone: nn.Module | None,
     protocols: Mapping[str, Protocol],
     progress: Progress,
 ) -> dict[str, Any]:
     """Measures an earlier checkpoint by the protocols that do not train the encoder."""
     about = progress.about(f"step {step:,}")
-    apply, variables, _ = load_encoder_and_step(workdir, step)
+    apply, variables, _ = load_encoder_and_step(workdir, step, backbone=backbone)
     inputs = make_inputs(step, (apply, variables), about)
     point: dict[str, Any] = {"step": step}
     for protocol in protocols.values():
@@ -227,7 +232,7 @@ def _raw_pixels(variables: dict, images: Array) -> Array:
 
 
 # Loaders of the baseline encoders, by the prefix of their accuracies in the result.
-_BASELINES: dict[str, Callable[[str | os.PathLike], Encoder]] = {
-    RANDOM_INIT: random_encoder,
-    RAW_PIXELS: lambda workdir: (_raw_pixels, {}),
+_BASELINES: dict[str, Callable[[str | os.PathLike, nn.Module | None], Encoder]] = {
+    RANDOM_INIT: lambda workdir, backbone: random_encoder(workdir, backbone=backbone),
+    RAW_PIXELS: lambda workdir, backbone: (_raw_pixels, {}),
 }

@@ -4,6 +4,8 @@ from isojax.models.backbones import BACKBONES as BACKBONES
 from isojax.models.heads import MLP as MLP
 from isojax.models.heads import LinearMap as LinearMap
 from isojax.models.normalization import BatchNorm as BatchNorm
+from isojax.models.own_backbone import check_backbone as check_backbone
+from isojax.models.own_backbone import describe_module as describe_module
 from isojax.models.resnet import ResNet18 as ResNet18
 from isojax.models.resnet import ResNet34 as ResNet34
 from isojax.models.resnet import ResNet50 as ResNet50

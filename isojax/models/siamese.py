@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from isojax.errors import choose
 from isojax.models.backbones import build_backbone
 from isojax.models.heads import MLP, LinearMap
+from isojax.models.own_backbone import own_backbone
 
 
 class NetworkSettings(NamedTuple):
@@ -58,7 +59,7 @@ class SiameseNetwork(nn.Module):
 
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
         """Maps images (n, h, w, c) to representation (n, f) and projection (n, dim)."""
-        representation = self.backbone(images, train)
+        representation = self.backbone(images, train=train)
         return representation, self.projector(representation, train)
 
     def predict(self, projection: Array, train: bool) -> Array:
@@ -109,6 +110,7 @@ def build_network(
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
     remat: bool = False,
+    backbone: nn.Module | None = None,
 ) -> SiameseNetwork:
     """Builds the network of a run.
 
@@ -119,6 +121,8 @@ def build_network(
       axis_name: mapped axis over which a global batch is spread, if any.
       dtype: type of the operands of matrix products and convolutions.
       remat: whether the backbone recomputes its activations in the backward pass.
+      backbone: the user's backbone, which replaces that of the settings. `dtype` and
+        `remat` do not apply to it.
 
     Returns:
       The module, without parameters.
@@ -126,10 +130,11 @@ def build_network(
     Raises:
       UsageError: if the backbone or the predictor is unknown.
     """
-    backbone = build_backbone(
-        settings.backbone,
-        settings._asdict() | {"axis_name": axis_name, "dtype": dtype, "remat": remat},
-    )
+    if backbone is None:
+        arguments = {"axis_name": axis_name, "dtype": dtype, "remat": remat}
+        backbone = build_backbone(settings.backbone, settings._asdict() | arguments)
+    else:
+        backbone = own_backbone(backbone, axis_name)
     projector = MLP(
         settings.hidden_dim, settings.projection_dim, axis_name=axis_name, dtype=dtype
     )

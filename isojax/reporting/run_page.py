@@ -19,6 +19,7 @@ from isojax.reporting.samples import confusion, embedding, neighbours, views
 from isojax.reporting.svg import with_name
 from isojax.reporting.theory import predict, unsupported_reason
 from isojax.runs import layout
+from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.config_file import changed_fields
 from isojax.runs.stored_run import StoredRun
 
@@ -104,7 +105,7 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
         "predictor": predictor,
         "target": target,
         "views": str(config["augment"].get("kind", "")),
-        "network": f"ResNet-18 of width {config['model']['width']}, projections of "
+        "network": f"{describe_backbone(config['model'])}, projections of "
         f"{config['model']['projection_dim']}",
         "optimiser": f"{optimizer['name']}, learning rate "
         f"{optimizer['learning_rate']:g}, weight decay {optimizer['weight_decay']:g}",

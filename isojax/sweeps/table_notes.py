@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from isojax.runs import layout
+from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.config_file import load_config
 from isojax.runs.evaluation_result import (
     LINEAR,
@@ -77,7 +78,7 @@ def _pretraining(configs: dict[Row, ConfigDict]) -> str:
         f"{of(lambda c: c.optimizer.warmup_epochs)} epochs, momentum "
         f"{of(lambda c: c.optimizer.momentum)}, weight decay "
         f"{of(lambda c: c.optimizer.weight_decay)}; {target}"
-        f"ResNet-18 of width {of(lambda c: c.model.width)}; "
+        f"{of(lambda c: describe_backbone(c.model))}; "
         f"{of(lambda c: c.augment.kind)} views."
     )
 

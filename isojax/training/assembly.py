@@ -1,11 +1,12 @@
 """Assembles the parts of a run from its config and data."""
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
 from isojax.data import Dataset, channel_statistics
 from isojax.errors import UsageError, choose
-from isojax.fields import data_name
+from isojax.fields import data_name, why_without_effect
 from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
@@ -52,6 +53,7 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.data.std has {len(config.data.std)} values and config.data.mean "
             f"{len(config.data.mean)}; set one of each per channel"
         )
+    _check_patches(config, images.shape[1:3])
     _check_length(config, steps_per_epoch(config, dataset))
     if config.batch_size // config.microbatches < 2:
         raise UsageError(
@@ -61,6 +63,19 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
             "reduce config.microbatches"
         )
     data_parallel.check_batch_size(config.batch_size, parts=config.microbatches)
+
+
+def _check_patches(config: ConfigDict, sides: tuple[int, int]) -> None:
+    size = config.model.patch_size
+    is_used = why_without_effect(config, "model.patch_size") is None
+    if is_used and any(side % size for side in sides):
+        divisors = [d for d in range(2, min(sides)) if not any(s % d for s in sides)]
+        remedy = f"choose one of {', '.join(map(str, divisors))}, or "
+        raise UsageError(
+            f"config.model.patch_size={size} does not divide the sides of the images, "
+            f"{sides[0]}×{sides[1]} pixels; {remedy if divisors else ''}set another "
+            "config.data.resolution"
+        )
 
 
 def _check_length(config: ConfigDict, steps_per_epoch: int) -> None:
@@ -117,12 +132,15 @@ def last_step(config: ConfigDict, dataset: Dataset) -> int:
     return min(steps, config.steps) if config.steps else steps
 
 
-def build_step_context(config: ConfigDict, dataset: Dataset) -> StepContext:
+def build_step_context(
+    config: ConfigDict, dataset: Dataset, *, backbone: nn.Module | None = None
+) -> StepContext:
     """Builds network, optimiser and settings of a run's step.
 
     Args:
       config: the run's configuration, with mean and standard deviation.
       dataset: the run's images.
+      backbone: the user's backbone; None for the one that the config names.
     """
     method = method_settings(config)
     axis_name = data_parallel.axis_name()
@@ -132,6 +150,7 @@ def build_step_context(config: ConfigDict, dataset: Dataset) -> StepContext:
         axis_name=axis_name,
         dtype=choose("config.precision", config.precision, PRECISIONS),
         remat=config.remat,
+        backbone=backbone,
     )
     steps = steps_per_epoch(config, dataset)
     optimizer, learning_rate = make_optimizer(
@@ -149,9 +168,14 @@ def build_step_context(config: ConfigDict, dataset: Dataset) -> StepContext:
     )
 
 
-def first_state(config: ConfigDict, dataset: Dataset) -> TrainState:
-    """Returns the state of a run before the first step."""
-    context = build_step_context(config, dataset)
+def first_state(
+    config: ConfigDict, dataset: Dataset, *, backbone: nn.Module | None = None
+) -> TrainState:
+    """Returns the state of a run before the first step.
+
+    The arguments are those of `build_step_context`.
+    """
+    context = build_step_context(config, dataset, backbone=backbone)
     return init_state(
         context.network,
         context.optimizer,

@@ -125,27 +125,11 @@ def _checks(config: ConfigDict) -> list[tuple[str, Check]]:
 
 
 def _check_backbone(config: ConfigDict) -> None:
-    model, side = config.model, config.data.resolution
-    if has_own_backbone(config):
-        if config.remat:
-            reason = why_without_effect(config, "remat")
-            raise UsageError(f"config.remat=True has no effect here: {reason}")
-        return
-    choose("config.model.backbone", model.backbone, BACKBONES)
-    if (
-        why_without_effect(config, "model.patch_size") is None
-        and side % model.patch_size
-    ):
-        divisors = [size for size in range(2, side) if side % size == 0]
-        raise UsageError(
-            f"config.model.patch_size={model.patch_size} does not divide "
-            f"config.data.resolution={side}; "
-            + (
-                f"choose one of {', '.join(map(str, divisors))}"
-                if divisors
-                else "choose another resolution"
-            )
-        )
+    if not has_own_backbone(config):
+        choose("config.model.backbone", config.model.backbone, BACKBONES)
+    elif config.remat:
+        reason = why_without_effect(config, "remat")
+        raise UsageError(f"config.remat=True has no effect here: {reason}")
 
 
 def _one_of(choices: Iterable[str]) -> Check:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -13,6 +14,7 @@ from isojax.data import augment
 from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.runs.config_file import load_config
+from isojax.training.backbone import check_stored_backbone
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.method import CLOSED_FORM_PREDICTORS, Method
 from isojax.training.settings import method_settings, network_settings
@@ -22,12 +24,18 @@ Apply = Callable[[dict, Array], Array]
 Encoder = tuple[Apply, dict]
 
 
-def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder:
+def load_encoder(
+    workdir: str | os.PathLike,
+    step: int | None = None,
+    *,
+    backbone: nn.Module | None = None,
+) -> Encoder:
     """Loads the pretrained backbone of a run.
 
     Args:
       workdir: the run's folder.
       step: step of the checkpoint; the newest by default.
+      backbone: the module that was passed to `pretrain`, if any.
 
     Returns:
       `(apply, variables)`: `apply(variables, images)` returns the representations
@@ -35,20 +43,24 @@ def load_encoder(workdir: str | os.PathLike, step: int | None = None) -> Encoder
       mode.
 
     Raises:
-      UsageError: if the folder contains no run or no such checkpoint.
+      UsageError: if the folder contains no run or no such checkpoint, or the run was
+        trained with another backbone.
     """
-    apply, variables, _ = load_encoder_and_step(workdir, step)
+    apply, variables, _ = load_encoder_and_step(workdir, step, backbone=backbone)
     return apply, variables
 
 
 def load_encoder_and_step(
-    workdir: str | os.PathLike, step: int | None = None
+    workdir: str | os.PathLike,
+    step: int | None = None,
+    *,
+    backbone: nn.Module | None = None,
 ) -> tuple[Apply, dict, int]:
     """Returns the result of `load_encoder` and the step of its checkpoint."""
-    network, config = _network(workdir)
+    network, config = _network(workdir, backbone)
     shapes = jax.eval_shape(lambda: _init(network, config))
     like: dict[str, Any] = {
-        kind: {"backbone": tree["backbone"]} for kind, tree in shapes.items()
+        kind: {"backbone": tree} for kind, tree in _backbone(shapes).items()
     }
     like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     with Checkpoints(workdir) as checkpoints:
@@ -112,7 +124,8 @@ class Trained(NamedTuple):
 
     Attributes:
       step: step of the checkpoint.
-      variables: `params` and `batch_stats`, each with `backbone` and `projector`.
+      variables: `params` and `batch_stats`, each with `backbone` and `projector`; a
+        backbone without BatchNorm has no `batch_stats`.
       predictor: closed-form W_P of the checkpoint's correlation, shape (dim, dim); None
         if the method has another predictor or none.
     """
@@ -122,20 +135,24 @@ class Trained(NamedTuple):
     predictor: Array | None
 
 
-def load_trained(workdir: str | os.PathLike) -> Trained:
+def load_trained(
+    workdir: str | os.PathLike, *, backbone: nn.Module | None = None
+) -> Trained:
     """Loads backbone, projector and closed-form predictor of the newest checkpoint.
 
     Args:
       workdir: the run's folder.
+      backbone: the module that was passed to `pretrain`, if any.
 
     Raises:
-      UsageError: if the folder contains no run or no checkpoint.
+      UsageError: if the folder contains no run or no checkpoint, or the run was trained
+        with another backbone.
     """
-    network, config = _network(workdir)
+    network, config = _network(workdir, backbone)
     shapes = jax.eval_shape(lambda: _init(network, config))
     dim = config.model.projection_dim
     like: dict[str, Any] = {
-        kind: {part: tree[part] for part in TARGET_PARTS}
+        kind: {part: tree[part] for part in TARGET_PARTS if part in tree}
         for kind, tree in shapes.items()
     }
     like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
@@ -148,23 +165,34 @@ def load_trained(workdir: str | os.PathLike) -> Trained:
     return Trained(int(restored["step"]), variables, predictor)
 
 
-def random_encoder(workdir: str | os.PathLike) -> Encoder:
+def random_encoder(
+    workdir: str | os.PathLike, *, backbone: nn.Module | None = None
+) -> Encoder:
     """Returns a run's backbone before the first step, in the form of `load_encoder`.
 
     Args:
       workdir: the run's folder.
+      backbone: the module that was passed to `pretrain`, if any.
 
     Raises:
-      UsageError: if the folder contains no run.
+      UsageError: if the folder contains no run, or the run was trained with another
+        backbone.
     """
-    network, config = _network(workdir)
+    network, config = _network(workdir, backbone)
     return _apply(network, config), _backbone(_init(network, config))
 
 
-def _network(workdir: str | os.PathLike) -> tuple[SiameseNetwork, ConfigDict]:
+def _network(
+    workdir: str | os.PathLike, backbone: nn.Module | None
+) -> tuple[SiameseNetwork, ConfigDict]:
     config = load_config(workdir)
-    predictor = method_settings(config).learned_predictor
-    return build_network(network_settings(config), predictor=predictor), config
+    check_stored_backbone(workdir, config, backbone)
+    network = build_network(
+        network_settings(config),
+        predictor=method_settings(config).learned_predictor,
+        backbone=backbone,
+    )
+    return network, config
 
 
 def _closed_form(method: Method, correlation: Array) -> Array | None:
@@ -173,14 +201,15 @@ def _closed_form(method: Method, correlation: Array) -> Array | None:
 
 
 def _init(network: SiameseNetwork, config: ConfigDict) -> dict:
-    # The shapes of the parameters do not depend on the size of the images.
-    return init_variables(
-        network, random_key(config.seed), (32, 32, len(config.data.mean))
-    )
+    side, channels = config.data.resolution, len(config.data.mean)
+    return init_variables(network, random_key(config.seed), (side, side, channels))
 
 
 def _backbone(variables: dict) -> dict:
-    return {kind: tree["backbone"] for kind, tree in variables.items()}
+    """Returns the backbone's variables, of the collections that it has."""
+    return {
+        kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree
+    }
 
 
 def _apply(network: SiameseNetwork, config: ConfigDict) -> Apply:

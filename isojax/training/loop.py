@@ -5,6 +5,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -13,8 +14,10 @@ from isojax import data_parallel, processes
 from isojax.data import Dataset
 from isojax.fields import ARRAYS, data_name
 from isojax.invocation import command
+from isojax.models import check_backbone
 from isojax.output import is_terminal
 from isojax.runs import layout
+from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.folder import open_run_folder
 from isojax.stopping import StopRequest
 from isojax.training.agreement import check_agreement
@@ -25,6 +28,7 @@ from isojax.training.assembly import (
     steps_per_epoch,
     with_normalization,
 )
+from isojax.training.backbone import with_own_backbone
 from isojax.training.config import check_config
 from isojax.training.epoch_recorder import (
     EpochRecorder,
@@ -50,6 +54,7 @@ def pretrain(
     workdir: str | os.PathLike,
     *,
     dataset: Dataset | None = None,
+    backbone: nn.Module | None = None,
     data_dir: str | os.PathLike | None = None,
     fork_from: str | os.PathLike | None = None,
     stop: StopRequest | None = None,
@@ -63,6 +68,10 @@ def pretrain(
         that `config.data` names. Pass the same images to resume the run. Mean and
         standard deviation are computed from them, unless `config.data.name` is
         "arrays".
+      backbone: module with `__call__(images, train)` that maps normalised images (n, h,
+        w, c) to float32 features (n, features); it replaces config.model.backbone. Its
+        variables are `params` and, optionally, `batch_stats`. If it has a field
+        `axis_name`, the name of the mapped axis of the devices is stored there.
       data_dir: folder of the data sets, as in `load_dataset`.
       fork_from: folder of another run. A new run starts from its newest checkpoint.
       stop: request to stop. Once it `is_set`, the run finishes the steps already
@@ -72,21 +81,28 @@ def pretrain(
       The folder, which contains config, metrics, spectrum, checkpoints and figures.
 
     Raises:
-      UsageError: if the config is invalid, the folder contains something else or a run
-        on other images, or the numbers diverge.
+      UsageError: if the config or the backbone is invalid, the folder contains
+        something else or a run on other images, or the numbers diverge.
     """
+    config = with_own_backbone(config, backbone)
     check_config(config)
     processes.in_first_process(lambda: check_packages(read_options(config)))
     images, described = load_run_data(config, dataset, data_dir=data_dir)
     check_agreement(config, images, workdir=workdir, fork_from=fork_from)
     config = _normalize_by_own_images(described, images)
     check_data(config, images)
+    if backbone is not None:
+        check_backbone(
+            backbone,
+            images.pretrain.images.shape[1:],
+            devices=data_parallel.device_count(),
+        )
     if fork_from is not None:
         fork_run(
             fork_from,
             workdir,
             config,
-            like=jax.eval_shape(lambda: first_state(config, images)),
+            like=jax.eval_shape(lambda: first_state(config, images, backbone=backbone)),
             steps_per_epoch=steps_per_epoch(config, images),
             last_step=last_step(config, images),
         )
@@ -95,7 +111,9 @@ def pretrain(
         processes.in_first_process(
             lambda: held.enter_context(open_run_folder(workdir, config))
         )
-        context = open_run_context(config, images, workdir, stop or StopRequest())
+        context = open_run_context(
+            config, images, workdir, stop or StopRequest(), backbone=backbone
+        )
         start = starting_position(context)
         history = open_history(context, start)
         if start.steps_done >= context.last_step:
@@ -163,7 +181,7 @@ def _announce(context: RunContext, start: Position) -> None:
     parameters = sum(leaf.size for leaf in jax.tree.leaves(start.state.params))
     processes.print_once(
         f"Pretraining {config.preset} on {len(dataset.pretrain.images):,} unlabelled "
-        f"images of {data_name(config.data)}: ResNet-18 of width {config.model.width} "
+        f"images of {data_name(config.data)}: {describe_backbone(config.model)} "
         f"({parameters / 1e6:.1f} M parameters with heads),\n"
         f"{config.epochs} epochs of {context.steps_per_epoch} steps, batch "
         f"{config.batch_size}, on {data_parallel.device_count()} "

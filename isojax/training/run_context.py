@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
@@ -32,6 +33,7 @@ class RunContext:
     Attributes:
       config: the run's configuration, with mean and standard deviation.
       dataset: the run's images.
+      backbone: the user's backbone; None for the one that the config names.
       workdir: the run's folder.
       stop: request to stop.
       options: options of the metric writers.
@@ -45,6 +47,7 @@ class RunContext:
 
     config: ConfigDict
     dataset: Dataset
+    backbone: nn.Module | None
     workdir: Path
     stop: StopRequest
     options: LoggingOptions
@@ -79,7 +82,12 @@ class Position(NamedTuple):
 
 
 def open_run_context(
-    config: ConfigDict, dataset: Dataset, workdir: Path, stop: StopRequest
+    config: ConfigDict,
+    dataset: Dataset,
+    workdir: Path,
+    stop: StopRequest,
+    *,
+    backbone: nn.Module | None = None,
 ) -> RunContext:
     """Creates the objects of a run.
 
@@ -88,15 +96,17 @@ def open_run_context(
       dataset: the run's images.
       workdir: the run's folder, which exists.
       stop: request to stop.
+      backbone: the user's backbone; None for the one that the config names.
 
     Raises:
       UsageError: if config.data.feed is "device" and the images exceed its memory.
     """
-    step_context = build_step_context(config, dataset)
+    step_context = build_step_context(config, dataset, backbone=backbone)
     steps = steps_per_epoch(config, dataset)
     return RunContext(
         config=config,
         dataset=dataset,
+        backbone=backbone,
         workdir=workdir,
         stop=stop,
         options=read_options(config),
@@ -129,7 +139,7 @@ def starting_position(context: RunContext) -> Position:
     Raises:
       UsageError: if there are checkpoints, but none can be read.
     """
-    state = first_state(context.config, context.dataset)
+    state = first_state(context.config, context.dataset, backbone=context.backbone)
     if context.checkpoints.agreed_steps():
         state = context.checkpoints.restore(state, set_aside=True)
     return Position(data_parallel.replicate(state), int(state.step))
