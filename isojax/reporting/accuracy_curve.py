@@ -55,9 +55,9 @@ def save_accuracy(path: Path, result: EvaluationResult) -> None:
                 linewidth=1,
                 label=f"{ENCODERS[encoder]}, linear",
             )
-    axis.set_xlabel("step")
+    axis.set_xlabel("training step")
     axis.set_ylabel(f"accuracy on the {result.split} images")
-    axis.set_title("Accuracy over training")
+    axis.set_title("Accuracy during pretraining")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, framealpha=1.0, edgecolor="none")
     figure.savefig(path, dpi=DPI)

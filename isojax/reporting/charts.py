@@ -115,7 +115,7 @@ def spectrum_image(epochs: np.ndarray, spectrum: np.ndarray) -> Markup:
         _label_powers(bar.ax.yaxis, values)
         bar.minorticks_off()
         _finish(axis, log=False)
-        axis.set_ylabel("mode, largest first")
+        axis.set_ylabel("eigenvalue index (1 is the largest)")
 
     return drawing(draw)
 
@@ -155,7 +155,7 @@ def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
             _plot(axis, Line(points + 1, (values / values[0])[points], series))
         axis.set_ylim(bottom=1e-6)
         _finish(axis, log=True)
-        axis.set_xlabel("mode, largest first")
+        axis.set_xlabel("eigenvalue index (1 is the largest)")
 
     return drawing(draw)
 

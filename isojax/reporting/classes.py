@@ -141,7 +141,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Markup:
         axis.imshow(image, interpolation="none")
         axis.grid(False)
         axis.spines[:].set_visible(True)
-        axis.set(xlabel="predicted class", ylabel="class")
+        axis.set(xlabel="predicted class", ylabel="true class")
         if not is_named:
             for side in (axis.xaxis, axis.yaxis):
                 side.set_major_locator(MaxNLocator(5, integer=True))

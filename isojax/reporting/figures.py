@@ -82,7 +82,7 @@ def _save(path: Path, draw, *args) -> None:
 def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     epoch = history.column("epoch")
     axis.plot(epoch, history.column(layout.LOSS), color=BLUE)
-    axis.set_ylabel("loss, both view orders", color=BLUE)
+    axis.set_ylabel("loss, summed over view orders", color=BLUE)
     if any(layout.ONLINE_ACCURACY not in row for row in history.rows):
         axis.set_title("Loss")
         return
@@ -135,4 +135,4 @@ def _draw_participation_ratio(axis: Axes, history: History) -> None:
     axis.annotate("collapse to one mode", (epoch[0], 1), color="0.4", va="bottom")
     axis.set_yscale("log")
     axis.set_ylabel("participation ratio (Σs)² / Σs²")
-    axis.set_title("Number of modes that the projections use")
+    axis.set_title("Participation ratio of the projections")
