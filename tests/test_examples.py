@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the mathematics."""
+"""The examples in the docstrings of the mathematics and the augmentation."""
 
 import doctest
 import inspect
@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from isojax import losses, predictor, schedules, spectral
+from isojax.data import augment
 from isojax.dynamics import (
     expectations,
     flow,
@@ -43,5 +44,16 @@ def test_every_public_function_has_an_example_that_runs(module):
     runner = doctest.DocTestRunner(verbose=False)
     report = []
     for test in tests:
+        runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+def test_every_exported_augmentation_has_an_example_that_runs():
+    functions = {n: f for n, f in vars(augment).items() if inspect.isfunction(f)}
+    assert "simclr_view" in functions
+    runner, report = doctest.DocTestRunner(verbose=False), []
+    for name, function in functions.items():
+        (test,) = doctest.DocTestFinder(recurse=False).find(function, name)
+        assert test.examples, name
         runner.run(test, out=report.append)
     assert runner.failures == 0, "".join(report)

@@ -52,6 +52,11 @@ def affine(image: Array, matrix: Array, shift: Array) -> Array:
 
     Returns:
       The warped image, shape (h, w, c), zero where the source lies outside.
+
+    Example:
+      >>> row = jnp.array([[[0.0], [1.0], [0.0]]])
+      >>> affine(row, jnp.eye(2), jnp.array([0.0, 1.0]))[0, :, 0].tolist()
+      [1.0, 0.0, 0.0]
     """
     height, width = image.shape[:2]
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], jnp.float32)
@@ -79,6 +84,21 @@ def affine_view(key: Array, image: Array, *, config: AffineSettings) -> Array:
 
     Returns:
       The view, float in [0, 1], shape as `image`.
+
+    Example:
+      >>> settings = AffineSettings(
+      ...     crop_scale=(1.0, 1.0),
+      ...     crop_ratio=(0.75, 1.33),
+      ...     rotation=18.0,
+      ...     log_scale=0.15,
+      ...     log_aspect=0.12,
+      ...     shear=0.25,
+      ...     shift=0.06,
+      ...     brightness=0.3,
+      ...     contrast=0.3,
+      ... )
+      >>> affine_view(jax.random.key(0), jnp.ones((28, 28, 1)), config=settings).shape
+      (28, 28, 1)
     """
     crop_key, warp_key, shift_key, brightness_key, contrast_key = jax.random.split(
         key, 5

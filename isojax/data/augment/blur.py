@@ -19,6 +19,12 @@ def gaussian_blur(image: Array, sigma: Array | float, *, kernel_size: int) -> Ar
 
     Raises:
       ValueError: if `kernel_size` is even, or too large for the image.
+
+    Example:
+      >>> line = jnp.tile(jnp.array([[[0.0], [0.0], [1.0], [0.0], [0.0]]]), (3, 1, 1))
+      >>> blurred = gaussian_blur(line, 1.0, kernel_size=3)[0, :, 0]
+      >>> [round(float(value), 3) for value in blurred]
+      [0.0, 0.274, 0.452, 0.274, 0.0]
     """
     if kernel_size % 2 == 0 or kernel_size // 2 >= min(image.shape[:2]):
         raise ValueError(

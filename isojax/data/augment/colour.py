@@ -14,7 +14,12 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def adjust_brightness(image: Array, factor: Array | float) -> Array:
-    """Multiplies the image by `factor` and clips to [0, 1]; shape (h, w, c)."""
+    """Multiplies the image by `factor` and clips to [0, 1]; shape (h, w, c).
+
+    Example:
+      >>> float(adjust_brightness(jnp.full((2, 2, 3), 0.25), 2.0).max())
+      0.5
+    """
     return clip(image * factor)
 
 
@@ -27,6 +32,11 @@ def adjust_contrast(image: Array, factor: Array | float) -> Array:
 
     Returns:
       The blended image, clipped to [0, 1], shape as `image`.
+
+    Example:
+      >>> image = jnp.array([[[0.0], [0.5]]])  # the mean is 0.25
+      >>> adjust_contrast(image, 0.5)[0, :, 0].tolist()
+      [0.125, 0.375]
     """
     grey = luma_of_channels(image[..., None]) if image.shape[-1] == 3 else image
     return _blend(image, grey.mean(), factor)
@@ -41,6 +51,11 @@ def adjust_saturation(image: Array, factor: Array | float) -> Array:
 
     Returns:
       The blended image, clipped to [0, 1], shape (h, w, 3).
+
+    Example:
+      >>> red = jnp.array([[[1.0, 0.0, 0.0]]])
+      >>> [round(float(value), 3) for value in adjust_saturation(red, 0.0)[0, 0]]
+      [0.299, 0.299, 0.299]
     """
     return _blend(image, luma_of_channels(image[..., None])[..., 0], factor)
 
@@ -54,17 +69,33 @@ def adjust_hue(image: Array, delta: Array | float) -> Array:
 
     Returns:
       The image with shifted hue, shape (h, w, 3).
+
+    Example:
+      >>> red = jnp.array([[[1.0, 0.0, 0.0]]])
+      >>> adjust_hue(red, 1 / 3)[0, 0].tolist()  # green
+      [0.0, 1.0, 0.0]
     """
     return shift_hue_of_channels(image[..., None], delta)[..., 0]
 
 
 def rgb_to_grayscale(image: Array) -> Array:
-    """Computes the luma of ITU-R BT.601 in every channel; shape (h, w, 3)."""
+    """Computes the luma of ITU-R BT.601 in every channel; shape (h, w, 3).
+
+    Example:
+      >>> green = jnp.array([[[0.0, 1.0, 0.0]]])
+      >>> [round(float(value), 3) for value in rgb_to_grayscale(green)[0, 0]]
+      [0.587, 0.587, 0.587]
+    """
     return jnp.broadcast_to(luma_of_channels(image[..., None])[..., 0], image.shape)
 
 
 def solarize(image: Array, threshold: Array | float = 0.5) -> Array:
-    """Inverts every value of at least `threshold`; any shape."""
+    """Inverts every value of at least `threshold`; any shape.
+
+    Example:
+      >>> solarize(jnp.array([0.25, 0.75])).tolist()
+      [0.25, 0.25]
+    """
     return jnp.where(image >= threshold, 1.0 - image, image)
 
 

@@ -38,6 +38,12 @@ def resized_crop(
 
     Returns:
       The resized box, float32, shape (size, size, c).
+
+    Example:
+      >>> image = jnp.zeros((8, 8, 3)).at[2:6, 2:6].set(1.0)
+      >>> crop = resized_crop(image, 2, 2, 4, 4, size=8)
+      >>> crop.shape, float(crop.min())
+      ((8, 8, 3), 1.0)
     """
     transposed = crop_batch(
         image[None],
@@ -120,6 +126,12 @@ def random_crop_box(
 
     Returns:
       top, left, height, width of the box, scalar integers, in pixels.
+
+    Example:
+      >>> key, quarter, square = jax.random.key(0), (0.25, 0.25), (1.0, 1.0)
+      >>> top, left, *size = random_crop_box(key, 32, 32, scale=quarter, ratio=square)
+      >>> [int(side) for side in size]
+      [16, 16]
 
     Source: Szegedy et al. 2015, section 6; parameters as in torchvision's
     RandomResizedCrop.

@@ -96,6 +96,24 @@ def simclr_view(key: Array, image: Array, *, config: SimclrSettings) -> Array:
     Returns:
       The view, float32 in [0, 1], shape as `image`.
 
+    Example:
+      >>> settings = SimclrSettings(
+      ...     crop_scale=(0.08, 1.0),
+      ...     crop_ratio=(0.75, 1.33),
+      ...     flip_probability=0.5,
+      ...     jitter_probability=0.8,
+      ...     brightness=0.4,
+      ...     contrast=0.4,
+      ...     saturation=0.2,
+      ...     hue=0.1,
+      ...     grayscale_probability=0.2,
+      ...     blur_probability=0.5,
+      ...     blur_sigma=(0.1, 2.0),
+      ...     solarize_probability=0.1,
+      ... )
+      >>> simclr_view(jax.random.key(0), jnp.ones((32, 32, 3)), config=settings).shape
+      (32, 32, 3)
+
     Source: Chen et al. 2020, appendix A, in the form of torchvision's transforms.
     """
     return simclr_views(key[None], image[None], config=config)[0]
@@ -114,6 +132,14 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
 
     Raises:
       ValueError: if the images are not square or do not have three channels.
+
+    Example:
+      >>> one, off = (1.0, 1.0), [0.0] * 8
+      >>> no_change = SimclrSettings(one, one, *off, (0.1, 2.0), 0.0)
+      >>> keys, images = jax.random.split(jax.random.key(0), 2), jnp.ones((2, 8, 8, 3))
+      >>> views = simclr_views(keys, images, config=no_change)
+      >>> bool(jnp.allclose(views, images))
+      True
     """
     size = images.shape[1]
     if images.shape[1:] != (size, size, 3):

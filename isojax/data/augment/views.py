@@ -71,6 +71,15 @@ def random_views(
 
     Raises:
       UsageError: if the kind is unknown.
+
+    Example:
+      >>> no_change = AffineSettings((1.0, 1.0), (1.0, 1.0), 0, 0, 0, 0, 0, 0, 0)
+      >>> settings = ViewSettings("affine", no_change)
+      >>> keys = jax.random.split(jax.random.key(0), 2)
+      >>> white = jnp.full((2, 8, 8, 1), 255, "uint8")
+      >>> views = random_views(keys, white, views=settings, mean=[0.5], std=[0.5])
+      >>> float(views.min()), float(views.max())
+      (1.0, 1.0)
     """
     make_views = choose("config.augment.kind", views.kind, KINDS).make
 
@@ -97,7 +106,13 @@ def _in_chunks(
 
 
 def normalize(images: Array, *, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Subtracts `mean` and divides by `std`, per channel; shape (..., h, w, c)."""
+    """Subtracts `mean` and divides by `std`, per channel; shape (..., h, w, c).
+
+    Example:
+      >>> image = jnp.array([[[0.25, 0.75]]])
+      >>> normalize(image, mean=(0.5, 0.5), std=(0.25, 0.25))[0, 0].tolist()
+      [-1.0, 1.0]
+    """
     shape = (1,) * (images.ndim - 1) + (-1,)
     means = jnp.array(mean, images.dtype).reshape(shape)
     stds = jnp.array(std, images.dtype).reshape(shape)
