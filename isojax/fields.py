@@ -155,13 +155,13 @@ EFFECTS = {
 }
 
 
-def why_without_effect(config: ConfigDict, name: str) -> str | None:
+def no_effect_reason(config: ConfigDict, name: str) -> str | None:
     """Returns the reason why a field has no effect, or None if it has one."""
     effect = EFFECTS.get(name)
     return None if effect is None or effect.acts(config) else effect.condition
 
 
-def changing_fields(
+def changed_fields(
     config: ConfigDict, default: ConfigDict, overrides: Mapping[str, Any]
 ) -> dict[str, str | None]:
     """Returns the overridden fields that differ from their default.
@@ -176,7 +176,7 @@ def changing_fields(
     """
     before = field_values(default)
     return {
-        name: why_without_effect(config, name)
+        name: no_effect_reason(config, name)
         for name, value in overrides.items()
         if before.get(name) != value
     }
@@ -195,7 +195,7 @@ def check_effects(
     Raises:
       UsageError: if a field has no effect. The message states when it has one.
     """
-    for name, reason in changing_fields(config, default, overrides).items():
+    for name, reason in changed_fields(config, default, overrides).items():
         if reason is not None:
             raise UsageError(
                 f"--config.{name}={overrides[name]} has no effect here: {reason}"

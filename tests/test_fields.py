@@ -4,12 +4,12 @@ from isojax.configs import cifar10, digits
 from isojax.errors import UsageError
 from isojax.fields import (
     EFFECTS,
-    changing_fields,
+    changed_fields,
     check_effects,
     complete_data,
     data_name,
     field_values,
-    why_without_effect,
+    no_effect_reason,
 )
 from isojax.sweeps import plan
 
@@ -65,25 +65,25 @@ EXAMPLES = {
 def test_a_field_acts_in_one_config_and_not_in_another(name):
     acting, idle = EXAMPLES[name]
     assert name in field_values(acting) and name in field_values(idle)
-    assert why_without_effect(acting, name) is None
-    assert why_without_effect(idle, name)
+    assert no_effect_reason(acting, name) is None
+    assert no_effect_reason(idle, name)
 
 
 def test_the_drawing_views_have_their_brightness_without_a_probability():
-    assert why_without_effect(digits.get_config(), "augment.brightness") is None
+    assert no_effect_reason(digits.get_config(), "augment.brightness") is None
 
 
 def test_views_that_lack_fields_are_left_to_their_own_check():
     config = config_with(digits.get_config(), augment__kind="simclr")
     for name in EFFECTS:
         if name.startswith("augment.") and name in field_values(config):
-            assert why_without_effect(config, name) is None
+            assert no_effect_reason(config, name) is None
 
 
 def test_a_field_used_only_by_the_second_view_has_an_effect():
     config = NO_JITTER.copy_and_resolve_references().unlock()
     config.augment_view2.jitter_probability = 0.5
-    assert why_without_effect(config, "augment.hue") is None
+    assert no_effect_reason(config, "augment.hue") is None
 
 
 @pytest.mark.parametrize("name", EFFECTS)
@@ -113,7 +113,7 @@ def test_an_override_acts_through_the_one_beside_it():
 def test_a_sweep_s_field_must_act_in_one_of_its_presets():
     fields = {"method.alpha": 0.7, "epochs": 3}
     effects = [
-        changing_fields(config_with(base, method__alpha=0.7), base, fields)
+        changed_fields(config_with(base, method__alpha=0.7), base, fields)
         for base in (BYOL, DIRECTPRED)
     ]
     plan.check_effects(fields, effects)

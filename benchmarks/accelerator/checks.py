@@ -26,7 +26,7 @@ from isojax.data import Dataset, Split
 from isojax.predictor import direct_predictor
 from isojax.training.assembly import build_step_context, first_state
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.feeding import Feed, with_shared_images
 from isojax.training.step import make_views, train_step
 
 _CLASSES, _IMAGES = 10, 256
@@ -171,16 +171,16 @@ def _guard(place: str) -> str:
     config = digits.get_config()
     dataset = _dataset(config)
     context = build_step_context(config, dataset)
-    step = data_parallel.MappedStep(with_resident_images(partial(train_step, context)))
+    step = data_parallel.MappedStep(with_shared_images(partial(train_step, context)))
     feed = Feed(dataset.pretrain, batch_size=config.batch_size, seed=0, place=place)
     state = data_parallel.replicate(first_state(config, dataset))
     for batch in feed.epoch(0):  # compiles
-        state = step(state, batch, feed.resident).state
+        state = step(state, batch, feed.shared).state
     jax.block_until_ready(state)
     steps = 0
     with jax.transfer_guard("disallow"):
         for batch in feed.epoch(1):
-            state = step(state, batch, feed.resident).state
+            state = step(state, batch, feed.shared).state
             steps += 1
     return f"{steps} steps without an implicit transfer, {feed.description}"
 

@@ -16,7 +16,7 @@ from isojax.commands.exit_codes import or_exit
 from isojax.commands.path_flag import parse_path
 from isojax.errors import UsageError
 from isojax.fields import (
-    changing_fields,
+    changed_fields,
     check_effects,
     complete_data,
     field_names,
@@ -106,9 +106,7 @@ def field_effects(location: str, fields: Mapping[str, Any]) -> dict[str, str | N
       For each field that differs from the file's, the reason why it has no effect, or
       None if it has one.
     """
-    return changing_fields(
-        read_config(location, fields), _load_config(location), fields
-    )
+    return changed_fields(read_config(location, fields), _load_config(location), fields)
 
 
 def config_to_train(flag: flags.FlagHolder) -> ConfigDict:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from isojax.configs import base
 from isojax.errors import UsageError
-from isojax.fields import field_values, why_without_effect
+from isojax.fields import field_values, no_effect_reason
 from isojax.files import write_atomically
 from isojax.invocation import command
 from isojax.runs import layout
@@ -198,7 +198,7 @@ def differing_fields(
     return {
         name: (before, now)
         for name, (before, now) in changed.items()
-        if why_without_effect(current, name) is None
+        if no_effect_reason(current, name) is None
         and not name.startswith(_MAY_DIFFER)
         and not (name in _COMPUTED and now is None)
     }

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from isojax import data_parallel
 from isojax.data import Dataset, channel_statistics
 from isojax.errors import UsageError, choose
-from isojax.fields import data_name, why_without_effect
+from isojax.fields import data_name, no_effect_reason
 from isojax.models import build_network
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
@@ -67,7 +67,7 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
 
 def _check_patches(config: ConfigDict, sides: tuple[int, int]) -> None:
     size = config.model.patch_size
-    is_used = why_without_effect(config, "model.patch_size") is None
+    is_used = no_effect_reason(config, "model.patch_size") is None
     if is_used and any(side % size for side in sides):
         divisors = [d for d in range(2, min(sides)) if not any(s % d for s in sides)]
         remedy = f"choose one of {', '.join(map(str, divisors))}, or "

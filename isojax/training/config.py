@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from isojax.data import check_validation_fraction
 from isojax.errors import UsageError, choose
-from isojax.fields import field_values, has_own_backbone, why_without_effect
+from isojax.fields import field_values, has_own_backbone, no_effect_reason
 from isojax.models import BACKBONES
 from isojax.training.augment_checks import check_augmentation
 from isojax.training.feeding import FEEDS
@@ -128,7 +128,7 @@ def _check_backbone(config: ConfigDict) -> None:
     if not has_own_backbone(config):
         choose("config.model.backbone", config.model.backbone, BACKBONES)
     elif config.remat:
-        reason = why_without_effect(config, "remat")
+        reason = no_effect_reason(config, "remat")
         raise UsageError(f"config.remat=True has no effect here: {reason}")
 
 

@@ -125,7 +125,7 @@ def train_epoch(
     batches = context.feed.epoch(epoch, first=done - epoch * context.steps_per_epoch)
     for batch in itertools.islice(batches, context.last_step - done):
         result = context.step(
-            state, batch, context.feed.resident, stop_requested=context.stop.is_set
+            state, batch, context.feed.shared, stop_requested=context.stop.is_set
         )
         state = result.state
         if on_first_step is not None and not metrics:

@@ -25,7 +25,7 @@ class Feed:
     """Yields the batches of a run on the devices.
 
     Attributes:
-      resident: arrays that every step takes in addition to its batch: the images if
+      shared: arrays that every step takes in addition to its batch: the images if
         they are in the devices' memory, otherwise none.
       description: one sentence on where the images are.
     """
@@ -46,7 +46,7 @@ class Feed:
         self._split, self._batch_size, self._seed = split, batch_size, seed
         size = split.images.nbytes
         on_device = choose("config.data.feed", place, FEEDS)(size, _device_memory())
-        self.resident: dict[str, Array] = (
+        self.shared: dict[str, Array] = (
             data_parallel.replicate({"images": split.images}) if on_device else {}
         )
         self.description = f"The images take {size / 1e6:,.0f} MB" + (
@@ -63,7 +63,7 @@ class Feed:
           first: number of the first batch to yield.
 
         Yields:
-          Batches for a step made by `with_resident_images`, split over the devices.
+          Batches for a step made by `with_shared_images`, split over the devices.
         """
         batches = training_batches(
             self._split,
@@ -72,7 +72,7 @@ class Feed:
             epoch=epoch,
             first=first,
             part=processes.process_part(),
-            with_images=not self.resident,
+            with_images=not self.shared,
         )
         ahead: deque[dict[str, Array]] = deque()
         for batch in batches:
@@ -82,21 +82,21 @@ class Feed:
         yield from ahead
 
 
-def with_resident_images(step: Callable) -> Callable:
-    """Turns `step(state, batch)` into `step(state, batch, resident)`.
+def with_shared_images(step: Callable) -> Callable:
+    """Turns `step(state, batch)` into `step(state, batch, shared)`.
 
     Args:
       step: the step, such as `train_step` with its context bound.
 
     Returns:
-      A step that takes a batch's images from `resident`, by index, unless it is empty.
+      A step that takes a batch's images from `shared`, by index, unless it is empty.
     """
 
     def fed_step(
-        state: Any, batch: dict[str, Array], resident: dict[str, Array]
+        state: Any, batch: dict[str, Array], shared: dict[str, Array]
     ) -> tuple[Any, Any]:
-        if resident:
-            batch = batch | {"images": resident["images"][batch["indices"]]}
+        if shared:
+            batch = batch | {"images": shared["images"][batch["indices"]]}
         return step(state, batch)
 
     return fed_step

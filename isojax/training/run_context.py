@@ -19,7 +19,7 @@ from isojax.training.assembly import (
     steps_per_epoch,
 )
 from isojax.training.checkpoint import Checkpoints
-from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.feeding import Feed, with_shared_images
 from isojax.training.metric_writers import LoggingOptions, read_options
 from isojax.training.state import TrainState
 from isojax.training.step import train_step
@@ -114,7 +114,7 @@ def open_run_context(
         last_step=last_step(config, dataset),
         step_context=step_context,
         step=data_parallel.MappedStep(
-            with_resident_images(partial(train_step, step_context))
+            with_shared_images(partial(train_step, step_context))
         ),
         feed=Feed(
             dataset.pretrain,

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from isojax import data_parallel
 from isojax.configs import digits
 from isojax.training import pretrain
-from isojax.training.feeding import with_resident_images
+from isojax.training.feeding import with_shared_images
 from isojax.training.step import train_step
 from tests.training.small_run import load_small_data, small_config, using_small_network
 from tests.training.tiny_network import (
@@ -65,7 +65,7 @@ def spread_run(tiny_run):
 
     def make(**fields):
         run = tiny_run(axis_name=data_parallel.AXIS, **fields)
-        mapped = data_parallel.MappedStep(with_resident_images(run.step))
+        mapped = data_parallel.MappedStep(with_shared_images(run.step))
         run.step = lambda state, batch: mapped(state, batch, {})[:2]
         run.state = data_parallel.replicate(run.state)
         return run

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from isojax.configs import cifar10, digits
-from isojax.fields import EFFECTS, why_without_effect
+from isojax.fields import EFFECTS, no_effect_reason
 from isojax.models import BACKBONES, build_network
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
@@ -63,7 +63,7 @@ def test_a_step_depends_on_a_field_where_the_table_says_so(
     for changes in (acting, idle):
         config = changed(base, changes)
         is_same = program(config) == program(changed(config, {field: value}))
-        assert is_same == (why_without_effect(config, field) is not None)
+        assert is_same == (no_effect_reason(config, field) is not None)
         assert is_same == (changes is idle)
 
 
@@ -76,7 +76,7 @@ def test_the_rate_depends_on_its_start_where_the_table_says_so(warmup_epochs):
         _, rate = make_optimizer(settings, steps_per_epoch=4, epochs=3)
         return [float(rate(step)) for step in range(12)]
 
-    idle = why_without_effect(config, "optimizer.warmup_start") is not None
+    idle = no_effect_reason(config, "optimizer.warmup_start") is not None
     assert (rates(0.0) == rates(0.07)) == idle == (warmup_epochs == 0)
 
 
@@ -97,7 +97,7 @@ def test_the_network_depends_on_the_predictor_s_width_where_the_table_says_so(
             )
         )
 
-    idle = why_without_effect(config, "model.predictor_hidden_dim") is not None
+    idle = no_effect_reason(config, "model.predictor_hidden_dim") is not None
     assert (shapes(8) == shapes(16)) == idle
 
 
@@ -117,7 +117,7 @@ def test_the_backbone_takes_a_field_where_the_table_says_so(backbone, field):
     config = changed(digits.get_config(), {"model.backbone": backbone})
     settings = network_settings(config)
     other = settings._replace(**{field: BACKBONE_FIELDS[field]})
-    idle = why_without_effect(config, f"model.{field}") is not None
+    idle = no_effect_reason(config, f"model.{field}") is not None
     assert (build_network(settings) == build_network(other)) == idle
 
 
@@ -157,7 +157,7 @@ def compare_views(base, field, value, acting, idle, *, channels):
     for changes in (acting, idle):
         config = changed(base, changes)
         is_same = np.array_equal(views(config), views(changed(config, {field: value})))
-        assert is_same == (why_without_effect(config, field) is not None)
+        assert is_same == (no_effect_reason(config, field) is not None)
         assert is_same == (changes is idle)
 
 

@@ -8,7 +8,7 @@ from isojax import data_parallel, processes
 from isojax.data import Split, training_batches
 from isojax.errors import UsageError
 from isojax.training import feeding
-from isojax.training.feeding import Feed, with_resident_images
+from isojax.training.feeding import Feed, with_shared_images
 
 SPLIT = Split(
     np.arange(22 * 12, dtype=np.uint8).reshape(22, 2, 2, 3),
@@ -29,19 +29,17 @@ def images_seen(some_feed, **kwargs):
             batch,
         )
 
-    mapped = data_parallel.MappedStep(with_resident_images(step))
+    mapped = data_parallel.MappedStep(with_shared_images(step))
     state = data_parallel.replicate(jnp.zeros(()))
     for batch in some_feed.epoch(0, **kwargs):
-        state, seen, _ = mapped(state, batch, some_feed.resident)
+        state, seen, _ = mapped(state, batch, some_feed.shared)
         yield jax.tree.map(np.asarray, seen)
 
 
 def test_resident_and_streamed_images_give_the_same_batches():
     host, device = feed("host"), feed("device")
-    assert not host.resident
-    assert (
-        device.resident["images"].sharding.num_devices == data_parallel.device_count()
-    )
+    assert not host.shared
+    assert device.shared["images"].sharding.num_devices == data_parallel.device_count()
     batches = list(zip(images_seen(host), images_seen(device), strict=True))
     assert len(batches) == 2  # the partial third is dropped
     for from_host, from_device in batches:
@@ -102,7 +100,7 @@ def test_an_epoch_resumes_in_its_middle():
 def test_the_place_is_chosen_by_size(memory, place, on_device, monkeypatch):
     monkeypatch.setattr(feeding, "_device_memory", lambda: memory)
     chosen = feed(place)
-    assert bool(chosen.resident) == on_device
+    assert bool(chosen.shared) == on_device
     assert ("of each device" in chosen.description) == on_device
 
 
