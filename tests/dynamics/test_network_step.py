@@ -132,3 +132,19 @@ def test_step_is_down_the_gradient_of_the_mean_loss(
     )
     np.testing.assert_allclose(updated, w - 0.1 * (gradient + 0.05 * w), atol=1e-12)
     np.testing.assert_allclose(eigenvalues, expected_eigenvalues, atol=1e-12)
+
+
+def test_large_eigenvalues_are_not_clipped(x64):
+    _, eigenvalues = compiled_update(
+        jnp.diag(jnp.array([1.0, 2e4])),
+        jnp.ones((1, 2, 2, 1)),
+        jnp.ones((1, 1)),
+        name="euclidean",
+        activation="linear",
+        predictor_from="weights",
+        learning_rate=0.1,
+        alpha=1.0,
+        view_noise=jnp.array(NOISE),
+        weight_decay=0.0,
+    )
+    np.testing.assert_allclose(eigenvalues, [1.0, 4e8], rtol=1e-12)
