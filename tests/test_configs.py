@@ -61,7 +61,7 @@ def test_the_base_config_is_the_paper_s_recipe():
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="no preset 'moco'; choose one of byol"):
+    with pytest.raises(UsageError, match="'moco'.* byol"):
         base.get_config("moco")
 
 
@@ -274,14 +274,14 @@ def test_official_alone_is_isoloss():
 
 
 def test_the_digits_have_no_official_recipe():
-    with pytest.raises(UsageError, match="no preset 'official' for the digits"):
+    with pytest.raises(UsageError, match="'official' .*digits"):
         digits.get_config("official")
 
 
 def test_checkpoints_that_are_never_written_cannot_be_kept():
     config = digits.get_config().unlock()
     config.checkpoint.keep_every_epochs = 25
-    with pytest.raises(UsageError, match="keep_every_epochs=25: set it to a multiple"):
+    with pytest.raises(UsageError, match="keep_every_epochs=25"):
         check_config(config)
     config.checkpoint_every_epochs = 5
     check_config(config)
@@ -293,5 +293,5 @@ def test_an_old_config_is_logged_as_a_new_one():
     check_config(digits.get_config())
     other = digits.get_config().unlock()
     other.logging.wandb = "yes"
-    with pytest.raises(UsageError, match="logging.wandb=yes: choose one of off, onli"):
+    with pytest.raises(UsageError, match="logging.wandb=yes: .*off, online"):
         check_config(other)

@@ -117,7 +117,7 @@ def test_a_sweep_s_field_must_act_in_one_of_its_presets():
         for base in (BYOL, DIRECTPRED)
     ]
     plan.check_effects(fields, effects)
-    with pytest.raises(UsageError, match="method.alpha=0.7 has no effect in any run"):
+    with pytest.raises(UsageError, match="method.alpha=0.7 "):
         plan.check_effects(fields, effects[:1])
 
 

@@ -22,13 +22,16 @@ processes.connect("127.0.0.1:9", 2, int(sys.argv[1]))
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("127.0.0.1:99", None, None), "belong together"),
-        ((None, 2, 0), "belong together"),
+        (
+            ("127.0.0.1:99", None, None),
+            "--num_processes and --process_id",
+        ),
+        ((None, 2, 0), "--num_processes and --process_id"),
         (("somewhere", 2, 0), "--coordinator=somewhere is not HOST:PORT"),
         (("somewhere:x", 2, 0), "is not HOST:PORT"),
         (("somewhere:65536", 2, 0), "is not HOST:PORT"),
         (("127.0.0.1:99", 2, 2), "--process_id=2 must be one of 0 to 1"),
-        (("auto", None, None), "--coordinator=auto: JAX found no cluster"),
+        (("auto", None, None), "--coordinator=auto: "),
     ],
 )
 def test_invalid_flags_are_refused(arguments, message):
@@ -75,7 +78,7 @@ def test_several_processes_are_seen_in_the_environment(monkeypatch, variables, s
 def test_a_coordinator_whose_port_is_in_use_is_refused():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        message = f"process 0 cannot listen on port {port} .Address already in use"
+        message = f"port {port} .Address already in use"
         with pytest.raises(UsageError, match=message):
             processes.connect(f"127.0.0.1:{port}", 2, 0)
 
@@ -92,7 +95,7 @@ def test_proxies_are_hidden_from_the_connection_alone(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     monkeypatch.setattr(jax.config, "update", lambda *a: None)
-    with pytest.raises(UsageError, match=r"could not be connected .RPC failed:\)$"):
+    with pytest.raises(UsageError, match=r".RPC failed:\)$"):
         processes.connect("127.0.0.1:99", 2, 1)
     assert seen == [[]]
     assert {name: os.environ[name] for name in proxies} == proxies

@@ -17,13 +17,13 @@ def test_too_little_room_is_refused_beforehand(tmp_path, monkeypatch):
         shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9e9, 7e9, 2e9)
     )
     disk.require_space(tmp_path, 1_999_999_999, purpose="preparing stl10")
-    with pytest.raises(UsageError, match="stl10 takes about 3,000 MB.* 2,000 MB"):
+    with pytest.raises(UsageError, match="stl10 .*3,000 MB.* 2,000 MB"):
         disk.require_space(tmp_path, 3_000_000_000, purpose="preparing stl10")
 
 
 def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="/file cannot be written .File exists.: choo"):
+    with pytest.raises(UsageError, match="/file .*File exists.*--data_dir"):
         disk.make_folder(tmp_path / "file" / "folder", root=tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 

@@ -124,7 +124,7 @@ def test_a_refused_download_is_reported_with_its_reason(
     monkeypatch.setattr(
         downloader, "_open_url", lambda url, **kwargs: open_url(server, **kwargs)
     )
-    with pytest.raises(UsageError, match="failed .*HTTP code: 403.*; try again, or "):
+    with pytest.raises(UsageError, match="HTTP code: 403"):
         load()
     assert {path.name for path in files(tmp_path)} == LOCKS
 
@@ -237,9 +237,7 @@ def test_a_disk_that_fills_up_while_extracting_leaves_nothing(
         copy(content, path)
 
     monkeypatch.setattr(extractor, "_copy", copy_until_full)
-    with pytest.raises(
-        UsageError, match="preparing cifar10 stopped because .* is full"
-    ):
+    with pytest.raises(UsageError, match="preparing cifar10 .* full"):
         load()
     assert len(calls) >= 3
     locks = {tmp_path / "isojax" / name for name in LOCKS}

@@ -181,13 +181,13 @@ def test_runs_of_different_data_sets_are_refused(tmp_path):
         make_run(tmp_path / "a"),
         make_run(tmp_path / "b", data__name="cifar10"),
     ]
-    with pytest.raises(UsageError, match="different data sets: digits .*, cifar10 "):
+    with pytest.raises(UsageError, match="digits .*, cifar10 "):
         write_report(folders, tmp_path / "both.html")
     assert not (tmp_path / "both.html").exists()
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
-    with pytest.raises(UsageError, match="no run in .*; train one with python"):
+    with pytest.raises(UsageError, match="no run in "):
         write_report([tmp_path])
     with pytest.raises(UsageError, match="has no finished epoch yet"):
         write_report([make_run(tmp_path / "young", epochs=0)])
