@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from isojax.interop.model_card import model_card
 from isojax.models import build_network
 from isojax.runs.config_file import save_config
 from isojax.training import Trained, load_encoder
+from isojax.training.backbone import with_own_backbone
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import (
@@ -46,13 +48,25 @@ EVALUATION = {
 }
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder of a run that was never trained, and its state."""
+class ConvNet(nn.Module):
+    """A backbone that is not part of isojax, without BatchNorm."""
+
+    width: int = 3
+
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.relu(nn.Conv(self.width, (3, 3))(images)).mean(axis=(1, 2))
+
+
+def make_run(folder, *, own=None, **model):
+    """Writes a run that was never trained; returns its folder and state."""
     config = ConfigDict(digits.get_config().to_dict())
-    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 6})
+    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 6} | model)
+    config = with_own_backbone(config, own)
     network = build_network(
-        network_settings(config), predictor=method_settings(config).learned_predictor
+        network_settings(config),
+        predictor=method_settings(config).learned_predictor,
+        backbone=own,
     )
     optimizer, _ = make_optimizer(
         optimizer_settings(config), steps_per_epoch=9, epochs=9
@@ -71,11 +85,22 @@ def run(tmp_path_factory):
             state.batch_stats,
         ),
     )
-    folder = tmp_path_factory.mktemp("run")
     save_config(folder, config)
     with Checkpoints(folder) as checkpoints:
         checkpoints.save(state)
     return folder, state
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that was never trained, and its state."""
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def vit_run(tmp_path_factory):
+    model = {"backbone": "vit_tiny", "patch_size": 14}
+    return make_run(tmp_path_factory.mktemp("vit_run"), **model)
 
 
 @pytest.fixture
@@ -119,9 +144,7 @@ def test_model_card_code_loads_the_networks(
     folder, state = run
     path, card = export_run(folder, file_format=file_format, output=tmp_path / "file")
     assert (path, card) == (tmp_path / "file", tmp_path / "file.md")
-    monkeypatch.chdir(tmp_path)
-    names = {"images": (images - 0.1307) / np.float32(0.3081)}
-    exec(code_of(card), names)
+    names = run_card(card, images, monkeypatch)
     apply, variables = load_encoder(folder)
     np.testing.assert_allclose(names["features"], apply(variables, images), atol=1e-5)
     assert names["features"].std() > 0.1
@@ -139,6 +162,79 @@ def test_model_card_code_loads_the_networks(
     np.testing.assert_allclose(
         names["prediction"], projection @ predictor, rtol=1e-5, atol=1e-5
     )
+
+
+def test_the_card_of_a_vision_transformer_loads_it(
+    vit_run, tmp_path, images, monkeypatch
+):
+    _, card = export_run(vit_run[0], file_format="flax", output=tmp_path / "file")
+    assert "ViT-Tiny with patches of side 14" in card.read_text()
+    assert "stem" not in card.read_text()
+    names = run_card(card, images, monkeypatch)
+    apply, variables = load_encoder(vit_run[0])
+    np.testing.assert_allclose(names["features"], apply(variables, images), atol=1e-5)
+    assert names["features"].shape == (3, 192) and names["features"].std() > 0.1
+
+
+def test_the_card_of_an_own_backbone_loads_it(tmp_path, images, monkeypatch):
+    folder, _ = make_run(tmp_path, own=ConvNet(5))
+    with pytest.raises(UsageError, match=r"ConvNet\(width=5\).* backbone="):
+        export_run(folder, file_format="safetensors")
+    _, card = export_run(folder, file_format="safetensors", backbone=ConvNet(5))
+    names = run_card(card, images, monkeypatch, ConvNet=ConvNet)
+    apply, variables = load_encoder(folder, backbone=ConvNet(5))
+    np.testing.assert_allclose(names["features"], apply(variables, images), atol=1e-5)
+    assert names["features"].shape == (3, 5)
+
+
+def run_card(card, images, monkeypatch, **names):
+    """Runs the code of a model card beside its file; returns the names it defines."""
+    monkeypatch.chdir(card.parent)
+    names["images"] = (images - 0.1307) / np.float32(0.3081)
+    exec(code_of(card), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("model", "file_format", "others"),
+    [
+        ({}, "timm", "safetensors, torchvision, flax"),
+        ({"backbone": "vit_tiny"}, "torchvision", "safetensors, timm, flax"),
+    ],
+)
+def test_a_format_without_names_for_the_backbone_is_refused(
+    changed_run, model, file_format, others
+):
+    with pytest.raises(UsageError, match=f"--format={file_format} .*one of {others}"):
+        export_run(changed_run(model=model), file_format=file_format)
+
+
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet50"])
+def test_the_card_loads_a_narrow_resnet_in_torchvision(
+    backbone, tmp_path, images, monkeypatch
+):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    folder, _ = make_run(tmp_path, backbone=backbone)
+    _, card = export_run(folder, file_format="torchvision")
+    check_torch_features(torch, card, folder, images, monkeypatch)
+
+
+def test_the_card_loads_a_vision_transformer_in_timm(vit_run, images, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("timm")
+    _, card = export_run(vit_run[0], file_format="timm")
+    check_torch_features(torch, card, vit_run[0], images, monkeypatch)
+
+
+def check_torch_features(torch, card, folder, images, monkeypatch):
+    monkeypatch.chdir(card.parent)
+    normalised = (images - 0.1307) / np.float32(0.3081)
+    names = {"images": torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())}
+    exec(code_of(card), names)
+    apply, variables = load_encoder(folder)
+    found = names["features"].detach().numpy()
+    np.testing.assert_allclose(found, apply(variables, images), rtol=1e-5, atol=1e-4)
 
 
 def test_torchvisions_format_is_the_backbone_in_its_names(run, tmp_path):
@@ -214,7 +310,9 @@ def test_the_model_card_describes_the_run(changed_run):
 
 
 def test_an_unknown_format_is_refused(run):
-    with pytest.raises(UsageError, match="'onnx'.*safetensors, torchvision, flax"):
+    with pytest.raises(
+        UsageError, match="'onnx'.*safetensors, torchvision, timm, flax"
+    ):
         export_run(run[0], file_format="onnx")
 
 
@@ -261,7 +359,9 @@ def test_the_card_changes_torchvisions_stem_where_it_differs(
 ):
     colour = dict(mean=[0.5] * 3, std=[0.25] * 3)
     folder = changed_run(model={"width": 64, **stem}, data=colour)
-    trained = Trained(step=1, variables={}, predictor=None)
+    kernel = np.zeros((512, 8))
+    variables = {"params": {"projector": {"hidden": {"kernel": kernel}}}}
+    trained = Trained(step=1, variables=variables, predictor=None)
     text = model_card(folder, trained, file_format="torchvision", file_name="name")
     assert all(part in text for part in present)
     assert not any(part in text for part in absent)
@@ -271,7 +371,7 @@ def test_the_card_changes_torchvisions_stem_where_it_differs(
     ("arguments", "message"),
     [
         (["--workdir=none"], "run in none"),
-        (["--format=onnx"], "<safetensors|torchvision|flax>"),
+        (["--format=onnx"], "<safetensors|torchvision|timm|flax>"),
         (["--workdir={empty}"], "{empty}"),
         (["--workdir={run}", "--output={run}"], "--output={run} is not writable"),
     ],

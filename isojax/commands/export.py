@@ -1,6 +1,6 @@
 """Exports a run's weights for other libraries, with a model card.
 
-    isojax export --workdir=DIR [--format=safetensors|torchvision|flax]
+    isojax export --workdir=DIR [--format=safetensors|torchvision|timm|flax]
                   [--output=FILE]
 
 docs/weights.md describes the formats.
@@ -17,10 +17,10 @@ _WORKDIR = path_flag.define_path(
 _FORMAT = flags.DEFINE_enum(
     "format",
     "safetensors",
-    ["safetensors", "torchvision", "flax"],
+    ["safetensors", "torchvision", "timm", "flax"],
     "safetensors and flax contain the backbone, the projector and the closed-form "
-    "predictor, if any. torchvision is a safetensors file of the backbone with "
-    "torchvision's names.",
+    "predictor, if any. torchvision is a safetensors file of a ResNet with "
+    "torchvision's names, and timm one of a vision transformer with timm's names.",
 )
 _OUTPUT = path_flag.define_path(
     "output", None, "File of the weights. Default: encoder.* in the run's directory."

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 from flax.serialization import msgpack_serialize
 from flax.traverse_util import flatten_dict
@@ -13,7 +14,9 @@ from safetensors.numpy import save
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.interop.model_card import model_card
+from isojax.interop.timm import timm_state_dict
 from isojax.interop.torchvision import torchvision_state_dict
+from isojax.runs.config_file import load_config
 from isojax.training import Trained, load_trained
 
 
@@ -22,8 +25,11 @@ def _encode_safetensors(trained: Trained) -> bytes:
 
 
 def _encode_torchvision(trained: Trained) -> bytes:
-    backbone = {kind: parts["backbone"] for kind, parts in trained.variables.items()}
-    return save(torchvision_state_dict(backbone))
+    return save(torchvision_state_dict(_backbone(trained)))
+
+
+def _encode_timm(trained: Trained) -> bytes:
+    return save(timm_state_dict(_backbone(trained)))
 
 
 def _encode_flax(trained: Trained) -> bytes:
@@ -31,15 +37,25 @@ def _encode_flax(trained: Trained) -> bytes:
 
 
 class _Format(NamedTuple):
-    """A file format: its default file name, and the function that encodes weights."""
+    """A file format.
+
+    Attributes:
+      file_name: the default file name.
+      encode: the function that encodes weights.
+      backbones: the beginning of the names of the backbones that it has names for.
+    """
 
     file_name: str
     encode: Callable[[Trained], bytes]
+    backbones: str = ""
 
 
 _FORMATS = {
     "safetensors": _Format("encoder.safetensors", _encode_safetensors),
-    "torchvision": _Format("encoder-torchvision.safetensors", _encode_torchvision),
+    "torchvision": _Format(
+        "encoder-torchvision.safetensors", _encode_torchvision, backbones="resnet"
+    ),
+    "timm": _Format("encoder-timm.safetensors", _encode_timm, backbones="vit_"),
     "flax": _Format("encoder.msgpack", _encode_flax),
 }
 
@@ -49,6 +65,7 @@ def export_run(
     *,
     file_format: str,
     output: str | os.PathLike | None = None,
+    backbone: nn.Module | None = None,
 ) -> tuple[Path, Path]:
     """Writes the weights of a run's newest checkpoint, and a model card.
 
@@ -56,25 +73,28 @@ def export_run(
       workdir: the run's folder.
       file_format: `safetensors` and `flax` contain the variables of the backbone and
         the projector, and W_P if the method's predictor is closed-form; `torchvision`
-        is a safetensors file of the backbone with torchvision's names.
+        is a safetensors file of a ResNet with torchvision's names, and `timm` one of a
+        vision transformer with timm's names.
       output: the file; by default it is in the run's folder. An existing file is
         replaced.
+      backbone: the module that was passed to `pretrain`, if any.
 
     Returns:
       The paths of the file and of the card, which is named after the file plus `.md`.
 
     Raises:
-      UsageError: if the format is unknown, the folder contains no run or no
-        checkpoint, or the file cannot be written.
+      UsageError: if the format is unknown or does not suit the backbone, the folder
+        contains no run or no checkpoint, or the file cannot be written.
     """
     if file_format not in _FORMATS:
         raise UsageError(
             f"there is no format {file_format!r}; choose one of {', '.join(_FORMATS)}"
         )
-    file_name, encode = _FORMATS[file_format]
+    file_name, encode, _ = _FORMATS[file_format]
     path = Path(output or Path(workdir) / file_name)
     card = path.with_name(f"{path.name}.md")
-    trained = load_trained(workdir)
+    _check_format(file_format, load_config(workdir).model.backbone)
+    trained = load_trained(workdir, backbone=backbone)
     content = encode(trained)
     text = model_card(workdir, trained, file_format=file_format, file_name=path.name)
     try:
@@ -86,6 +106,27 @@ def export_run(
             f"--output={path} is not writable ({error.strerror}); choose another file"
         ) from error
     return path, card
+
+
+def _check_format(file_format: str, backbone: str) -> None:
+    if not backbone.startswith(_FORMATS[file_format].backbones):
+        others = [
+            name
+            for name, other in _FORMATS.items()
+            if backbone.startswith(other.backbones)
+        ]
+        raise UsageError(
+            f"--format={file_format} has no names for the backbone {backbone}; choose "
+            f"one of {', '.join(others)}"
+        )
+
+
+def _backbone(trained: Trained) -> dict[str, Any]:
+    return {
+        kind: parts["backbone"]
+        for kind, parts in trained.variables.items()
+        if "backbone" in parts
+    }
 
 
 def _tree(trained: Trained) -> dict[str, Any]:

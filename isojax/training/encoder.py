@@ -134,6 +134,11 @@ class Trained(NamedTuple):
     variables: dict[str, Any]
     predictor: Array | None
 
+    @property
+    def features(self) -> int:
+        """Number of features of the backbone."""
+        return self.variables["params"]["projector"]["hidden"]["kernel"].shape[0]
+
 
 def load_trained(
     workdir: str | os.PathLike, *, backbone: nn.Module | None = None
