@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from isojax.fields import has_own_backbone, why_without_effect
+from isojax.fields import has_own_backbone, no_effect_reason
 from isojax.models import BACKBONES
 from isojax.models.resnet import ResNet
 from isojax.training import Trained
@@ -124,7 +124,7 @@ def _constructor(config: ConfigDict) -> str:
     arguments = ", ".join(
         f"{name}={values[name]}"
         for name in names
-        if why_without_effect(config, f"model.{name}") is None
+        if no_effect_reason(config, f"model.{name}") is None
     )
     return f"{BACKBONES[model.backbone].__name__}({arguments})"
 
