@@ -116,6 +116,9 @@ def test_the_data_sets_presets_are_valid(dataset, preset):
 # The configuration files of the authors' code, field by field.
 OFFICIAL = {
     "seed": 0,
+    "data.folder": "",
+    "model.backbone": "resnet18",
+    "model.patch_size": 4,
     "epochs": 1000,
     "steps": 0,
     "batch_size": 256,
@@ -171,6 +174,7 @@ LARGE_STEM = {
     "model.kernel_size": 7,
     "model.stride": 2,
     "model.padding": None,  # 3
+    "model.patch_size": 8,  # of vision transformers
     "model.max_pool": True,
 }
 OFFICIAL_DATA = {
