@@ -12,6 +12,7 @@ from isojax.evaluation.images import changes_of, load_images
 from isojax.reporting.html_report import write_report
 from isojax.runs.config_file import load_config
 from isojax.training import pretrain
+from isojax.training.assembly import with_normalization
 from isojax.training.run_data import load_run_data
 from tests.training.small_run import small_config
 
@@ -150,6 +151,7 @@ def test_a_part_is_held_out_of_arrays():
     config.data.validation_fraction = 0.25
     own = from_arrays(IMAGES, LABELS)
     dataset, described = load_run_data(config, own)
+    described = with_normalization(described, dataset)
     assert [len(split.labels) for split in dataset[:3]] == [72, 72, 24]
     assert changes_of(own, described.data) == {}
     evaluated, num_pretrained = load_images(described.data, {}, given=own)
