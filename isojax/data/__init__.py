@@ -12,5 +12,6 @@ from isojax.data.dataset import (
 )
 from isojax.data.dataset import hold_out as hold_out
 from isojax.data.sources import ImageSource as ImageSource
+from isojax.data.sources import from_folder as from_folder
 from isojax.data.sources import load_dataset as load_dataset
 from isojax.data.statistics import channel_statistics as channel_statistics

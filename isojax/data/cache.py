@@ -106,7 +106,7 @@ def write_images(
     folder: Path,
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
-    shape: tuple[int, int, int, int],
+    image_shape: tuple[int, int, int],
     label_names: Iterable[str],
     splits: Iterable[str],
 ) -> None:
@@ -115,7 +115,7 @@ def write_images(
     Args:
       folder: the split's folder, which must not exist, in an existing parent.
       batches: images (b, h, w, c) uint8 and labels (b,) int32 of each batch.
-      shape: (n, h, w, c) of all images together.
+      image_shape: (h, w, c) of an image.
       label_names: name of each class.
       splits: names of all splits of the data set.
     """
@@ -133,7 +133,7 @@ def write_images(
         labels.tofile(folder / _LABELS)
         meta = {
             "version": VERSION,
-            "shape": list(shape),
+            "shape": [len(labels), *image_shape],
             "label_names": list(label_names),
             "splits": list(splits),
         }

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from isojax.errors import first_line
 
 MOST_PIXELS = 89_000_000  # 267 MB; Pillow warns of slightly larger images
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright, 5 to 8 swap rows and columns
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 T = TypeVar("T")
 
@@ -56,6 +59,21 @@ class Picture:
           UndecodableImageError: if the content is damaged.
         """
         return _attempt(lambda: np.asarray(_to_rgb(self._picture)))
+
+
+def is_grey(path: Path) -> bool:
+    """Returns whether an image file holds grey values, from its header.
+
+    Raises:
+      UndecodableImageError: if the file cannot be read or is not an image.
+    """
+
+    def mode() -> str:
+        with Image.open(path) as picture:
+            return picture.mode
+
+    found = _attempt(mode)
+    return found in _GREY_MODES or found.startswith("I;16")
 
 
 def check_size(height: int, width: int) -> None:

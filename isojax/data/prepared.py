@@ -89,14 +89,14 @@ def _decode(
             f"another part of {', '.join(splits)}"
         )
     image, label = (builder.info.features[key] for key in features)
-    shape = (count, resolution, resolution, image.shape[-1])
+    shape = (resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
-    require_space(folder.parents[1], math.prod(shape) + 4 * count, purpose=purpose)
+    require_space(folder.parents[1], count * (math.prod(shape) + 4), purpose=purpose)
     print_line(f"{purpose[0].upper()}{purpose[1:]}, {count:,} images, only once ...")
     batches = decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(
-            folder, batches, shape=shape, label_names=label.names, splits=splits
+            folder, batches, image_shape=shape, label_names=label.names, splits=splits
         )
 
 

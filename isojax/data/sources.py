@@ -11,9 +11,10 @@ from isojax.data import cache
 from isojax.data.cache import Images
 from isojax.data.dataset import Dataset, Split, select, with_validation
 from isojax.data.digits import load_digits
+from isojax.data.folders import load_folder
 from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
-from isojax.fields import ARRAYS
+from isojax.fields import ARRAYS, FOLDER
 from isojax.output import print_line
 
 # Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
@@ -64,6 +65,20 @@ def load_dataset(
         be downloaded, the splits `train` and `evaluation` overlap, or holding out
         leaves a part without images.
     """
+    if source.resolution < 1:
+        raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
+    if source.folder:
+        dataset = load_folder(
+            source.folder,
+            resolution=source.resolution,
+            pretrain_split=source.pretrain_split,
+            train_split=source.train_split,
+            evaluation_split=(
+                None if source.validation_fraction > 0 else source.evaluation_split
+            ),
+            data_dir=_chosen_data_dir(data_dir),
+        )
+        return with_validation(dataset, source.validation_fraction)
     train = _read_labelled(source, "train_split", data_dir)
     pretrain = train
     if source.pretrain_split != source.train_split:
@@ -85,6 +100,38 @@ def load_dataset(
         label_names=train.label_names,
     )
     return with_validation(dataset, source.validation_fraction)
+
+
+def from_folder(
+    path: str | os.PathLike,
+    *,
+    resolution: int,
+    data_dir: str | os.PathLike | None = None,
+) -> Dataset:
+    """Loads image files: `path/train/CLASS/*` and `path/test/CLASS/*`.
+
+    Without class folders, or directly in `path`, the images have no labels. The folder
+    `test` may be missing. JPEG, PNG, WebP, BMP and TIFF files of any size are decoded
+    once, into a cache in `data_dir`. The largest centred square of an image is resized
+    to `resolution`, bicubic and antialiased. Images are turned upright as their EXIF
+    orientation says, transparency is ignored, and 16-bit images keep their upper 8
+    bits. Files that cannot be decoded are left out and reported.
+
+    Args:
+      path: the folder, which is not written to.
+      resolution: side of the square images, in pixels.
+      data_dir: folder that contains the cache, as in `load_dataset`.
+
+    Returns:
+      The data set. Its images are memory-mapped, with 1 channel if all files are grey,
+      otherwise 3.
+
+    Raises:
+      UsageError: if a folder is missing or empty, there is only one class, a class has
+        no test images, or the images cannot be decoded or stored.
+    """
+    source = ImageSource(FOLDER, resolution, folder=os.fspath(path))
+    return load_dataset(source, data_dir=data_dir)
 
 
 def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> None:
@@ -119,8 +166,6 @@ def _read_labelled(
 def _read(
     source: ImageSource, split: str, data_dir: str | os.PathLike | None
 ) -> Images:
-    if source.resolution < 1:
-        raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
     if source.name == ARRAYS:
         raise UsageError(
             f"config.data.name={ARRAYS}: these images were passed from Python; pass "
@@ -131,11 +176,15 @@ def _read(
         raise UsageError(path_refusal(source.name))
     if source.name == "digits":
         return _read_digits(split, source.resolution)
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    data_dir = Path(data_dir).expanduser().absolute()
+    data_dir = _chosen_data_dir(data_dir)
     folder = data_dir / "isojax" / quote(f"{source.name}-{source.resolution}", safe="")
     folder /= quote(split, safe="+")
     return _read_cached(source, split, folder, data_dir)
+
+
+def _chosen_data_dir(data_dir: str | os.PathLike | None) -> Path:
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(data_dir).expanduser().absolute()
 
 
 def is_path(name: str) -> bool:
@@ -147,9 +196,8 @@ def is_path(name: str) -> bool:
 def path_refusal(name: str) -> str:
     """Returns the error message for a data set's name that is a path."""
     return (
-        f"config.data.name={name} is a path, but image folders are not supported; use "
-        "digits, tiny_imagenet, a name of tensorflow-datasets, or your own builder "
-        "(docs/extending.md)"
+        f"config.data.name={name} is a path; for a folder of images, set "
+        f"config.data.folder={name} instead"
     )
 
 

@@ -24,7 +24,7 @@ def write(folder, content=None):
     cache.write_images(
         folder,
         batches() if content is None else content,
-        shape=SHAPE,
+        image_shape=SHAPE[1:],
         label_names=["a", "b"],
         splits=["train", "test"],
     )
