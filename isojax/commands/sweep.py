@@ -18,6 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from isojax.commands import command_line, config_flag, path_flag
+from isojax.fields import data_name
 from isojax.invocation import command as command_text
 from isojax.output import print_line
 from isojax.sweeps.plan import (
@@ -58,7 +59,7 @@ _TABLES_ONLY = flags.DEFINE_bool(
 
 def main() -> None:
     """Runs a sweep with the settings of the flags."""
-    directory = Path(_WORKDIR.value or f"runs/{_CONFIG.value.data.name}-sweep")
+    directory = Path(_WORKDIR.value or f"runs/{data_name(_CONFIG.value.data)}-sweep")
     if _TABLES_ONLY.value:
         from isojax.sweeps.run_sweep import rewrite_tables
 

@@ -17,6 +17,7 @@ from isojax.commands import command_line, config_flag, path_flag
 from isojax.configs import config_names
 from isojax.configs.base import PRESETS
 from isojax.errors import UsageError
+from isojax.fields import data_name
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = config_flag.define_config(
@@ -72,7 +73,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
     use_eigen_convolutions()
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.check_platform()
-    workdir = _WORKDIR.value or f"runs/{config.data.name}-{config.preset}"
+    workdir = _WORKDIR.value or f"runs/{data_name(config.data)}-{config.preset}"
     enable_compilation_cache(workdir)
     # One process that exits alone would leave the others waiting.
     stop.ends_at_once = processes.process_part()[1] == 1

@@ -37,7 +37,7 @@ The following parts of the authors' code are not replicated:
                      about a tenth of the image side. They flip last, isojax flips
                      first; the views are the same.
   linear evaluation  as with the paper's recipe (isojax/evaluation)
-  other data sets    ImageNet, ImageNet-100 and image folders
+  other data sets    ImageNet and ImageNet-100
 """
 
 from ml_collections import ConfigDict

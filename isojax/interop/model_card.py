@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 import isojax
 from isojax.errors import UsageError
 from isojax.evaluation.evaluate import format_table
+from isojax.fields import data_name
 from isojax.interop.loading_code import (
     first_padding,
     has_torchvisions_convolution,
@@ -50,7 +51,7 @@ def model_card(
         "input": f"{side}×{side} pixels, {channels} channel{'s' * (channels > 1)}",
         "output": f"{trained.features} features",
         "also in the file": _describe_heads(trained, config, file_format),
-        "trained on": f"{data.name}, split {data.pretrain_split}, without labels",
+        "trained on": f"{data_name(data)}, split {data.pretrain_split}, without labels",
         "method": f"{config.preset}: {method.metric} metric, {method.form} form, "
         f"predictor {method.predictor}, target {method.target}",
         "trained for": f"{trained.step:,} steps with batches of {config.batch_size} "

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from isojax.fields import data_name
 from isojax.reporting import charts
 from isojax.reporting.accuracy_tables import (
     accuracy_table,
@@ -98,7 +99,7 @@ def _facts(run: StoredRun) -> list[tuple[str, str]]:
     if target == "ema":
         target += f", τ₀ = {method['target_decay']:g}"
     facts = {
-        "data": f"{data['name']}, {data['pretrain_split']}, "
+        "data": f"{data_name(data)}, {data['pretrain_split']}, "
         f"{data['resolution']} pixels per side",
         "loss": f"{method['form']}, {method['metric']} metric, stop-gradient "
         f"{'on' if method['stop_gradient'] else 'off'}",

@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from isojax.fields import data_name
 from isojax.runs import layout
 from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.config_file import load_config
@@ -69,8 +70,8 @@ def _pretraining(configs: dict[Row, ConfigDict]) -> str:
         else ""
     )
     return (
-        f"Data: {of(lambda c: c.data.name)}, pretrained without labels on its split "
-        f"{of(lambda c: c.data.pretrain_split)}"
+        f"Data: {of(lambda c: data_name(c.data))}, pretrained without labels on its "
+        f"split {of(lambda c: c.data.pretrain_split)}"
         f"{', less the held-out images' if _holds_out(configs) else ''}. "
         f"Recipe: {of(lambda c: c.epochs)} epochs, batch {of(lambda c: c.batch_size)}, "
         f"{of(lambda c: c.optimizer.name.upper())} with learning rate "

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from isojax.data import folder_cache, from_folder, load_dataset
+from isojax.data import (
+    channel_statistics,
+    folder_cache,
+    from_folder,
+    load_dataset,
+)
 from isojax.data.folder_cache import square_image
 from isojax.data.pictures import UndecodableImageError
 from isojax.data.sources import ImageSource
@@ -122,7 +127,7 @@ def test_the_centred_square_is_resized():
         square_image(wide, (10, 10, 3)), np.asarray(whole)[:, 5:15]
     )
     # Antialiased: a fine chessboard becomes grey.
-    board = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
+    board = (255 * (np.indices((64, 64)).sum(axis=0) % 2)).astype(np.uint8)
     small = square_image(np.repeat(board[..., None], 3, axis=-1), (8, 8, 1))
     np.testing.assert_allclose(small, 127.5, atol=1)
 
@@ -259,3 +264,23 @@ def test_a_part_of_a_folder_is_held_out(folder, tmp_path):
 def test_images_larger_than_the_memory_are_refused(folder, load):
     with pytest.raises(UsageError, match="memory. Set config.data.streaming=true"):
         load(resolution=10**6)
+
+
+def test_digits_written_as_files_are_the_same_data_set(tmp_path):
+    digits = load_dataset(ImageSource("digits", 28))
+    for split, part in (("train", digits.train), ("test", digits.evaluation)):
+        for name in digits.label_names:
+            (tmp_path / "digits" / split / name).mkdir(parents=True)
+        for number, (image, label) in enumerate(zip(*part, strict=True)):
+            file = f"digits/{split}/{label}/{number:04}.png"
+            Image.fromarray(image[..., 0]).save(tmp_path / file)
+    dataset = from_folder(
+        tmp_path / "digits", resolution=28, data_dir=tmp_path / "data"
+    )
+    for ours, theirs in ((dataset.train, digits.train), (dataset[2], digits[2])):
+        order = np.argsort(theirs.labels, kind="stable")
+        np.testing.assert_array_equal(ours.images, theirs.images[order])
+        np.testing.assert_array_equal(ours.labels, theirs.labels[order])
+    assert channel_statistics(dataset.train.images) == channel_statistics(
+        digits.train.images
+    )
