@@ -35,7 +35,14 @@ def test_every_notebook_is_known():
     assert {path.stem for path in NOTEBOOKS.glob("*.py")} == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    # It compiles every loss; test_toys.py tests the functions that it calls.
+    [
+        pytest.param("dynamics", marks=pytest.mark.slow),
+        *sorted(SMALL.keys() - {"dynamics"}),
+    ],
+)
 def test_notebooks_run(name, tmp_path):
     parameters = dict(SMALL[name])
     if name == "trained_network":

@@ -135,12 +135,14 @@ def test_transformations(name):
         )
 
 
+# Gradients through the solvers are also those of
+# test_transformations_where_the_implicit_solver_continues.
 @pytest.mark.parametrize(
     "name",
     [
         "euclidean",
         "iso_euclidean",
-        "euclidean_no_stop_gradient",
+        pytest.param("euclidean_no_stop_gradient", marks=pytest.mark.slow),
         pytest.param("cosine", marks=pytest.mark.slow),
     ],
 )
