@@ -125,10 +125,12 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.model.predictor_hidden_dim = 4096  # hidden width of an MLP predictor
 
     config.optimizer = ConfigDict()  # linear warmup, cosine decay to 0
-    config.optimizer.name = "sgd"  # "sgd" or "lars"
+    config.optimizer.name = "sgd"  # "sgd", "lars" or "adamw"
     config.optimizer.learning_rate = 0.1  # maximum, at the end of the warmup
-    config.optimizer.momentum = 0.9  # fraction of the old update kept at a step
-    config.optimizer.weight_decay = 4e-4  # with SGD on all parameters, as in PyTorch
+    # Fraction of the old update kept at a step; with AdamW beta1.
+    config.optimizer.momentum = 0.9
+    # With SGD on all parameters, as in PyTorch; otherwise not on biases and norms.
+    config.optimizer.weight_decay = 4e-4
     config.optimizer.trust_coefficient = 0.02  # LARS: step relative to the weights
     config.optimizer.warmup_epochs = 10.0  # epochs of warmup, whole or fractional
     config.optimizer.warmup_start = 0.0  # learning rate at the first step

@@ -1,8 +1,9 @@
-"""Optimisers by name: SGD as in the paper, LARS as in its official code."""
+"""Optimisers by name: SGD as in the paper, LARS as in its official code, AdamW."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import optax
 
 from isojax.errors import choose
@@ -16,7 +17,7 @@ class OptimizerSettings(NamedTuple):
     Attributes:
       name: a name in `OPTIMIZERS`.
       learning_rate: largest learning rate, at the end of the warmup.
-      momentum: fraction of the old update direction kept at a step.
+      momentum: fraction of the old update direction kept at a step; beta1 of AdamW.
       weight_decay: coefficient of the parameters in the update.
       trust_coefficient: size of a step relative to the parameters, for LARS.
       warmup_epochs: epochs of linear warmup, whole or fractional.
@@ -70,10 +71,32 @@ def lars(
     )
 
 
+def adamw(
+    settings: OptimizerSettings, learning_rate: optax.Schedule
+) -> optax.GradientTransformation:
+    """AdamW with beta2 0.999; the decay is not part of the adaptive gradient.
+
+    As with LARS, arrays with one axis (biases, normalisation layers, class tokens) are
+    not decayed.
+
+    Args:
+      settings: settings of the optimiser.
+      learning_rate: learning rate as a function of the step.
+
+    Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization".
+    """
+    return optax.adamw(
+        learning_rate,
+        b1=settings.momentum,
+        weight_decay=settings.weight_decay,
+        mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+    )
+
+
 OPTIMIZERS: dict[
     str,
     Callable[[OptimizerSettings, optax.Schedule], optax.GradientTransformation],
-] = {"sgd": sgd, "lars": lars}
+] = {"sgd": sgd, "lars": lars, "adamw": adamw}
 
 
 def make_optimizer(

@@ -43,6 +43,28 @@ def test_sgd_adds_decay_to_the_gradient_before_plain_momentum(weight_decay):
     assert (params["bias"][0] < 1) == (weight_decay > 0)
 
 
+def test_adamw_decays_matrices_apart_from_the_adaptive_gradient():
+    config = settings(
+        name="adamw", learning_rate=0.3, momentum=0.8, weight_decay=0.1, warmup_epochs=0
+    )
+    optimizer, learning_rate = make_optimizer(config, steps_per_epoch=2, epochs=3)
+    p, mean, square = np.array([[1.0, -2.0], [0.5, 3.0]]), 0.0, 0.0
+    params = {"kernel": jnp.asarray(p, jnp.float32), "bias": jnp.ones(2)}
+    state, update = optimizer.init(params), jax.jit(optimizer.update)
+    for step in range(4):
+        g = np.cos(step + p)
+        gradients = {"kernel": jnp.asarray(g, jnp.float32), "bias": jnp.zeros(2)}
+        updates, state = update(gradients, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        mean = 0.8 * mean + 0.2 * g
+        square = 0.999 * square + 0.001 * g**2
+        adaptive = mean / (1 - 0.8 ** (step + 1))
+        adaptive /= np.sqrt(square / (1 - 0.999 ** (step + 1))) + 1e-8
+        p = p - float(learning_rate(step)) * (adaptive + 0.1 * p)
+        np.testing.assert_allclose(params["kernel"], p, rtol=1e-4)
+    np.testing.assert_array_equal(params["bias"], 1.0)
+
+
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(UsageError, match="optimizer.name=adam: .* sgd, lars"):
+    with pytest.raises(UsageError, match="optimizer.name=adam: .* sgd, lars, adamw"):
         make_optimizer(settings(name="adam"), steps_per_epoch=1, epochs=1)

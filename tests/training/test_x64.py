@@ -27,6 +27,7 @@ def types(tree):
 VARIANTS = [
     {"optimizer": "sgd"},
     {"optimizer": "lars"},
+    {"optimizer": "adamw"},
     {"predictor": "mlp", "form": "standard"},
     {"predictor": "linear", "form": "standard", "target": "online"},
     {"microbatches": 2},
