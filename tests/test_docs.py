@@ -22,7 +22,7 @@ from docs import docstrings, generate
 from isojax.commands import command_line
 from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
-from isojax.training import assembly, run_data
+from isojax.training import assembly, encoder, run_data
 from isojax.training.method import STANDARD_LOSSES
 from isojax.training.settings import image_source
 from tests.training.tiny_network import make_network
@@ -171,6 +171,71 @@ def examples(tmp_path, monkeypatch):
     codes = blocks(ROOT / "docs/extending.md", "python")
     assert all(len(code.splitlines()) <= 40 for code in codes)
     return dict(zip(("loss", "data"), codes, strict=True))
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Runs an example of own data and networks for two steps; returns its output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    codes = blocks(ROOT / "docs/own_data_and_network.md", "python")
+    assert all(len(code.splitlines()) < 25 for code in codes)
+    codes = dict(zip(("arrays", "folder", "network"), codes, strict=True))
+    pretrain = isojax.training.pretrain
+
+    def pretrain_little(config, workdir, **own):
+        config.update(steps=2, batch_size=32)
+        config.optimizer.warmup_epochs = 0.0
+        config.model.update(hidden_dim=16, predictor_hidden_dim=16)
+        return pretrain(config, workdir, **own)
+
+    def run(name):
+        exec(compile(codes[name], f"{name}.py", "exec"), {"__name__": "__main__"})
+        (workdir,) = Path("runs").iterdir()
+        return json.loads((workdir / "linear_eval.json").read_text())
+
+    monkeypatch.setattr(isojax.training, "pretrain", pretrain_little)
+    return run
+
+
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    def build(settings, *, predictor=None, axis_name=None, **_):
+        return make_network(predictor, axis_name)  # compiles in a second
+
+    for module in (assembly, encoder):
+        monkeypatch.setattr(module, "build_network", build)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny_backbone")
+def test_the_example_of_arrays_trains(own, capsys):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
+    np.savez("photos.npz", images=pixels, labels=np.arange(300) % 3)
+    result = own("arrays")
+    assert (result["num_train"], result["num_test"]) == (100, 200)
+    assert "linear readout: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny_backbone")
+def test_the_example_of_a_folder_trains(own):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 5)):
+        for name in ("cat", "dog"):
+            folder = Path("photos", split, name)
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    result = own("folder")
+    assert (result["num_train"], result["num_test"]) == (40, 10)
+
+
+@pytest.mark.slow
+def test_the_example_of_a_network_trains(own):
+    assert own("network")["num_test"] == 1000
 
 
 def test_the_example_of_a_loss_trains(examples, monkeypatch):
