@@ -96,6 +96,26 @@ def test_a_closed_form_without_growth_is_the_limit():
     np.testing.assert_allclose(solution, START / (1 + 2 * START * TIMES[:, None]))
 
 
+def test_the_iso_euclidean_solution_shrinks_where_decay_exceeds_growth():
+    start, times = jnp.array(START), jnp.array(TIMES)
+    solution = solve_eigenvalues("iso_euclidean", start, times, weight_decay=1.5)
+    shrunk = np.exp(-0.5 * 2 * TIMES)[:, None]
+    expected = 0.5 * START * shrunk / (0.5 + START * (1 - shrunk))
+    np.testing.assert_allclose(solution, expected, rtol=1e-12)
+
+
+def test_a_closed_form_without_growth_has_the_gradient_of_its_neighbours():
+    def last(decay):
+        start, times = jnp.array(START), jnp.array([2.0])
+        return solve_eigenvalues(
+            "iso_euclidean", start, times, weight_decay=decay, view_noise=(0.5, 0.0)
+        )[0]
+
+    slope = jax.jacrev(last)(1.0)
+    difference = (last(1.0 + 1e-5) - last(1.0 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slope, difference, rtol=1e-6)
+
+
 def test_the_cosine_losses_make_eigenvalues_equal_and_keep_their_sum():
     start, times = jnp.array([0.1, 0.5, 0.9]), jnp.array([0.0, 50.0, 500.0])
     cosine = solve_eigenvalues("cosine", start, times)
