@@ -1,4 +1,4 @@
-"""Starts small runs through train.py, and reads the files that they write."""
+"""Starts small runs by the command of train.py, and reads the files they write."""
 
 import json
 import os
@@ -14,27 +14,27 @@ from isojax.runs.config_file import load_config
 from isojax.training.assembly import first_state
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.settings import image_source
+from tests.training.small_run import using_tiny_network
 
 ROOT = Path(__file__).parents[2]
+TINY = "tests/reliability/train_tiny.py"
 SMALL = [
-    "--config.model.width=4",
-    "--config.model.hidden_dim=16",
-    "--config.model.projection_dim=8",
     "--config.batch_size=64",
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
     "--config.checkpoint_every_epochs=1",
 ]
 
 
-def start(workdir, *flags, devices=1, launcher=()):
-    """Starts train.py; `stdout` of the process contains its output and errors."""
+def start(workdir, *flags, devices=1, launcher=(), script=TINY):
+    """Starts training; `stdout` of the process contains its output and errors."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
+        "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
-        [sys.executable, *launcher, "train.py", *SMALL, f"--workdir={workdir}", *flags],
+        [sys.executable, *launcher, script, *SMALL, f"--workdir={workdir}", *flags],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -52,7 +52,7 @@ def wait_for(process, beginning):
 
 
 def finish(workdir, *flags, **kwargs):
-    """Runs train.py to its end and returns its output."""
+    """Trains to the end and returns its output."""
     process = start(workdir, *flags, **kwargs)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -73,9 +73,9 @@ def final_state(workdir):
     """Returns the state of the newest checkpoint, with the key's data as numbers."""
     config = load_config(workdir)
     dataset = load_dataset(image_source(config.data))
-    state = Checkpoints(workdir).restore(
-        jax.eval_shape(lambda: first_state(config, dataset))
-    )
+    with using_tiny_network():
+        like = jax.eval_shape(lambda: first_state(config, dataset))
+    state = Checkpoints(workdir).restore(like)
     return state.replace(key=jax.random.key_data(state.key))
 
 

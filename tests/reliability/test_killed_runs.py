@@ -15,7 +15,7 @@ from tests.reliability.runs import (
     wait_for,
 )
 
-EPOCHS = 8
+EPOCHS = 6
 LENGTH = f"--config.epochs={EPOCHS}"
 
 
@@ -102,7 +102,8 @@ def test_a_signal_saves_the_run_which_then_resumes(whole, tmp_path, number):
 
 
 def test_a_signal_before_the_first_step_ends_at_once(tmp_path):
-    process = start(tmp_path / "run", "--config.model.width=5")
+    # No other test compiles this network, which takes more than a second.
+    process = start(tmp_path / "run", "--config.model.width=5", script="train.py")
     wait_for(process, "Compiling")
     time.sleep(1)
     process.terminate()

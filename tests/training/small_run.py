@@ -35,15 +35,22 @@ def load_small_data():
 
 
 @contextmanager
-def using_small_network(data):
-    """Makes every run use `data` and a network that compiles in a second."""
+def using_tiny_network():
+    """Makes every run use a network that compiles in a second."""
 
     def build(settings, *, predictor=None, axis_name=None, **_):
         return make_network(predictor, axis_name)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (run_data, images):
-            patch.setattr(module, "load_dataset", lambda *args, **kwargs: data)
         for module in (assembly, encoder):
             patch.setattr(module, "build_network", build)
+        yield
+
+
+@contextmanager
+def using_small_network(data):
+    """Makes every run use `data` and a network that compiles in a second."""
+    with using_tiny_network(), pytest.MonkeyPatch.context() as patch:
+        for module in (run_data, images):
+            patch.setattr(module, "load_dataset", lambda *args, **kwargs: data)
         yield
