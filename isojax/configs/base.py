@@ -154,6 +154,9 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # Where images are kept during training: "device" in the memory of every device,
     # "host" to send them batch by batch, or "auto" to choose by size.
     config.data.feed = "auto"
+    # Decode the images of a folder while training, instead of once for all: for sets
+    # that are too large for the memory. Random crops are then cut from the files.
+    config.data.streaming = False
     # Mean of each channel, in [0, 1]. None, the default after --config.data.name=NAME,
     # means computed from the training images.
     config.data.mean = (0.1307,)

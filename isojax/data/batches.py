@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isojax.data.dataset import Split
+from isojax.data.dataset import ImageArray, Split
 
 
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def training_batches(
     for batch in range(first, len(order) // batch_size):
         start = batch * batch_size + process * share
         indices = order[start : start + share]
-        images = {"images": split.images[indices]} if with_images else {}
+        images = {"images": np.asarray(split.images[indices])} if with_images else {}
         yield images | {
             "labels": split.labels[indices],
             "indices": indices.astype(np.int32),
@@ -65,7 +65,7 @@ def training_batches(
 
 
 def full_batches(
-    images: np.ndarray, batch_size: int
+    images: ImageArray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Yields all images in order, in batches of equal size.
 
@@ -79,6 +79,10 @@ def full_batches(
       repeated.
     """
     size = min(batch_size, len(images))
-    for first in range(0, len(images), size):
-        batch = images[first : first + size]
+    batches: Iterator[np.ndarray]
+    if isinstance(images, np.ndarray):
+        batches = (images[i : i + size] for i in range(0, len(images), size))
+    else:
+        batches = images.batches(size)
+    for batch in batches:
         yield np.resize(batch, (size, *images.shape[1:])), len(batch)

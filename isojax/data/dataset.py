@@ -1,11 +1,17 @@
 """The images of a run, and the part of them that is held out."""
 
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from isojax.errors import UsageError
+
+if TYPE_CHECKING:
+    from isojax.data.streamed_images import StreamedImages
+
+# Images in memory or mapped from a file, or decoded when they are read.
+ImageArray: TypeAlias = "np.ndarray | StreamedImages"
 
 # Part of each class that a readout holds out of its training images to choose its own
 # settings: the penalty of the linear classifier, the learning rate of fine-tuning.
@@ -15,9 +21,14 @@ _CHUNK = 1000  # images
 
 
 class Split(NamedTuple):
-    """Images (n, h, w, c) uint8 and labels (n,) int32, -1 for unlabelled images."""
+    """Images and labels.
 
-    images: np.ndarray
+    Attributes:
+      images: uint8, shape (n, h, w, c).
+      labels: int32, shape (n,), -1 for images without a label.
+    """
+
+    images: ImageArray
     labels: np.ndarray
 
 

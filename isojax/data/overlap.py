@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from isojax.data.dataset import ImageArray
+
 _EVERYTHING = "all"  # the split of tensorflow-datasets that joins all others
 
 
@@ -22,8 +24,10 @@ def _split_names(split: str) -> set[str]:
     return {re.sub(r"\[.*", "", part).strip() for part in split.split("+")}
 
 
-def count_common(images: np.ndarray, others: np.ndarray) -> int:
+def count_common(images: ImageArray, others: ImageArray) -> int:
     """Counts the images that are also in `others`, byte for byte.
+
+    Images that are decoded when they are read are compared by the paths of their files.
 
     Args:
       images: shape (n, h, w, c).
@@ -33,7 +37,7 @@ def count_common(images: np.ndarray, others: np.ndarray) -> int:
     return sum(image in known for image in _hashes(images))
 
 
-def is_overlapping(images: np.ndarray, others: np.ndarray) -> bool:
+def is_overlapping(images: ImageArray, others: ImageArray) -> bool:
     """Returns whether two parts of one split overlap.
 
     Parts keep the order of their split. A common image is therefore counted as overlap
@@ -58,5 +62,7 @@ def is_overlapping(images: np.ndarray, others: np.ndarray) -> bool:
     )
 
 
-def _hashes(images: np.ndarray) -> list[int]:
-    return [hash(image.tobytes()) for image in images]
+def _hashes(images: ImageArray) -> list[int]:
+    if isinstance(images, np.ndarray):
+        return [hash(image.tobytes()) for image in images]
+    return [hash(path) for path in images.paths()]

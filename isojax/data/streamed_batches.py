@@ -1,27 +1,14 @@
 """Batches of random crops that are decoded while training."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from isojax.data.augment.crop import BOX_DRAWS, crop_box
+from isojax.data.augment.crop import BOX_DRAWS, CropSettings, crop_box
 from isojax.data.batches import epoch_order
 from isojax.data.encoded_image import EncodedImage
 from isojax.data.loader import load_batches
 from isojax.data.streamed_images import StreamedImages, crop
-
-
-class CropSettings(NamedTuple):
-    """Random crops of a view.
-
-    Attributes:
-      scale: smallest and largest area, as a fraction of the image's.
-      ratio: smallest and largest width over height.
-    """
-
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
 
 
 def crop_batches(
@@ -67,19 +54,49 @@ def crop_batches(
 
     def load(place: int) -> dict[str, np.ndarray]:
         index = int(mine[place])
-        uniform = crop_draws(seed, epoch, index)
         return {
-            "crops": images.reader.read(
-                int(images.numbers[index]),
-                lambda image: random_crops(
-                    image, uniform, crops=crops, side=images.shape[1]
-                ),
-            ),
+            "crops": random_crops(images, index, crops=crops, seed=seed, epoch=epoch),
             "labels": labels[index],
             "indices": np.int32(index),
         }
 
     return load_batches(load, len(mine), batch_size=share)
+
+
+def random_crops(
+    images: StreamedImages,
+    index: int,
+    *,
+    crops: tuple[CropSettings, CropSettings],
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """Reads an image and makes the crops of both views.
+
+    Args:
+      images: the training images.
+      index: number of the image in `images`.
+      crops: settings of the crops of each view.
+      seed: seed of the crops, below 2**64.
+      epoch: number of the epoch, from 0.
+
+    Returns:
+      uint8, shape (2, side, side, 3).
+    """
+    uniform = crop_draws(seed, epoch, index)
+
+    def make(image: EncodedImage) -> np.ndarray:
+        drawn = {
+            settings: crop_box(uniform, image.height, image.width, **settings._asdict())
+            for settings in set(crops)  # usually one
+        }
+        boxes = [
+            [float(side[view]) for side in drawn[settings]]
+            for view, settings in enumerate(crops)
+        ]
+        return crop(image, boxes, side=images.shape[1])
+
+    return images.reader.read(int(images.numbers[index]), make)
 
 
 def crop_draws(seed: int, epoch: int, index: int) -> np.ndarray:
@@ -88,7 +105,7 @@ def crop_draws(seed: int, epoch: int, index: int) -> np.ndarray:
     Args:
       seed: at least 0, below 2**64.
       epoch: number of the epoch, from 0.
-      index: the image's number, from 0.
+      index: number of the image, from 0.
 
     Returns:
       Uniform in [0, 1), float32, shape (2, BOX_DRAWS): a row for each view.
@@ -97,33 +114,3 @@ def crop_draws(seed: int, epoch: int, index: int) -> np.ndarray:
     counter = np.array([0, 0, index, 0], np.uint64)
     random = np.random.Generator(np.random.Philox(key=key, counter=counter))
     return random.random((2, BOX_DRAWS), dtype=np.float32)
-
-
-def random_crops(
-    image: EncodedImage,
-    uniform: np.ndarray,
-    *,
-    crops: tuple[CropSettings, CropSettings],
-    side: int,
-) -> np.ndarray:
-    """Makes the crops of both views of an image.
-
-    Args:
-      image: the image.
-      uniform: numbers in [0, 1), shape (2, BOX_DRAWS), which determine the boxes as
-        those of `isojax.data.augment.random_crop_box`.
-      crops: settings of the crops of each view.
-      side: side of the crops, in pixels.
-
-    Returns:
-      uint8, shape (2, side, side, 3).
-    """
-    drawn = {
-        settings: crop_box(uniform, image.height, image.width, **settings._asdict())
-        for settings in set(crops)  # usually one
-    }
-    boxes = [
-        tuple(float(side[view]) for side in drawn[settings])
-        for view, settings in enumerate(crops)
-    ]
-    return crop(image, boxes, side=side)

@@ -2,7 +2,8 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -134,6 +135,11 @@ class StreamedImages:
         (images,) = self.batches(len(self))
         return images.astype(dtype or self.dtype, copy=False)
 
+    def paths(self) -> list[Path]:
+        """Returns the path of each image's file."""
+        files = self.reader.files
+        return [files.root / files.names[number] for number in self.numbers]
+
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Decodes the images in order, the next batch while one is used.
 
@@ -156,7 +162,7 @@ class StreamedImages:
 
 def crop(
     image: EncodedImage,
-    boxes: list[tuple[float, float, float, float]],
+    boxes: Sequence[Sequence[float]],
     *,
     side: int,
 ) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from isojax.data import full_batches
+from isojax.data.dataset import ImageArray
 from isojax.progress import SILENT, Progress
 
 _BATCH_SIZE = 256
@@ -15,7 +16,7 @@ _BATCH_SIZE = 256
 def extract_features(
     apply: Callable[[dict, Array], Array],
     variables: dict,
-    images: np.ndarray,
+    images: ImageArray,
     *,
     progress: Progress = SILENT,
 ) -> np.ndarray:
@@ -33,7 +34,7 @@ def extract_features(
       float32 features, shape (n, features).
     """
     compiled = jax.jit(apply)
-    shape = jax.eval_shape(apply, variables, images[:1]).shape[1:]
+    shape = jax.eval_shape(apply, variables, np.asarray(images[:1])).shape[1:]
     features, first = np.empty((len(images), *shape), np.float32), 0
     with progress.phase("features", total=len(images), unit="images") as advance:
         for batch, count in full_batches(images, _BATCH_SIZE):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from isojax.data import Split, training_batches
 from isojax.data.augment import ViewSettings, random_views
+from isojax.data.dataset import ImageArray
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.held_out import (
     CHOSEN_ON,
@@ -118,7 +119,7 @@ def finetune(
     """
     classes = int(train.labels.max()) + 1
     step = _make_step(apply, _geometry(augment))
-    start = _with_head(apply, variables, train.images[:1], classes)
+    start = _with_head(apply, variables, np.asarray(train.images[:1]), classes)
     fitting, held_out = hold_out_fifth(train)
     trials = len(LEARNING_RATES) if len(held_out.labels) else 0
     total = _length(train, epochs).steps
@@ -242,7 +243,7 @@ def _train(
     return {**rest, "params": params}
 
 
-def _classify(apply: Apply, variables: dict, images: np.ndarray) -> np.ndarray:
+def _classify(apply: Apply, variables: dict, images: ImageArray) -> np.ndarray:
     def logits(variables, images):
         return _logits(apply, variables, images)
 

@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from isojax.data import HELD_OUT_FRACTION, Split, hold_out
+from isojax.data.dataset import ImageArray
 
 CHOSEN_ON = "a stratified fifth of the training images"
 
@@ -48,7 +49,7 @@ def choose_setting(
     held_out: Split,
     *,
     fit: Callable[[Split, Sequence[float]], Iterable[Model]],
-    classify: Callable[[Model, np.ndarray], np.ndarray],
+    classify: Callable[[Model, ImageArray], np.ndarray],
 ) -> Choice[Model]:
     """Chooses among settings by the accuracy on held-out images.
 

@@ -12,6 +12,7 @@ import scipy.optimize
 from jax import Array
 
 from isojax.data import Dataset, Split
+from isojax.data.dataset import ImageArray
 from isojax.evaluation.held_out import (
     CHOSEN_ON,
     accuracy_of,
@@ -132,8 +133,9 @@ class _Classifier(NamedTuple):
     mean: np.ndarray
     scale: float
 
-    def classify(self, features: np.ndarray) -> np.ndarray:
-        return _classify(self.weights, _normalize(features, self.mean, self.scale))
+    def classify(self, features: ImageArray) -> np.ndarray:
+        inputs = _normalize(np.asarray(features), self.mean, self.scale)
+        return _classify(self.weights, inputs)
 
 
 def _fit_classifiers(
@@ -144,8 +146,9 @@ def _fit_classifiers(
     advance: Advance,
 ) -> Iterator[_Classifier]:
     """Yields the classifier of each penalty, fitted to `train.images`, its features."""
-    mean, scale = _moments(train.images)
-    inputs = _normalize(train.images, mean, scale)
+    features = np.asarray(train.images)
+    mean, scale = _moments(features)
+    inputs = _normalize(features, mean, scale)
     path = _fit_path(inputs, train.labels, penalties, start=start, advance=advance)
     for weights in path:
         yield _Classifier(weights, mean, scale)

@@ -39,6 +39,8 @@ def save_report_arrays(
     shown = _choose_shown(predictions != test.labels)
     nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
     neighbours = nearest.indices
+    neighbour_images = np.asarray(train.images[neighbours.reshape(-1)])
+    shape = neighbour_images.shape[1:]
     arrays = EvaluationArrays(
         labels=test.labels,
         predictions=predictions.astype(np.int32),
@@ -46,10 +48,10 @@ def save_report_arrays(
         embedded=embedded,
         features=unit_rows(test_features[embedded]).astype(np.float16),
         shown=shown,
-        images=test.images[shown],
+        images=np.asarray(test.images[shown]),
         neighbours=neighbours,
         neighbour_labels=train.labels[neighbours],
-        neighbour_images=train.images[neighbours],
+        neighbour_images=neighbour_images.reshape(*neighbours.shape, *shape),
     )
     save_evaluation_arrays(workdir, arrays)
 

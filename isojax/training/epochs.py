@@ -186,14 +186,14 @@ def _on_first_step(context: RunContext) -> None:
     context.stop.ends_at_once = False  # from now on there is a state to save
     if not processes.is_first_process():
         return
-    images, views = context.dataset.pretrain.images, context.step_context.views
+    views = context.step_context.views
     run_optional(
         lambda: save_machine(context.workdir),
         failure=f"{layout.MACHINE_FILE} was not written",
         write=tqdm.write,
     )
     run_optional(
-        lambda: draw_views(context.figures, images, views),
+        lambda: draw_views(context.figures, context.feed, views),
         failure=f"{layout.FIGURES_FOLDER}/{layout.VIEWS_PICTURE} was not drawn",
         write=tqdm.write,
     )

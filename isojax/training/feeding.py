@@ -6,10 +6,11 @@ sent while earlier steps are computed.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 
 from isojax import data_parallel, processes
@@ -55,14 +56,18 @@ class Feed:
             else ", read by the host and sent batch by batch."
         )
 
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self._split.labels)
+
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Array]]:
-        """Yields the batches of one epoch, sending a few ahead.
+        """Iterates over the batches of one epoch, sending a few ahead.
 
         Args:
           epoch: number of the epoch, from 0.
           first: number of the first batch to yield.
 
-        Yields:
+        Returns:
           Batches for a step made by `with_shared_images`, split over the devices.
         """
         batches = training_batches(
@@ -74,12 +79,34 @@ class Feed:
             part=processes.process_part(),
             with_images=not self.shared,
         )
-        ahead: deque[dict[str, Array]] = deque()
-        for batch in batches:
-            ahead.append(data_parallel.split_batch(batch))
-            if len(ahead) > _BATCHES_AHEAD:
-                yield ahead.popleft()
-        yield from ahead
+        return sent_ahead(batches)
+
+    def examples(self, indices: np.ndarray, *, epoch: int) -> dict[str, np.ndarray]:
+        """Returns a batch for `make_views` of the given images, in host memory.
+
+        Args:
+          indices: numbers of the images, shape (n,) int32.
+          epoch: number of the epoch, from 0; not used.
+        """
+        del epoch
+        return {"images": np.asarray(self._split.images[indices]), "indices": indices}
+
+
+def sent_ahead(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, Array]]:
+    """Splits batches over the devices, and sends a few ahead of their use.
+
+    Args:
+      batches: this process's part of each batch.
+
+    Yields:
+      The batches on the devices.
+    """
+    ahead: deque[dict[str, Array]] = deque()
+    for batch in batches:
+        ahead.append(data_parallel.split_batch(batch))
+        if len(ahead) > _BATCHES_AHEAD:
+            yield ahead.popleft()
+    yield from ahead
 
 
 def with_shared_images(step: Callable) -> Callable:

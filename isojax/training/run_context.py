@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import flax.linen as nn
+import numpy as np
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
-from isojax.data import Dataset
+from isojax.data import Dataset, Split
 from isojax.runs import layout
 from isojax.stopping import StopRequest
 from isojax.training.assembly import (
@@ -21,9 +22,13 @@ from isojax.training.assembly import (
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.feeding import Feed, with_shared_images
 from isojax.training.metric_writers import LoggingOptions, read_options
+from isojax.training.settings import crop_pair
 from isojax.training.state import TrainState
 from isojax.training.step import train_step
 from isojax.training.step_context import StepContext
+
+if TYPE_CHECKING:
+    from isojax.training.streamed_feed import StreamedFeed
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class RunContext:
     last_step: int
     step_context: StepContext
     step: data_parallel.MappedStep
-    feed: Feed
+    feed: "Feed | StreamedFeed"
     checkpoints: Checkpoints
 
     @property
@@ -116,17 +121,32 @@ def open_run_context(
         step=data_parallel.MappedStep(
             with_shared_images(partial(train_step, step_context))
         ),
-        feed=Feed(
-            dataset.pretrain,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            place=config.data.feed,
-        ),
+        feed=_make_feed(config, dataset.pretrain),
         checkpoints=Checkpoints(
             workdir,
             keep_last=config.checkpoint.keep_last,
             keep_every_steps=config.checkpoint.keep_every_epochs * steps,
         ),
+    )
+
+
+def _make_feed(config: ConfigDict, split: Split) -> "Feed | StreamedFeed":
+    if isinstance(split.images, np.ndarray):
+        return Feed(
+            split,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            place=config.data.feed,
+        )
+    # Imports packages that only streaming needs.
+    from isojax.training.streamed_feed import StreamedFeed
+
+    return StreamedFeed(
+        split.images,
+        split.labels,
+        crops=crop_pair(config),
+        batch_size=config.batch_size,
+        seed=config.seed,
     )
 
 

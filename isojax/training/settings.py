@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from isojax.data import ImageSource
 from isojax.data.augment import KINDS, ViewSettings
+from isojax.data.augment.crop import WHOLE_IMAGE, CropSettings
 from isojax.errors import choose
 from isojax.models import NetworkSettings
 from isojax.training.method import Method
@@ -72,18 +73,43 @@ def view_settings(augment: ConfigDict) -> ViewSettings:
 
 
 def view_pair(config: ConfigDict) -> ViewPair:
-    """Returns both views of a run.
+    """Returns both views of a run, as the devices make them.
 
     Args:
       config: the run's configuration, with a mean and a standard deviation. Fields of
-        `augment_view2` replace those of `augment` in the second view.
+        `augment_view2` replace those of `augment` in the second view. With
+        `data.streaming` the devices do not crop, because the host does.
     """
-    second = ConfigDict(config.augment.to_dict() | config.augment_view2.to_dict())
+    first, second = _both_views(config)
+    if config.data.streaming:
+        first, second = _without_crop(first), _without_crop(second)
     return ViewPair(
-        view_settings(config.augment),
-        view_settings(second),
-        mean=tuple(config.data.mean),
-        std=tuple(config.data.std),
+        first, second, mean=tuple(config.data.mean), std=tuple(config.data.std)
+    )
+
+
+def crop_pair(config: ConfigDict) -> tuple[CropSettings, CropSettings]:
+    """Returns the crops of both views of a run.
+
+    Args:
+      config: the run's configuration, whose views have crops.
+    """
+    first, second = (view.config for view in _both_views(config))
+    return (
+        CropSettings(first.crop_scale, first.crop_ratio),
+        CropSettings(second.crop_scale, second.crop_ratio),
+    )
+
+
+def _both_views(config: ConfigDict) -> tuple[ViewSettings, ViewSettings]:
+    second = ConfigDict(config.augment.to_dict() | config.augment_view2.to_dict())
+    return view_settings(config.augment), view_settings(second)
+
+
+def _without_crop(views: ViewSettings) -> ViewSettings:
+    scale, ratio = WHOLE_IMAGE
+    return views._replace(
+        config=views.config._replace(crop_scale=scale, crop_ratio=ratio)
     )
 
 

@@ -64,8 +64,9 @@ def train_step(
     Args:
       context: network, optimiser and settings.
       state: state of the run.
-      batch: `images` (n, h, w, c) uint8, `labels` (n,) int32, negative for images
-        without a label, and `indices` (n,) int32, the images' numbers in the data set.
+      batch: `images` (n, h, w, c) or, with a crop for each view, `crops`
+        (n, 2, h, w, c), uint8; `labels` (n,) int32, negative for images without a
+        label; and `indices` (n,) int32, the images' numbers in the data set.
 
     Returns:
       The new state and the step's report.
@@ -119,7 +120,8 @@ def make_views(key: Array, batch: Batch, *, views: ViewPair) -> list[Array]:
 
     Args:
       key: random key of the step.
-      batch: `images` (n, h, w, c) uint8 and `indices` (n,).
+      batch: `images` (n, h, w, c) or `crops` (n, 2, h, w, c), uint8, and `indices`
+        (n,).
       views: settings of the two views.
 
     Returns:
@@ -130,7 +132,11 @@ def make_views(key: Array, batch: Batch, *, views: ViewPair) -> list[Array]:
     )
     return [
         random_views(
-            keys[:, i], batch["images"], views=view, mean=views.mean, std=views.std
+            keys[:, i],
+            batch["crops"][:, i] if "crops" in batch else batch["images"],
+            views=view,
+            mean=views.mean,
+            std=views.std,
         )
         for i, view in enumerate((views.first, views.second))
     ]

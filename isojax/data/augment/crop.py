@@ -1,6 +1,6 @@
 """Random resized crops."""
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,21 @@ _ATTEMPTS = 10
 BOX_DRAWS = 2 * _ATTEMPTS + 2  # uniform numbers that determine a random box
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
+
+
+class CropSettings(NamedTuple):
+    """Random resized crops of one view.
+
+    Attributes:
+      scale: smallest and largest area, as a fraction of the image's.
+      ratio: smallest and largest width over height.
+    """
+
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+
+
+WHOLE_IMAGE = CropSettings((1.0, 1.0), (1.0, 1.0))  # of a square image
 
 
 def resized_crop(
@@ -90,6 +105,21 @@ def crop_batch(
     cropped = sum_rows(images.reshape(n, 1, height_in, -1), *rows)
     cropped = _channels_first(cropped.reshape(n, size, width_in, channels))
     return _clipped_rows(cropped, indices, weights)
+
+
+def mirror_batch(images: Array, is_flipped: Array) -> Array:
+    """Mirrors some images, which are not cropped.
+
+    Args:
+      images: float in [0, 1] or uint8, square, shape (n, size, size, c).
+      is_flipped: which images are mirrored left to right, shape (n,).
+
+    Returns:
+      Float32 in [0, 1], transposed: shape (n, c, columns, rows).
+    """
+    scale = 255.0 if images.dtype == jnp.uint8 else 1.0
+    images = _channels_first(images.astype(jnp.float32) / scale)
+    return jnp.where(is_flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 @stage

@@ -18,7 +18,14 @@ from isojax.data.augment.colour import (
     shift_hue_of_channels,
     solarize,
 )
-from isojax.data.augment.crop import BOX_DRAWS, crop_batch, crop_box
+from isojax.data.augment.crop import (
+    BOX_DRAWS,
+    WHOLE_IMAGE,
+    CropSettings,
+    crop_batch,
+    crop_box,
+    mirror_batch,
+)
 from isojax.data.augment.stages import stage
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
@@ -31,7 +38,8 @@ class SimclrSettings(NamedTuple):
 
     Attributes:
       crop_scale: smallest and largest area of the crop, as a fraction of the image's.
-      crop_ratio: smallest and largest width over height of the crop.
+      crop_ratio: smallest and largest width over height of the crop. (1, 1) for both
+        does not crop.
       flip_probability: probability of mirroring left to right.
       jitter_probability: probability of the next four operations, in random order.
       brightness: largest deviation of the brightness factor from 1.
@@ -147,7 +155,10 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
             f"simclr views need square images with three channels, not {images.shape}"
         )
     draws = draw_parameters(keys, size=size, config=config)
-    views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
+    if CropSettings(config.crop_scale, config.crop_ratio) == WHOLE_IMAGE:
+        views = mirror_batch(images, draws.is_flipped)
+    else:
+        views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
     transposed = views.shape
     views = views.reshape(len(views), 3, -1)
     if config.jitter_probability > 0:
