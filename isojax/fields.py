@@ -137,6 +137,14 @@ EFFECTS = {
         lambda config: config.data.validation_fraction == 0,
         "images held out by config.data.validation_fraction replace that split",
     ),
+    "data.feed": Effect(
+        lambda config: not config.data.streaming,
+        "images that are decoded while training are sent batch by batch",
+    ),
+    "data.classes": Effect(
+        lambda config: bool(config.data.folder),
+        "it applies only to the images of config.data.folder",
+    ),
     "augment.brightness": _JITTER,
     "augment.contrast": _JITTER,
     "augment.saturation": _JITTER,

@@ -157,6 +157,8 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # Decode the images of a folder while training, instead of once for all: for sets
     # that are too large for the memory. Random crops are then cut from the files.
     config.data.streaming = False
+    # File with the names of the class folders to use, one a line; "" for all.
+    config.data.classes = ""
     # Mean of each channel, in [0, 1]. None, the default after --config.data.name=NAME,
     # means computed from the training images.
     config.data.mean = (0.1307,)

@@ -144,13 +144,13 @@ def with_validation(dataset: Dataset, fraction: float) -> Dataset:
 
 
 def _without(
-    pretrain: Split, held: np.ndarray, images: np.ndarray, field: str
+    pretrain: Split, held: np.ndarray, images: ImageArray, field: str
 ) -> Split:
     """Removes held-out images; `held` refers to the labelled images of `pretrain`."""
     positions = np.flatnonzero(pretrain.labels >= 0)
     if not len(positions):
         return pretrain
-    is_same = len(positions) == len(held) and np.array_equal(
+    is_same = len(positions) == len(held) and _are_equal(
         pretrain.images[positions[held]], images
     )
     if not is_same:
@@ -163,9 +163,20 @@ def _without(
     return select(pretrain, keep)
 
 
-def images_checksum(images: np.ndarray) -> str:
-    """Returns a checksum of shape and content of images, 8 hexadecimal digits."""
+def _are_equal(images: ImageArray, others: ImageArray) -> bool:
+    if isinstance(images, np.ndarray) or isinstance(others, np.ndarray):
+        return np.array_equal(np.asarray(images), np.asarray(others))
+    return images.names() == others.names()
+
+
+def images_checksum(images: ImageArray) -> str:
+    """Returns a checksum of shape and content of images, 8 hexadecimal digits.
+
+    Of images that are decoded when they are read, the names replace the content.
+    """
     crc = zlib.crc32(repr(images.shape).encode())
+    if not isinstance(images, np.ndarray):
+        return f"{zlib.crc32(repr(images.names()).encode(), crc):08x}"
     for first in range(0, len(images), _CHUNK):
         crc = zlib.crc32(np.ascontiguousarray(images[first : first + _CHUNK]).data, crc)
     return f"{crc:08x}"

@@ -80,6 +80,72 @@ def list_images(
     )
 
 
+def only_classes(files: ImageFiles, names: Sequence[str], origin: str) -> ImageFiles:
+    """Keeps the images of some classes.
+
+    Args:
+      files: the files of a split.
+      names: names of the class folders to keep, in the order of their labels.
+      origin: the file that the names were read from, for the error message.
+
+    Returns:
+      The files of these classes.
+
+    Raises:
+      UsageError: if a class has no images.
+    """
+    if missing := sorted(set(names) - set(files.label_names)):
+        raise UsageError(
+            f"config.data.classes={origin} names {_some(missing, 'class folder')} that "
+            f"{files.root} does not have; it has {_some(files.label_names, 'class')}"
+        )
+    label_of = {name: label for label, name in enumerate(names)}
+    new = np.array([label_of.get(name, -1) for name in files.label_names], np.int32)
+    labels = np.where(files.labels >= 0, new[files.labels], -1).astype(np.int32)
+    kept = np.flatnonzero(labels >= 0)
+    return ImageFiles(
+        files.root,
+        tuple(files.names[number] for number in kept),
+        labels[kept],
+        tuple(names),
+    )
+
+
+def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
+    """Reads the names of class folders from a file, one a line.
+
+    Empty lines, and a `#` with the text after it, are ignored.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The names, sorted.
+
+    Raises:
+      UsageError: if the file cannot be read, or contains no name or a name twice.
+    """
+    try:
+        lines = Path(path).expanduser().read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"config.data.classes={path} cannot be read ({first_line(error)}); give a "
+            "text file with the name of a class folder on each line"
+        ) from error
+    names = [name for line in lines if (name := line.partition("#")[0].strip())]
+    if not names:
+        raise UsageError(
+            f"config.data.classes={path} contains no class; write the name of a class "
+            "folder on each line"
+        )
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"config.data.classes={path} repeats {_some(repeated, 'class')}; name each "
+            "class once"
+        )
+    return tuple(sorted(names))
+
+
 def split_names(folder: str | os.PathLike) -> tuple[str, ...]:
     """Returns the names of the splits of a folder: its subfolders, or "train"."""
     root = Path(folder).expanduser()

@@ -7,10 +7,17 @@ import numpy as np
 from isojax.data.cache import Images
 from isojax.data.dataset import Dataset, Split, labelled
 from isojax.data.folder_cache import decoded_images
-from isojax.data.folder_listing import ImageFiles, list_images, split_names
+from isojax.data.folder_listing import (
+    ImageFiles,
+    list_images,
+    only_classes,
+    read_classes,
+    split_names,
+)
 from isojax.data.overlap import is_overlapping
 from isojax.errors import UsageError
 
+_STREAMING_PACKAGES = ("grain", "simplejpeg", "cykooz_resizer")
 _TEST = "test"  # the only evaluation split that may be missing
 
 
@@ -22,6 +29,8 @@ def load_folder(
     train_split: str,
     evaluation_split: str | None,
     data_dir: Path,
+    streaming: bool = False,
+    classes: str = "",
 ) -> Dataset:
     """Loads the images of a folder, whose subfolders are the splits.
 
@@ -34,45 +43,35 @@ def load_folder(
       evaluation_split: split for accuracies; None for none. If it is "test" and there
         is no such subfolder, there are no evaluation images.
       data_dir: folder that contains the cache of decoded images.
+      streaming: whether to decode images each time they are read, without a cache.
+      classes: file with the names of the class folders to use, one a line; "" for all.
 
     Returns:
-      The data set. The images have 1 channel if all files are grey, otherwise 3.
+      The data set. The images have 1 channel if all files are grey, otherwise 3;
+      always 3 if they are streamed.
 
     Raises:
       UsageError: if a split is missing, empty or cannot be decoded, there is only one
-        class, a class has no evaluation images, or training and evaluation images are
-        the same.
+        class, a class has no evaluation images, training and evaluation images are the
+        same, or a package for streaming is missing.
     """
-    files = {"train": list_images(folder, train_split)}
-    names = files["train"].label_names
-    if len(names) == 1:
-        raise UsageError(
-            f"{folder}/{train_split} has one class folder, {names[0]}. Add a second "
-            f"class, or move the images into {folder}/{train_split} to use them "
-            "without labels"
-        )
-    if pretrain_split != train_split:
-        files["pretrain"] = list_images(folder, pretrain_split, label_names=names)
-        _check_labels(files["pretrain"], names, pretrain_split, train_split)
-    if evaluation_split is not None and (
-        evaluation_split != _TEST or _TEST in split_names(folder)
-    ):
-        files["evaluation"] = list_images(folder, evaluation_split, label_names=names)
-        _check_labels(files["evaluation"], names, evaluation_split, train_split)
-        _check_all_classes(files["evaluation"], evaluation_split)
+    files = _list_splits(folder, pretrain_split, train_split, evaluation_split, classes)
     splits = {
         "train": train_split,
         "pretrain": pretrain_split,
         "evaluation": evaluation_split or "",
     }
-    parts = _with_same_channels(
-        {
-            part: decoded_images(
-                found, splits[part], resolution=resolution, data_dir=data_dir
-            )
-            for part, found in files.items()
-        }
-    )
+    if streaming:
+        parts = {part: _streamed(found, resolution) for part, found in files.items()}
+    else:
+        parts = _with_same_channels(
+            {
+                part: decoded_images(
+                    found, splits[part], resolution=resolution, data_dir=data_dir
+                )
+                for part, found in files.items()
+            }
+        )
     train = parts["train"]
     pretrain = parts.get("pretrain", train)
     evaluation = parts.get("evaluation", Split(train.images[:0], train.labels[:0]))
@@ -87,10 +86,58 @@ def load_folder(
         labelled(train),
         evaluation,
         evaluation_split or "",
-        num_classes=len(names),
-        label_names=names,
+        num_classes=len(files["train"].label_names),
+        label_names=files["train"].label_names,
         folder=str(files["train"].root.absolute()),
     )
+
+
+def _list_splits(
+    folder: str,
+    pretrain_split: str,
+    train_split: str,
+    evaluation_split: str | None,
+    classes: str,
+) -> dict[str, ImageFiles]:
+    """Returns the files of the parts that need reading: `train` and maybe others."""
+    chosen = read_classes(classes) if classes else ()
+
+    def list_split(split: str, names: tuple[str, ...] = ()) -> ImageFiles:
+        if not chosen:
+            return list_images(folder, split, label_names=names)
+        return only_classes(list_images(folder, split), chosen, origin=classes)
+
+    files = {"train": list_split(train_split)}
+    names = files["train"].label_names
+    if len(names) == 1:
+        raise UsageError(
+            f"{folder}/{train_split} has one class folder, {names[0]}. Add a second "
+            f"class, or move the images into {folder}/{train_split} to use them "
+            "without labels"
+        )
+    if pretrain_split != train_split:
+        files["pretrain"] = list_split(pretrain_split, names)
+        _check_labels(files["pretrain"], names, pretrain_split, train_split)
+    if evaluation_split is not None and (
+        evaluation_split != _TEST or _TEST in split_names(folder)
+    ):
+        files["evaluation"] = list_split(evaluation_split, names)
+        _check_labels(files["evaluation"], names, evaluation_split, train_split)
+        _check_all_classes(files["evaluation"], evaluation_split)
+    return files
+
+
+def _streamed(files: ImageFiles, resolution: int) -> Split:
+    try:
+        from isojax.data.streamed_images import FileReader, StreamedImages
+    except ModuleNotFoundError as error:
+        if error.name not in _STREAMING_PACKAGES:
+            raise
+        raise UsageError(
+            f"config.data.streaming=True needs the package {error.name}, which is not "
+            "installed: pip install grain simplejpeg cykooz-resizer"
+        ) from error
+    return Split(StreamedImages(FileReader(files), resolution), files.labels)
 
 
 def _check_labels(

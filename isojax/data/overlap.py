@@ -27,7 +27,7 @@ def _split_names(split: str) -> set[str]:
 def count_common(images: ImageArray, others: ImageArray) -> int:
     """Counts the images that are also in `others`, byte for byte.
 
-    Images that are decoded when they are read are compared by the paths of their files.
+    Images that are decoded when they are read are compared by the names of their files.
 
     Args:
       images: shape (n, h, w, c).
@@ -65,4 +65,4 @@ def is_overlapping(images: ImageArray, others: ImageArray) -> bool:
 def _hashes(images: ImageArray) -> list[int]:
     if isinstance(images, np.ndarray):
         return [hash(image.tobytes()) for image in images]
-    return [hash(path) for path in images.paths()]
+    return [hash(name) for name in images.names()]

@@ -35,6 +35,9 @@ class ImageSource(NamedTuple):
       validation_fraction: part of each class of `train_split` that is used neither for
         pretraining nor for the readout and replaces `evaluation_split`; 0 for none.
       folder: folder of images, whose subfolders are the splits; "" for none.
+      streaming: whether the images of the folder are decoded when they are read.
+      classes: file with the class folders to use, one a line; "" for all. Not used
+        without a folder.
     """
 
     name: str
@@ -44,6 +47,8 @@ class ImageSource(NamedTuple):
     evaluation_split: str = "test"
     validation_fraction: float = 0.0
     folder: str = ""
+    streaming: bool = False
+    classes: str = ""
 
 
 def load_dataset(
@@ -77,6 +82,8 @@ def load_dataset(
                 None if source.validation_fraction > 0 else source.evaluation_split
             ),
             data_dir=_chosen_data_dir(data_dir),
+            streaming=source.streaming,
+            classes=source.classes,
         )
         return with_validation(dataset, source.validation_fraction)
     train = _read_labelled(source, "train_split", data_dir)

@@ -3,7 +3,6 @@
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -135,10 +134,9 @@ class StreamedImages:
         (images,) = self.batches(len(self))
         return images.astype(dtype or self.dtype, copy=False)
 
-    def paths(self) -> list[Path]:
-        """Returns the path of each image's file."""
-        files = self.reader.files
-        return [files.root / files.names[number] for number in self.numbers]
+    def names(self) -> list[str]:
+        """Returns the path of each image's file, relative to the root of the files."""
+        return [self.reader.files.names[number] for number in self.numbers]
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Decodes the images in order, the next batch while one is used.

@@ -74,6 +74,7 @@ def check_config(config: ConfigDict) -> None:
     _check_backbone(config)
     check_augmentation(config)
     check_validation_fraction(config.data.validation_fraction)
+    _check_streaming(config)
     read_options(config)
     check_method(method_settings(config))
 
@@ -130,6 +131,25 @@ def _check_backbone(config: ConfigDict) -> None:
     elif config.remat:
         reason = no_effect_reason(config, "remat")
         raise UsageError(f"config.remat=True has no effect here: {reason}")
+
+
+def _check_streaming(config: ConfigDict) -> None:
+    """Checks that a run can be streamed, if the config says so.
+
+    Raises:
+      UsageError: if there is no folder, or the views cannot be cropped by the host.
+    """
+    data = config.data
+    if data.streaming and not data.folder:
+        raise UsageError(
+            "config.data.streaming=True decodes the images of a folder while training; "
+            "set --config.data.folder=PATH, or config.data.streaming=False"
+        )
+    if data.streaming and config.augment.kind != "simclr":
+        raise UsageError(
+            "config.data.streaming=True needs config.augment.kind=simclr, not "
+            f"{config.augment.kind}; start from a config such as cifar10"
+        )
 
 
 def _one_of(choices: Iterable[str]) -> Check:

@@ -18,7 +18,7 @@ class StreamedFeed:
     The batches depend on the seed, the epoch and their number alone.
 
     Attributes:
-      resident: no arrays; see `Feed`.
+      shared: no arrays; see `Feed`.
       description: one sentence on where the images are.
     """
 
@@ -42,7 +42,7 @@ class StreamedFeed:
         """
         self._images, self._labels, self._crops = images, labels, crops
         self._batch_size, self._seed = batch_size, seed
-        self.resident: dict[str, Array] = {}
+        self.shared: dict[str, Array] = {}
         self.description = (
             f"The images are decoded from {images.reader.files.root} while training."
         )
