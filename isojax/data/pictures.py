@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from isojax.errors import first_line
 
@@ -100,5 +100,7 @@ def _attempt(read: Callable[[], T]) -> T:
     """Calls a function that reads a file whose content may be arbitrary bytes."""
     try:
         return read()
+    except UnidentifiedImageError as error:  # its message is the object's address
+        raise UndecodableImageError("not an image of a known format") from error
     except Exception as error:  # Pillow raises many types, depending on the format
         raise UndecodableImageError(first_line(error)) from error

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
+from tqdm import tqdm
 
 from isojax.data.encoded_image import EncodedImage, resize_box
 from isojax.data.folder_listing import ImageFiles
@@ -48,15 +49,26 @@ class FileReader:
           use: maps the image to the result.
 
         Raises:
-          UsageError: if more than a hundredth of the files cannot be decoded.
+          UsageError: if the file cannot be read, or more than a hundredth of the files
+            cannot be decoded.
         """
         name = self.files.names[number]
         if name not in self._broken:
             try:
-                return use(EncodedImage((self.files.root / name).read_bytes()))
-            except (UndecodableImageError, OSError) as error:
+                return use(EncodedImage(self._content(name)))
+            except UndecodableImageError as error:
                 self._report(name, first_line(error))
         return use(EncodedImage(_grey_pixel()))
+
+    def _content(self, name: str) -> bytes:
+        path = self.files.root / name
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be read ({first_line(error)}); restore it and run the "
+                "same command again"
+            ) from error
 
     def _report(self, name: str, reason: str) -> None:
         with self._lock:
@@ -71,7 +83,8 @@ class FileReader:
                 f"be decoded, such as {path} ({reason}); replace or remove them"
             )
         print_line(
-            f"{path} cannot be decoded ({reason}); it is replaced by a grey image."
+            f"{path} cannot be decoded ({reason}); it is replaced by a grey image.",
+            write=tqdm.write,
         )
 
 
@@ -101,8 +114,9 @@ class StreamedImages:
           numbers: the images' numbers among the files; by default all.
         """
         self.reader = reader
-        count = len(reader.files.names)
-        self.numbers = np.arange(count) if numbers is None else numbers
+        self.numbers = (
+            np.arange(len(reader.files.names)) if numbers is None else numbers
+        )
         self._side = side
 
     @property
