@@ -117,6 +117,8 @@ def test_the_data_sets_presets_are_valid(dataset, preset):
 OFFICIAL = {
     "seed": 0,
     "data.folder": "",
+    "data.streaming": False,
+    "data.classes": "",
     "model.backbone": "resnet18",
     "model.patch_size": 4,
     "epochs": 1000,

@@ -25,6 +25,7 @@ def config_with(base, **changes):
 
 BYOL, DIRECTPRED = digits.get_config("byol"), digits.get_config("directpred")
 CIFAR, OFFICIAL = cifar10.get_config(), cifar10.get_config("official")
+STREAMED = config_with(CIFAR, data__folder="photos", data__streaming=True)
 NO_JITTER = config_with(CIFAR, augment__jitter_probability=0.0)
 VIT = config_with(digits.get_config(), model__backbone="vit_tiny")
 OWN = config_with(digits.get_config(), model__backbone="ConvNet(width=8)")
@@ -49,6 +50,8 @@ EXAMPLES = {
         CIFAR,
         config_with(CIFAR, data__validation_fraction=0.1),
     ),
+    "data.feed": (CIFAR, STREAMED),
+    "data.classes": (STREAMED, CIFAR),
     "augment.brightness": (CIFAR, NO_JITTER),
     "augment.contrast": (CIFAR, NO_JITTER),
     "augment.saturation": (CIFAR, NO_JITTER),

@@ -3,7 +3,13 @@ import os
 import numpy as np
 import pytest
 
-from isojax.data.folder_listing import fingerprint, list_images, split_names
+from isojax.data.folder_listing import (
+    fingerprint,
+    list_images,
+    only_classes,
+    read_classes,
+    split_names,
+)
 from isojax.errors import UsageError
 
 
@@ -102,3 +108,29 @@ def test_a_file_that_vanished_is_named(make):
     (files.root / "1.png").unlink()
     with pytest.raises(UsageError, match="1.png cannot be read"):
         fingerprint(files)
+
+
+def test_a_file_of_classes_selects_them_in_sorted_order(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / f"{name}.png").touch()
+    classes = tmp_path / "classes.txt"
+    classes.write_text("c  # cat\n\n# nothing\na\n")
+    names = read_classes(classes)
+    assert names == ("a", "c")
+    files = only_classes(list_images(tmp_path, "train"), names, origin="classes.txt")
+    assert files.names == ("train/a/a.png", "train/c/c.png")
+    assert files.labels.tolist() == [0, 1] and files.label_names == names
+    with pytest.raises(UsageError, match="classes=classes.txt.*1 class folder: x"):
+        only_classes(files, ("a", "x"), origin="classes.txt")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"), [("", "contains no"), ("a\nb\na\n", "a"), (None, "cannot")]
+)
+def test_a_bad_file_of_classes_is_refused(tmp_path, content, named):
+    classes = tmp_path / "classes.txt"
+    if content is not None:
+        classes.write_text(content)
+    with pytest.raises(UsageError, match=f"data.classes={classes}.*{named}"):
+        read_classes(classes)
