@@ -155,6 +155,14 @@ def test_the_host_computes_the_boxes_of_the_device(shape):
         np.testing.assert_array_equal(host, device)
 
 
+def test_a_box_without_pixels_does_not_fit():
+    areas, ratios = np.full(10, 0.999), np.full(10, 0.5)  # squares
+    areas[0] = 0.0  # a side of 0.4 pixels
+    uniform = jnp.asarray([*areas, *ratios, 0.0, 0.0], jnp.float32)
+    box = crop_box(uniform, 40, 40, scale=(1e-4, 0.25), ratio=(0.5, 2.0))
+    assert tuple(map(int, box)) == (0, 0, 20, 20)
+
+
 def test_rows_and_columns_of_a_crop_are_placed_independently(draws):
     height, width = draws.box[2:]
     is_free = (height < 24) & (width < 24)
