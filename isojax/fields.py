@@ -88,6 +88,10 @@ _CLOSED_FORM = Effect(
     lambda config: config.method.predictor == "directpred",
     "it applies only to config.method.predictor=directpred",
 )
+_LARS = Effect(
+    lambda config: config.optimizer.name == "lars",
+    "it applies only to config.optimizer.name=lars",
+)
 _JITTER = Effect(
     lambda config: (
         config.augment.kind != "simclr" or _any_view(config, "jitter_probability")
@@ -121,10 +125,8 @@ EFFECTS = {
         lambda config: config.method.predictor == "mlp",
         "it applies only to config.method.predictor=mlp",
     ),
-    "optimizer.trust_coefficient": Effect(
-        lambda config: config.optimizer.name == "lars",
-        "it applies only to config.optimizer.name=lars",
-    ),
+    "optimizer.trust_coefficient": _LARS,
+    "optimizer.clip_trust_ratio": _LARS,
     "optimizer.warmup_start": Effect(
         lambda config: config.optimizer.warmup_epochs > 0,
         "it applies only if config.optimizer.warmup_epochs is above 0",

@@ -2,7 +2,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from isojax.configs import base, cifar10, cifar100, digits, stl10, tinyimagenet
+from isojax.configs import (
+    base,
+    cifar10,
+    cifar100,
+    digits,
+    imagenet,
+    imagenet100,
+    stl10,
+    tinyimagenet,
+)
 from isojax.errors import UsageError
 from isojax.models import build_network
 from isojax.runs.config_file import flat_fields
@@ -13,6 +22,13 @@ from isojax.training.settings import method_settings, network_settings
 PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")
 ]
+
+
+def with_folder(config):
+    """Names a folder in a config that streams its images from one."""
+    if config.data.streaming:
+        config.data.folder = "images"
+    return config
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -49,6 +65,7 @@ def test_the_base_config_is_the_paper_s_recipe():
         "momentum": 0.9,
         "weight_decay": 4e-4,
         "trust_coefficient": 0.02,
+        "clip_trust_ratio": True,
         "warmup_epochs": 10.0,
         "warmup_start": 0.0,
     }
@@ -72,6 +89,7 @@ TABLE_3 = {
     stl10: (96, 7, 2, True, 0.5, 1.0),
     tinyimagenet: (64, 3, 1, True, 0.0, 0.5),
 }
+IMAGENETS = (imagenet, imagenet100)
 
 
 @pytest.mark.parametrize("dataset", TABLE_3, ids=lambda module: module.__name__)
@@ -96,10 +114,33 @@ def test_the_data_sets_have_the_paper_s_settings(dataset):
     assert config.is_locked
 
 
-@pytest.mark.parametrize("dataset", TABLE_3, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("dataset", IMAGENETS, ids=lambda module: module.__name__)
+def test_imagenet_has_the_paper_s_optimiser_and_the_views_of_stl10(dataset):
+    config, expected = dataset.get_config(), stl10.get_config()
+    assert (config.epochs, config.batch_size, config.microbatches) == (100, 512, 1)
+    assert config.optimizer.to_dict() == expected.optimizer.to_dict()
+    assert config.method.to_dict() == expected.method.to_dict()
+    assert config.augment.to_dict() == expected.augment.to_dict()
+    assert config.augment_view2.to_dict() == expected.augment_view2.to_dict()
+    assert config.model.to_dict() == expected.model.to_dict() | {
+        "backbone": "resnet50",
+        "patch_size": 16,
+    }
+    assert config.data.streaming and config.data.resolution == 224
+
+
+@pytest.mark.parametrize("dataset", IMAGENETS, ids=lambda module: module.__name__)
+def test_imagenet_needs_a_folder(dataset):
+    with pytest.raises(UsageError, match="config.data.folder="):
+        check_config(dataset.get_config())
+
+
+@pytest.mark.parametrize(
+    "dataset", [*TABLE_3, *IMAGENETS], ids=lambda module: module.__name__
+)
 @pytest.mark.parametrize("preset", ["official", "official_byol", "isoloss_noema"])
 def test_the_data_sets_presets_are_valid(dataset, preset):
-    config = dataset.get_config(preset)
+    config = with_folder(dataset.get_config(preset))
     check_config(config)
     network = build_network(
         network_settings(config), predictor=method_settings(config).learned_predictor
@@ -147,6 +188,7 @@ OFFICIAL = {
     "optimizer.momentum": 0.9,
     "optimizer.weight_decay": 1e-4,
     "optimizer.trust_coefficient": 0.02,
+    "optimizer.clip_trust_ratio": True,
     "optimizer.warmup_epochs": 10.0,
     "optimizer.warmup_start": 3e-5,
     "data.validation_fraction": 0.0,
@@ -223,6 +265,35 @@ OFFICIAL_DATA = {
         "data.std": [0.229, 0.224, 0.225],
     },
 }
+IMAGENET = LARGE_STEM | {
+    "model.backbone": "resnet50",
+    "model.patch_size": 16,
+    "data.name": "folder",
+    "data.folder": "images",
+    "data.streaming": True,
+    "data.resolution": 224,
+    "data.pretrain_split": "train",
+    "data.train_split": "train",
+    "data.evaluation_split": "val",
+    "data.mean": [0.485, 0.456, 0.406],
+    "data.std": [0.229, 0.224, 0.225],
+    "augment.blur_probability": 1.0,
+    "augment_view2.blur_probability": 0.1,
+    # 64 images on each of 4 devices, accumulated 16 times.
+    "batch_size": 64 * 4 * 16,
+    "microbatches": 16,
+    "epochs": 100,
+}
+OFFICIAL_DATA |= {imagenet: IMAGENET, imagenet100: IMAGENET}
+# With and without a moving average.
+IMAGENET_OPTIMIZER = {
+    "optimizer.name": "lars",
+    "optimizer.learning_rate": 0.45 * 16,
+    "optimizer.warmup_start": 3e-5 * 16,
+    "optimizer.trust_coefficient": 0.001,
+    "optimizer.clip_trust_ratio": False,
+    "optimizer.weight_decay": 1e-5,
+}
 CLOSED_FORM = {"method.form": "standard", "method.predictor": "directpred"}
 ISO = CLOSED_FORM | {"method.form": "iso"}
 MLP = {
@@ -265,9 +336,10 @@ def test_every_field_of_the_official_recipe(dataset, method, ending):
         | OFFICIAL_DATA[dataset]
         | OFFICIAL_METHODS[method]
         | (WITHOUT_EMA if is_online else WITH_EMA)
+        | (IMAGENET_OPTIMIZER if dataset in IMAGENETS else {})
         | {"preset": preset}
     )
-    config = dataset.get_config(preset)
+    config = with_folder(dataset.get_config(preset))
     check_config(config)
     assert flat_fields(config) == expected
 

@@ -44,6 +44,7 @@ EXAMPLES = {
     "model.patch_size": (VIT, BYOL),
     "model.predictor_hidden_dim": (BYOL, DIRECTPRED),
     "optimizer.trust_coefficient": (OFFICIAL, CIFAR),
+    "optimizer.clip_trust_ratio": (OFFICIAL, CIFAR),
     "optimizer.warmup_start": (CIFAR, config_with(CIFAR, optimizer__warmup_epochs=0.0)),
     "data.name": (CIFAR, config_with(CIFAR, data__folder="photos")),
     "data.evaluation_split": (

@@ -132,6 +132,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # With SGD on all parameters, as in PyTorch; otherwise not on biases and norms.
     config.optimizer.weight_decay = 4e-4
     config.optimizer.trust_coefficient = 0.02  # LARS: step relative to the weights
+    config.optimizer.clip_trust_ratio = True  # LARS: step at most the learning rate
     config.optimizer.warmup_epochs = 10.0  # epochs of warmup, whole or fractional
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 

@@ -1,4 +1,4 @@
-"""LARS with a clipped trust ratio, as used by self-supervised recipes."""
+"""LARS with a trust ratio that may be clipped, as in self-supervised recipes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,12 @@ import optax
 from jax import Array
 
 
-def scale_by_clipped_trust_ratio(
+def scale_by_trust_ratio(
     learning_rate: optax.Schedule,
     *,
     trust_coefficient: float,
     weight_decay: float,
+    clip: bool = True,
     epsilon: float = 1e-8,
 ) -> optax.GradientTransformation:
     """Decays weights and scales the update of each array by its trust ratio.
@@ -20,7 +21,8 @@ def scale_by_clipped_trust_ratio(
       r = trust_coefficient |p| / (|g| + decay |p| + epsilon),
 
     so that after multiplication by the learning rate the step size is the smaller of r
-    and the rate. Arrays with one axis (biases, BatchNorm) and arrays with zero p or g
+    and the rate. Without clipping it becomes r (g + decay p), and the step size is r
+    times the rate. Arrays with one axis (biases, BatchNorm) and arrays with zero p or g
     keep their gradient and are not decayed. `optax.lars` does not clip, and divides by
     the norm of the sum instead of the sum of norms.
 
@@ -28,6 +30,7 @@ def scale_by_clipped_trust_ratio(
       learning_rate: schedule of the learning rate that the result is multiplied by.
       trust_coefficient: size of a step relative to the parameter.
       weight_decay: coefficient of the parameter added to its gradient.
+      clip: whether the step size is at most the rate.
       epsilon: constant added to the denominator.
 
     Returns:
@@ -54,10 +57,12 @@ def scale_by_clipped_trust_ratio(
             p_norm, g_norm = jnp.linalg.norm(p.ravel()), jnp.linalg.norm(g.ravel())
             ratio = trust_coefficient * p_norm
             ratio = ratio / (g_norm + weight_decay * p_norm + epsilon)
-            # Avoids a division by the zero rate at the start of the warmup.
-            clipped = jnp.where(ratio < rate, ratio / jnp.where(rate > 0, rate, 1), 1)
+            if clip:
+                # Avoids a division by the zero rate at the start of the warmup.
+                divisor = jnp.where(rate > 0, rate, 1)
+                ratio = jnp.where(ratio < rate, ratio / divisor, 1)
             is_adapted = (p_norm > 0) & (g_norm > 0)
-            adapted = jnp.where(is_adapted, clipped * (g + weight_decay * p), g)
+            adapted = jnp.where(is_adapted, ratio * (g + weight_decay * p), g)
             return adapted.astype(g.dtype)  # the rate is float64 with jax_enable_x64
 
         updates = jax.tree.map(scale, updates, params)

@@ -8,7 +8,7 @@ import optax
 
 from isojax.errors import choose
 from isojax.schedules import warmup_cosine
-from isojax.training.lars import scale_by_clipped_trust_ratio
+from isojax.training.lars import scale_by_trust_ratio
 
 
 class OptimizerSettings(NamedTuple):
@@ -20,6 +20,7 @@ class OptimizerSettings(NamedTuple):
       momentum: fraction of the old update direction kept at a step; beta1 of AdamW.
       weight_decay: coefficient of the parameters in the update.
       trust_coefficient: size of a step relative to the parameters, for LARS.
+      clip_trust_ratio: whether that size is at most the learning rate, for LARS.
       warmup_epochs: epochs of linear warmup, whole or fractional.
       warmup_start: learning rate at the first step.
     """
@@ -29,6 +30,7 @@ class OptimizerSettings(NamedTuple):
     momentum: float
     weight_decay: float
     trust_coefficient: float
+    clip_trust_ratio: bool
     warmup_epochs: float
     warmup_start: float
 
@@ -53,7 +55,7 @@ def sgd(
 def lars(
     settings: OptimizerSettings, learning_rate: optax.Schedule
 ) -> optax.GradientTransformation:
-    """`scale_by_clipped_trust_ratio`, followed by SGD with momentum.
+    """`scale_by_trust_ratio`, followed by SGD with momentum.
 
     Args:
       settings: settings of the optimiser.
@@ -62,10 +64,11 @@ def lars(
     Source: official code of Halvagal et al. 2023.
     """
     return optax.chain(
-        scale_by_clipped_trust_ratio(
+        scale_by_trust_ratio(
             learning_rate,
             trust_coefficient=settings.trust_coefficient,
             weight_decay=settings.weight_decay,
+            clip=settings.clip_trust_ratio,
         ),
         optax.sgd(learning_rate, momentum=settings.momentum),
     )

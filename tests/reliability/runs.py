@@ -33,8 +33,9 @@ def start(workdir, *flags, devices=1, launcher=(), script=TINY):
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
+    fields = sorted([*SMALL, *flags], key=lambda flag: not flag.startswith("--config="))
     return subprocess.Popen(
-        [sys.executable, *launcher, script, *SMALL, f"--workdir={workdir}", *flags],
+        [sys.executable, *launcher, script, *fields, f"--workdir={workdir}"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

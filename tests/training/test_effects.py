@@ -51,6 +51,7 @@ def program(tiny_network, batch):
         ("method.epsilon", 0.3, {}, {"method.normalize": False}),
         ("method.target_decay", 0.7, {}, {"method.target": "online"}),
         ("optimizer.trust_coefficient", 0.7, {"optimizer.name": "lars"}, {}),
+        ("optimizer.clip_trust_ratio", False, {"optimizer.name": "lars"}, {}),
     ],
 )
 def test_a_step_depends_on_a_field_where_the_table_says_so(
@@ -163,8 +164,10 @@ def compare_views(base, field, value, acting, idle, *, channels):
 
 def test_every_field_with_effects_is_tested_here():
     elsewhere = {"data.evaluation_split", "model.predictor_hidden_dim", "remat"}
+    elsewhere |= {"data.name", "data.feed", "data.classes"}
     elsewhere |= {f"model.{name}" for name in BACKBONE_FIELDS}
     step = {"alpha", "normalize", "epsilon", "target_decay"}
     held = {f"method.{name}" for name in step} | set(VIEWS) | elsewhere
-    held |= {"optimizer.trust_coefficient", "optimizer.warmup_start"}
+    held |= {"optimizer.trust_coefficient", "optimizer.clip_trust_ratio"}
+    held.add("optimizer.warmup_start")
     assert set(EFFECTS) == held | {"augment.crop_ratio"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isojax.configs import cifar10
-from isojax.training.lars import scale_by_clipped_trust_ratio
+from isojax.training.lars import scale_by_trust_ratio
 from isojax.training.optimizer import make_optimizer
 from isojax.training.settings import optimizer_settings
 
@@ -35,9 +35,19 @@ def test_the_step_is_the_smaller_of_trust_ratio_and_rate(rate, size):
     np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6)
 
 
+def test_without_clipping_the_step_is_trust_ratio_times_rate():
+    gradient = jnp.array([[0.0, 2.0], [0.0, 0.0]])
+    for rate in (1.0, 0.01):
+        optimizer, _ = lars(learning_rate=rate, clip_trust_ratio=False)
+        updates = step_of(optimizer, PARAMS, {"kernel": gradient, "bias": jnp.ones(2)})
+        expected = -0.04 * rate * (gradient + 0.1 * PARAMS["kernel"])
+        np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6)
+        np.testing.assert_allclose(updates["bias"], -rate)
+
+
 def test_epsilon_enlarges_the_denominator():
     settings = dict(trust_coefficient=0.02, weight_decay=0.1, epsilon=1.5)
-    optimizer = scale_by_clipped_trust_ratio(lambda count: 1.0, **settings)
+    optimizer = scale_by_trust_ratio(lambda count: 1.0, **settings)
     gradient = jnp.array([[0.0, 2.0], [0.0, 0.0]])
     updates = step_of(optimizer, {"w": PARAMS["kernel"]}, {"w": gradient})
     # r = 0.02 * 5 / (2 + 0.1 * 5 + 1.5)
