@@ -37,7 +37,8 @@ The following parts of the authors' code are not replicated:
                      about a tenth of the image side. They flip last, isojax flips
                      first; the views are the same.
   linear evaluation  as with the paper's recipe (isojax/evaluation)
-  other data sets    ImageNet and ImageNet-100
+
+For ImageNet and ImageNet-100, isojax/configs/imagenet.py lists what differs further.
 """
 
 from ml_collections import ConfigDict

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
@@ -28,6 +29,9 @@ from isojax.runs.config_file import load_config
 from isojax.runs.evaluation_result import ENCODERS, PRETRAINED, RANDOM_INIT, RAW_PIXELS
 from isojax.training import random_encoder
 from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_step
+
+# Sides in pixels: the largest whose raw pixels are features, and that of larger images.
+_LARGEST_RAW, _REDUCED_RAW = 96, 32
 
 
 class Evaluation(NamedTuple):
@@ -227,8 +231,13 @@ def _measure_point(
 
 
 def _raw_pixels(variables: dict, images: Array) -> Array:
+    """Pixels as features; of large images, whose pixels would fill the memory, few."""
     del variables
-    return images.reshape(len(images), -1).astype(np.float32)
+    images = images.astype(np.float32)
+    if images.shape[1] > _LARGEST_RAW:
+        shape = (len(images), _REDUCED_RAW, _REDUCED_RAW, images.shape[-1])
+        images = jax.image.resize(images, shape, "linear")
+    return images.reshape(len(images), -1)
 
 
 # Loaders of the baseline encoders, by the prefix of their accuracies in the result.
