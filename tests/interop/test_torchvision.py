@@ -5,10 +5,12 @@ import pytest
 
 from isojax.errors import UsageError
 from isojax.interop import from_torchvision_state_dict, torchvision_state_dict
-from isojax.models import ResNet18
+from isojax.models import ResNet18, ResNet34, ResNet50
 from tests.interop import reference
 
 REFERENCE = dict(np.load(reference.FEATURES))
+DEEPER = dict(np.load(reference.DEEPER))
+NETWORKS = {"resnet34": ResNet34, "resnet50": ResNet50}
 STEMS = {
     "small": {},
     "imagenet": {"kernel_size": 7, "stride": 2, "max_pool": True},
@@ -21,9 +23,9 @@ def theirs(stem):
     return {name: reference.draw(name, shape) for name, shape in shapes.items()}
 
 
-def ours(**stem):
+def ours(network=ResNet18, **stem):
     """Variables in which no two numbers are alike."""
-    network = ResNet18(**stem)
+    network = network(**stem)
     channels = 1 if stem["kernel_size"] == 5 else 3
     images = jax.ShapeDtypeStruct((1, 32, 32, channels), jnp.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)
@@ -44,6 +46,48 @@ def test_features_are_those_of_torchvision(stem):
     expected = REFERENCE[f"{stem}_features"]
     assert np.std(expected) > 0.1
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features_of_deeper_networks_are_those_of_torchvision(name):
+    last_norm = reference.LAST_NORM[name]
+    shapes = reference.shapes_of(DEEPER, name)
+    variables = from_torchvision_state_dict(
+        {n: reference.draw(n, s, last_norm=last_norm) for n, s in shapes.items()}
+    )
+    network = NETWORKS[name](width=reference.DEEPER_WIDTH, **STEMS["imagenet"])
+    features = jax.jit(network.apply)(variables, reference.draw_images(name))
+    expected = DEEPER[f"{name}_features"]
+    assert 0.1 < np.std(expected) < 10
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_names_and_shapes_of_deeper_networks_are_torchvisions(name):
+    shapes = jax.eval_shape(
+        NETWORKS[name](**STEMS["imagenet"]).init,
+        jax.random.key(0),
+        jnp.zeros((1, 32, 32, 3)),
+    )
+    # Arrays that occupy no memory.
+    variables = jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), shapes)
+    state_dict = torchvision_state_dict(variables)
+    expected = reference.shapes_of(DEEPER, f"whole_{name}")
+    assert [(n, a.shape) for n, a in state_dict.items()] == list(expected.items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_export_and_import_of_deeper_networks_change_nothing(name):
+    variables = ours(width=2, kernel_size=3, network=NETWORKS[name])
+    returned = from_torchvision_state_dict(torchvision_state_dict(variables))
+    jax.tree.map(np.testing.assert_array_equal, returned, variables)
+
+
+def test_another_networks_variables_have_no_names():
+    variables = ours(width=2, kernel_size=3)
+    variables["params"]["head"] = {"kernel": np.zeros((2, 2))}
+    with pytest.raises(UsageError, match="params/head/kernel .* no name"):
+        torchvision_state_dict(variables)
 
 
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
