@@ -53,8 +53,8 @@ results: setup
 
 bench: setup
 	$(BIN)/pip install --quiet -r requirements-bench.txt
-	for name in startup checkpoints predictor train_step convolution augment dynamics \
-	    linear_eval; do \
+	for name in startup checkpoints predictor train_step convolution augment streaming \
+	    dynamics linear_eval; do \
 	  echo "## $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 figures: setup
