@@ -12,23 +12,21 @@ from isojax.configs import (
     stl10,
     tinyimagenet,
 )
+from isojax.data import load_dataset
 from isojax.errors import UsageError
 from isojax.models import build_network
 from isojax.runs.config_file import flat_fields
 from isojax.training.config import check_config
 from isojax.training.metric_writers import read_options
-from isojax.training.settings import method_settings, network_settings
+from isojax.training.settings import (
+    image_source,
+    method_settings,
+    network_settings,
+)
 
 PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")
 ]
-
-
-def with_folder(config):
-    """Names a folder in a config that streams its images from one."""
-    if config.data.streaming:
-        config.data.folder = "images"
-    return config
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -132,7 +130,7 @@ def test_imagenet_has_the_paper_s_optimiser_and_the_views_of_stl10(dataset):
 @pytest.mark.parametrize("dataset", IMAGENETS, ids=lambda module: module.__name__)
 def test_imagenet_needs_a_folder(dataset):
     with pytest.raises(UsageError, match="config.data.folder="):
-        check_config(dataset.get_config())
+        load_dataset(image_source(dataset.get_config().data))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +138,7 @@ def test_imagenet_needs_a_folder(dataset):
 )
 @pytest.mark.parametrize("preset", ["official", "official_byol", "isoloss_noema"])
 def test_the_data_sets_presets_are_valid(dataset, preset):
-    config = with_folder(dataset.get_config(preset))
+    config = dataset.get_config(preset)
     check_config(config)
     network = build_network(
         network_settings(config), predictor=method_settings(config).learned_predictor
@@ -269,7 +267,6 @@ IMAGENET = LARGE_STEM | {
     "model.backbone": "resnet50",
     "model.patch_size": 16,
     "data.name": "folder",
-    "data.folder": "images",
     "data.streaming": True,
     "data.resolution": 224,
     "data.pretrain_split": "train",
@@ -339,7 +336,7 @@ def test_every_field_of_the_official_recipe(dataset, method, ending):
         | (IMAGENET_OPTIMIZER if dataset in IMAGENETS else {})
         | {"preset": preset}
     )
-    config = with_folder(dataset.get_config(preset))
+    config = dataset.get_config(preset)
     check_config(config)
     assert flat_fields(config) == expected
 

@@ -72,6 +72,11 @@ def load_dataset(
     """
     if source.resolution < 1:
         raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
+    if source.streaming and not source.folder:
+        raise UsageError(
+            "config.data.streaming=True decodes the images of a folder while training; "
+            "set --config.data.folder=PATH, or config.data.streaming=False"
+        )
     if source.folder:
         dataset = load_folder(
             source.folder,

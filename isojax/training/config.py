@@ -134,18 +134,12 @@ def _check_backbone(config: ConfigDict) -> None:
 
 
 def _check_streaming(config: ConfigDict) -> None:
-    """Checks that a run can be streamed, if the config says so.
+    """Checks that the host can make the crops of the views, if the config says so.
 
     Raises:
-      UsageError: if there is no folder, or the views cannot be cropped by the host.
+      UsageError: if it cannot.
     """
-    data = config.data
-    if data.streaming and not data.folder:
-        raise UsageError(
-            "config.data.streaming=True decodes the images of a folder while training; "
-            "set --config.data.folder=PATH, or config.data.streaming=False"
-        )
-    if data.streaming and config.augment.kind != "simclr":
+    if config.data.streaming and config.augment.kind != "simclr":
         raise UsageError(
             "config.data.streaming=True needs config.augment.kind=simclr, not "
             f"{config.augment.kind}; start from a config such as cifar10"

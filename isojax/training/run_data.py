@@ -2,10 +2,12 @@
 
 import os
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from isojax.data import Dataset, load_dataset
 from isojax.data.dataset import images_checksum, labels_checksum, with_validation
+from isojax.errors import UsageError
 from isojax.fields import ARRAYS, FOLDER
 from isojax.training.settings import image_source
 
@@ -29,7 +31,8 @@ def load_run_data(
       pretraining, and no mean and std unless they were set for such images.
 
     Raises:
-      UsageError: if the images cannot be loaded or have no part to hold out.
+      UsageError: if the images cannot be loaded, have no part to hold out, or are
+        decoded although the config streams them.
     """
     source = image_source(config.data)
     if dataset is None and not source.folder:
@@ -38,6 +41,12 @@ def load_run_data(
         # The checksums are those of all images, before a part is held out.
         dataset = load_dataset(
             source._replace(validation_fraction=0), data_dir=data_dir
+        )
+    if source.streaming and isinstance(dataset.pretrain.images, np.ndarray):
+        raise UsageError(
+            "config.data.streaming=True, but the images passed as dataset=... are "
+            "already decoded; set config.data.streaming=False, or pass no dataset and "
+            "set config.data.folder"
         )
     config = config.copy_and_resolve_references()
     data, pretrain = config.data, dataset.pretrain

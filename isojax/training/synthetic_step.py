@@ -59,7 +59,11 @@ class SyntheticStep:
             lambda state, batch, _: train_step(context, state, batch)
         )
         self.host_batch: dict[str, np.ndarray] = {
-            "images": images,
+            **(
+                {"crops": np.stack([images, images[::-1]], axis=1)}
+                if config.data.streaming
+                else {"images": images}
+            ),
             "labels": labels,
             "indices": np.arange(len(images), dtype=np.int32),
         }

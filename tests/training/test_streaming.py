@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from isojax.configs import cifar10
-from isojax.data import load_dataset
+from isojax.configs import cifar10, digits
+from isojax.data import from_arrays, load_dataset
 from isojax.data.augment.simclr import simclr_views
 from isojax.errors import UsageError
 from isojax.evaluation import evaluate_run
@@ -17,6 +17,7 @@ from isojax.training.run_data import load_run_data
 from isojax.training.settings import crop_pair, image_source, view_pair
 from isojax.training.step import make_views
 from isojax.training.streamed_feed import StreamedFeed
+from isojax.training.synthetic_step import SyntheticStep
 from tests.data.image_files import write_images
 from tests.training.small_run import using_tiny_network
 
@@ -148,14 +149,28 @@ def test_files_without_labels_are_streamed(config, tmp_path):
     assert not len(dataset.train.labels) and not len(dataset.evaluation.labels)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("data.folder", ""), ("augment.kind", "affine")]
-)
-def test_runs_that_cannot_be_streamed_are_refused(config, field, value):
-    config.update_from_flattened_dict({field: value})
-    if field == "augment.kind":
-        config.augment.update(
-            rotation=1.0, log_scale=0.0, log_aspect=0.0, shear=0.0, shift=0.0
-        )
-    with pytest.raises(UsageError, match=f"data.streaming.*{field}"):
+def test_streaming_needs_a_folder(config):
+    config.data.update(folder="", name="cifar10")
+    with pytest.raises(UsageError, match="data.streaming.*data.folder"):
+        load_run_data(config, None)
+
+
+def test_decoded_images_are_not_streamed(config):
+    own = from_arrays(np.zeros((8, SIDE, SIDE, 3), np.uint8))
+    with pytest.raises(UsageError, match="data.streaming=True.*dataset"):
+        load_run_data(config, own)
+
+
+def test_only_simclr_s_views_are_streamed(config):
+    config.augment.kind = "affine"
+    config.augment.update(digits.get_config().augment)
+    with pytest.raises(UsageError, match="data.streaming.*augment.kind=simclr"):
         check_config(config)
+
+
+def test_a_synthetic_step_has_crops(config):
+    config.data.update(mean=(0.5,) * 3, std=(0.5,) * 3)
+    step = SyntheticStep(config)
+    assert step.host_batch["crops"].shape == (4, 2, SIDE, SIDE, 3)
+    first, second = step.views()
+    assert not np.array_equal(first, second)
