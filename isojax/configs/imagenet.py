@@ -17,7 +17,7 @@ average; weight decay 1e-5 for all methods. In addition to the list in
   BatchNorm    their statistics are those of the 64 images of a device, or of 256 with
                synchronisation; here always those of a part over all devices
   crops        the host crops the files with the same bicubic filter, antialiased, from
-               a JPEG decoder's reduced image where that is larger than the crop
+               a reduced image where that is at least 1.5 times as large as the view
 """
 
 from ml_collections import ConfigDict

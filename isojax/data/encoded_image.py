@@ -19,6 +19,8 @@ from isojax.data.pictures import Picture, check_size
 # Pillow's bicubic filter, antialiased, with vector instructions.
 _BICUBIC = ResizeAlg.convolution(FilterType.catmull_rom)
 _EXIF, _HEADER_BYTES = b"Exif\x00\x00", 1 << 16
+# By which libjpeg-turbo can divide the sides. Others are less exact.
+_REDUCTIONS = (1, 2, 4, 8)
 _COLOURS = ("YCbCr", "RGB", "Gray")  # colour spaces that libjpeg-turbo turns into RGB
 
 
@@ -56,8 +58,8 @@ class EncodedImage:
 
         Args:
           fraction: smallest acceptable size of the result, as a fraction of the sides.
-            JPEG images are decoded at half that size or less where it suffices, by
-            leaving out high frequencies.
+            JPEG images are decoded at a half, a quarter or an eighth of their sides
+            where it suffices, by leaving out high frequencies.
 
         Returns:
           uint8, shape (rows, columns, 3); grey images have three equal channels.
@@ -66,12 +68,13 @@ class EncodedImage:
           UndecodableImageError: if the content is damaged.
         """
         if self._picture is None:
+            reduction = max(n for n in _REDUCTIONS if n * fraction <= 1)
             try:
                 return simplejpeg.decode_jpeg(
                     self._content,
-                    min_height=math.ceil(fraction * self.height),
-                    min_width=math.ceil(fraction * self.width),
-                    min_factor=2,
+                    min_height=math.ceil(self.height / reduction),
+                    min_width=math.ceil(self.width / reduction),
+                    min_factor=reduction,
                 )
             except ValueError:
                 # Pillow accepts harmless faults, such as bytes between two markers.

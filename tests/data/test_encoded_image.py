@@ -50,7 +50,8 @@ def test_a_jpeg_file_is_turned_upright(orientation, shape):
 
 
 @pytest.mark.parametrize(
-    ("fraction", "rows"), [(1.0, 75), (0.6, 75), (0.5, 38), (0.25, 19)]
+    ("fraction", "rows"),
+    [(1.0, 75), (0.51, 75), (0.5, 38), (0.3, 38), (0.25, 19), (0.01, 10)],
 )
 def test_a_jpeg_file_is_decoded_at_a_smaller_size_that_suffices(fraction, rows):
     assert len(EncodedImage(encoded(IMAGE)).pixels(fraction)) == rows

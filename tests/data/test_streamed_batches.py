@@ -120,3 +120,26 @@ def test_areas_and_ratios_of_the_boxes_are_uniform(monkeypatch):
     assert -math.log(4 / 3) - 0.02 < ratio.min() < ratio.max() < math.log(4 / 3) + 0.02
     assert abs(ratio.mean()) < 0.03
     assert np.corrcoef(area[::2], area[1::2])[0, 1] < 0.1  # independent views
+
+
+def test_large_files_are_decoded_at_a_smaller_size(tmp_path):
+    rows, columns = np.mgrid[:400, :480].astype(np.float32)
+    waves = [np.sin(rows / 60 + c) * np.cos(columns / (50 + c)) for c in range(3)]
+    pixels = np.round(127.5 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+    for name in ("photo.jpg", "photo.png"):
+        folder = tmp_path / name / "train"
+        folder.mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / name, quality=95)
+    jpeg, png = (
+        StreamedImages(FileReader(list_images(tmp_path / name, "train")), SIDE)
+        for name in ("photo.jpg", "photo.png")
+    )
+    sizes = []
+    jpeg.reader.read(0, lambda image: sizes.append(image.pixels(0.5).shape))
+    assert sizes == [(200, 240, 3)]
+    for epoch in range(10):
+        views, expected = (
+            random_crops(images, 0, crops=CROPS, seed=0, epoch=epoch)
+            for images in (jpeg, png)
+        )
+        np.testing.assert_allclose(views, expected, atol=8)
