@@ -22,7 +22,7 @@ from docs import docstrings, generate
 from isojax.commands import command_line
 from isojax.commands.main import COMMANDS
 from isojax.data import Split, load_dataset
-from isojax.training import assembly, encoder, run_data
+from isojax.training import assembly, encoder
 from isojax.training.method import STANDARD_LOSSES
 from isojax.training.settings import image_source
 from tests.training.tiny_network import make_network
@@ -243,19 +243,15 @@ def test_the_example_of_a_loss_trains(examples, monkeypatch):
 
     def pretrain_little(config, workdir):
         config.steps = 2
-        return pretrain(config, workdir)
-
-    def load_few(data, **_):
-        full = load_dataset(data)
+        full = load_dataset(image_source(config.data))
         few = {"pretrain": full.pretrain, "evaluation": full.evaluation}
         few = {name: Split(*(a[::20] for a in split)) for name, split in few.items()}
-        return full._replace(**few)
+        return pretrain(config, workdir, dataset=full._replace(**few))
 
     def build(settings, *, predictor=None, axis_name=None, **_):
         return make_network(predictor, axis_name)  # compiles in a second
 
     monkeypatch.setattr(isojax.training, "pretrain", pretrain_little)
-    monkeypatch.setattr(run_data, "load_dataset", load_few)
     monkeypatch.setattr(assembly, "build_network", build)
     with patch.dict(STANDARD_LOSSES):
         exec(compile(examples["loss"], "huber.py", "exec"), {"__name__": "__main__"})

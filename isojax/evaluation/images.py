@@ -52,7 +52,9 @@ def load_images(
     if not _may_share_images(data, run_data):
         return dataset, 0
     pretrain = dataset.pretrain
-    if changes:
+    if changes and given is not None:
+        pretrain = with_validation(given, run_data.validation_fraction).pretrain
+    elif changes:
         own = ConfigDict(run_data.to_dict())
         own.resolution = data.resolution  # so that equal images have equal bytes
         pretrain = load_dataset(image_source(own), data_dir=data_dir).pretrain

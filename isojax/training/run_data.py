@@ -11,6 +11,13 @@ from isojax.errors import UsageError
 from isojax.fields import ARRAYS, FOLDER
 from isojax.training.settings import image_source
 
+# Splits of `from_arrays` and `from_folder`.
+_OWN_SPLITS = {
+    "pretrain_split": "train",
+    "train_split": "train",
+    "evaluation_split": "test",
+}
+
 
 def load_run_data(
     config: ConfigDict,
@@ -37,18 +44,20 @@ def load_run_data(
     source = image_source(config.data)
     if dataset is None and not source.folder:
         return load_dataset(source, data_dir=data_dir), config
+    config = config.copy_and_resolve_references()
     if dataset is None:
         # The checksums are those of all images, before a part is held out.
         dataset = load_dataset(
             source._replace(validation_fraction=0), data_dir=data_dir
         )
+    else:
+        config.data.update(_OWN_SPLITS)
     if source.streaming and isinstance(dataset.pretrain.images, np.ndarray):
         raise UsageError(
             "config.data.streaming=True, but the images passed as dataset=... are "
             "already decoded; set config.data.streaming=False, or pass no dataset and "
             "set config.data.folder"
         )
-    config = config.copy_and_resolve_references()
     data, pretrain = config.data, dataset.pretrain
     name = FOLDER if dataset.folder else ARRAYS
     with data.unlocked():

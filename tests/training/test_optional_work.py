@@ -9,17 +9,17 @@ from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.data import Split, load_dataset
-from isojax.evaluation import Options, evaluate, evaluate_run, images
+from isojax.evaluation import Options, evaluate, evaluate_run
 from isojax.reporting import accuracy_curve, figures
 from isojax.reporting.closing import announce_report
-from isojax.training import assembly, encoder, epochs, pretrain, run_data
+from isojax.training import assembly, encoder, epochs, pretrain
 from isojax.training.metric_writers.tensorboard import TensorBoardWriter
 from isojax.training.settings import image_source
 
 
 @pytest.fixture
 def train(tmp_path, monkeypatch, tiny_network):
-    """`train(channels)` pretrains for an epoch; gives the folder."""
+    """`train(channels)` pretrains for an epoch; gives the folder and the images."""
 
     def begin(channels=1):
         full = load_dataset(image_source(digits.get_config().data))
@@ -30,8 +30,6 @@ def train(tmp_path, monkeypatch, tiny_network):
 
         names = ("pretrain", "train", "evaluation")
         dataset = full._replace(**{name: few(getattr(full, name)) for name in names})
-        for module in (run_data, images):
-            monkeypatch.setattr(module, "load_dataset", lambda *_, **__: dataset)
         for module in (assembly, encoder):
             monkeypatch.setattr(
                 module,
@@ -43,8 +41,7 @@ def train(tmp_path, monkeypatch, tiny_network):
         config = ConfigDict(digits.get_config().to_dict())
         config.update(epochs=1, batch_size=32, checkpoint_every_epochs=1)
         config.optimizer.warmup_epochs = 0.0
-        config.data.mean, config.data.std = (0.1,) * channels, (0.3,) * channels
-        return pretrain(config, tmp_path / "run")
+        return pretrain(config, tmp_path / "run", dataset=dataset), dataset
 
     return begin
 
@@ -66,21 +63,21 @@ def warnings(capsys):
 @pytest.mark.usefixtures("small_run")
 def test_grey_images_are_drawn(finished, tmp_path, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
-    check_pictures(workdir, channels=1)
+    check_pictures(workdir, None, channels=1)
     assert warnings(capsys) == []
 
 
 def test_images_of_another_number_of_channels_are_drawn(train, capsys):
-    check_pictures(train(channels=2), channels=2)
+    check_pictures(*train(channels=2), channels=2)
     assert warnings(capsys) == []
 
 
-def check_pictures(workdir, *, channels):
+def check_pictures(workdir, dataset, *, channels):
     content = (workdir / "figures" / "views.png").read_bytes()
     assert content.startswith(b"\x89PNG") and len(content) > 5000
     with np.load(workdir / "figures" / "views.npz") as views:
         assert views["images"].shape[-1] == views["views"].shape[-1] == channels
-    evaluate_run(workdir)
+    evaluate_run(workdir, dataset=dataset)
     announce_report(workdir)
     assert (workdir / "report.html").read_text().count("<img") > 60
 
@@ -96,7 +93,7 @@ def test_failing_figures_and_writers_do_not_end_a_run_or_its_evaluation(
         (epochs, "draw_views"),
         (figures, "save_figures"),
     )
-    workdir = train()
+    workdir, dataset = train()
     lines = warnings(capsys)
     for missing in ("TensorBoard", "machine.json", "views.png", "the figures"):
         assert sum(missing in line for line in lines) == 1, (missing, lines)
@@ -113,7 +110,7 @@ def test_failing_figures_and_writers_do_not_end_a_run_or_its_evaluation(
         (accuracy_curve, "save_accuracy"),
     )
     (workdir / "evaluation.npz").touch()  # of an older evaluation
-    result = evaluate_run(workdir, options=Options(steps="all"))
+    result = evaluate_run(workdir, dataset=dataset, options=Options(steps="all"))
     assert json.loads((workdir / "linear_eval.json").read_text()) == result
     assert not (workdir / "evaluation.npz").exists()
     lines = warnings(capsys)

@@ -70,6 +70,14 @@ def test_the_run_trains_on_the_arrays_and_is_evaluated_on_them(labelled_run):
     assert (labelled_run / "linear_eval.json").is_file()
 
 
+def test_the_splits_are_those_of_the_data_set():
+    config = config_of()
+    config.data.update(pretrain_split="train+unlabelled", evaluation_split="val")
+    _, described = load_run_data(config, from_arrays(IMAGES))
+    assert described.data.pretrain_split == described.data.train_split == "train"
+    assert described.data.evaluation_split == "test"
+
+
 def test_mean_and_std_can_be_set_for_arrays():
     config = config_of()
     config.data.update(name="arrays", mean=(0.25,), std=(0.5,))
@@ -157,6 +165,11 @@ def test_a_part_is_held_out_of_arrays():
     evaluated, num_pretrained = load_images(described.data, {}, given=own)
     np.testing.assert_array_equal(evaluated.evaluation.images, dataset[2].images)
     assert evaluated.evaluation_name == "validation" and num_pretrained == 0
+    # With another fraction, some test images were seen in pretraining.
+    evaluated, num_pretrained = load_images(
+        described.data, {"validation_fraction": 0.5}, given=own
+    )
+    assert len(evaluated.evaluation.labels) == 48 and num_pretrained == 24
     with pytest.raises(UsageError, match="validation_fraction=0.25 needs labels"):
         load_run_data(config, from_arrays(IMAGES))
 
