@@ -15,6 +15,8 @@ from isojax.training.state import TrainState
 class BasicBlock(nn.Module):
     """ResNet-18's block, with torchvision's names."""
 
+    expansion = 1
+
     def __init__(self, inputs: int, outputs: int, stride: int):
         """Creates the layers."""
         super().__init__()
@@ -36,6 +38,43 @@ class BasicBlock(nn.Module):
         return functional.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
+class Bottleneck(nn.Module):
+    """ResNet-50's block, with torchvision's names."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, features: int, stride: int):
+        """Creates the layers; the block has four times `features` outputs."""
+        super().__init__()
+        outputs = self.expansion * features
+        self.conv1 = nn.Conv2d(inputs, features, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(features)
+        self.conv2 = nn.Conv2d(features, features, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(features)
+        self.conv3 = nn.Conv2d(features, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps features (n, c, h, w) to the output of the block."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn2(self.conv2(x)))
+        return functional.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+# Blocks of each stage, by the name of the backbone.
+STAGES = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}
+
+
 class Network(nn.Module):
     """Backbone and projector."""
 
@@ -48,15 +87,15 @@ class Network(nn.Module):
         )
         self.bn1 = nn.BatchNorm2d(width)
         self.pool = nn.MaxPool2d(3, 2, 1) if model.max_pool else nn.Identity()
+        block_type, counts = STAGES[model.backbone]
         inputs = width
-        for stage in range(4):
-            outputs = width * 2**stage
-            blocks = [
-                BasicBlock(inputs, outputs, 2 if stage else 1),
-                BasicBlock(outputs, outputs, 1),
-            ]
+        for stage, count in enumerate(counts):
+            blocks = []
+            for number in range(count):
+                stride = 2 if stage and number == 0 else 1
+                blocks.append(block_type(inputs, width * 2**stage, stride))
+                inputs = width * 2**stage * block_type.expansion
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-            inputs = outputs
         self.projector = nn.Sequential(
             nn.Linear(inputs, model.hidden_dim),
             nn.BatchNorm1d(model.hidden_dim),

@@ -29,7 +29,7 @@ from benchmarks.timing import (
     write_json,
 )
 from isojax.compilation import use_eigen_convolutions
-from isojax.configs import cifar10, digits, stl10
+from isojax.configs import cifar10, digits, imagenet, stl10
 from isojax.runs.machine import cpu_cores
 from isojax.training.synthetic_step import SyntheticStep
 
@@ -86,6 +86,7 @@ def works() -> list[Work]:
         Work("the same without EMA", noema, 32, 128, 3),
         Work("the same in bfloat16, with EMA", mixed, 32, 128, 3),
         Work("ResNet-18, 96×96 with STL-10's stem", stl10.get_config(), 96, 32, 5),
+        Work("ResNet-50, 224×224, batch 32", imagenet.get_config(), 224, 32, 1),
     ]
 
 
