@@ -115,6 +115,13 @@ def run(monkeypatch, capsys):
             ["--config.data.name=/data/photos"],
             "config.data.name=/data/photos ",
         ),
+        (["--config.data.folder=/no/photos"], "no folder /no/photos"),
+        (["--config.data.folder=train.py"], "train.py is a file"),
+        (["--config.data.folder=configs"], "configs contains no images"),
+        (
+            ["--config.data.folder=/no/photos", "--config.data.name=cifar10"],
+            "--config.data.name=cifar10 has no effect",
+        ),
         (
             ["--config.batch_size=8", "--config.microbatches=8"],
             "microbatches",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from zlib import crc32
 
 from isojax.runs import layout
 
@@ -30,6 +31,7 @@ _ACCURACY_FIELDS = {
 }
 # Results that differ in one of these fields cannot be merged into one file.
 _IDENTITY = ("step", "data", "split", "num_train", "num_test")
+_LONGEST_SUFFIX = 150  # characters; file systems limit a name to 255 bytes
 # Lists of rows, and the field that identifies a row.
 _ROW_KEYS = {"label_fractions": "fraction", "curve": "step"}
 
@@ -157,7 +159,10 @@ def file_suffix(changes: Mapping[str, Any]) -> str:
       changes: as in `result_file`.
     """
     pairs = [f"{k}={quote(str(v), safe='+')}" for k, v in sorted(changes.items())]
-    return f"-{','.join(pairs)}" if pairs else ""
+    suffix = f"-{','.join(pairs)}" if pairs else ""
+    if len(suffix) > _LONGEST_SUFFIX:
+        return f"{suffix[:_LONGEST_SUFFIX]}-{crc32(suffix.encode()):08x}"
+    return suffix
 
 
 def merge_results(previous: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
