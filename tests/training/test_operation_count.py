@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from isojax.models import ViT
 from isojax.training.operation_count import count_operations
 
 IMAGES, KERNEL = jnp.ones((5, 8, 6, 3)), jnp.ones((3, 3, 3, 7))
@@ -61,3 +62,16 @@ def test_the_largest_branch_counts():
     index = jnp.int32(1)
     result = count(lambda i, x: jax.lax.switch(i, branches, x), index, matrix)
     assert result == 2 * (2 * 3 * 3 * 3)
+
+
+def test_the_products_of_a_vision_transformer_count():
+    n, side, dim, depth = 2, 4, 12, 3
+    images = jnp.ones((n, 8, 12, 1))
+    network = ViT(patch_size=side, dim=dim, depth=depth, heads=3)
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    patches = (8 // side) * (12 // side)
+    tokens = 1 + patches
+    linear = tokens * 12 * dim**2  # qkv 3, projection 1, MLP 4 and 4
+    attention = 2 * tokens**2 * dim
+    multiplications = patches * side**2 * dim + depth * (linear + attention)
+    assert count(network.apply, variables, images) == 2 * n * multiplications
