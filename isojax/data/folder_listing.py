@@ -96,8 +96,8 @@ def only_classes(files: ImageFiles, names: Sequence[str], origin: str) -> ImageF
     """
     if missing := sorted(set(names) - set(files.label_names)):
         raise UsageError(
-            f"config.data.classes={origin} names {_some(missing, 'class folder')} that "
-            f"{files.root} does not have; it has {_some(files.label_names, 'class')}"
+            f"{files.root} lacks {_some(missing, 'class folder')} of config.data."
+            f"classes={origin}; it has {_some(files.label_names, 'class folder')}"
         )
     label_of = {name: label for label, name in enumerate(names)}
     new = np.array([label_of.get(name, -1) for name in files.label_names], np.int32)
