@@ -190,13 +190,17 @@ def _class_names(
             "to pretrain without them"
         )
     count = int(present[-1]) + 1
-    if label_names is not None:
-        if count > len(label_names):
-            raise UsageError(
-                f"labels contain {count - 1}, and {len(label_names)} label_names are "
-                f"given; pass labels from 0 to {len(label_names) - 1}, or more names"
-            )
-        count = len(label_names)
+    names = tuple(map(str, range(count) if label_names is None else label_names))
+    if count > len(names):
+        raise UsageError(
+            f"labels contain {count - 1}, and {len(names)} label_names are given; pass "
+            f"labels from 0 to {len(names) - 1}, or more names"
+        )
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"label_names {names} repeat a name; give each class a name of its own"
+        )
+    count = len(names)
     if len(present) < count:
         in_place = present == np.arange(len(present))
         missing = len(present) if in_place.all() else int(np.argmin(in_place))
@@ -204,7 +208,7 @@ def _class_names(
             f"class {missing} of 0 to {count - 1} has no images; number the classes "
             "without gaps, for example with np.unique(labels, return_inverse=True)[1]"
         )
-    return tuple(label_names or map(str, range(count)))
+    return names
 
 
 def _check_test_labels(labels: np.ndarray, names: tuple[str, ...]) -> None:

@@ -126,13 +126,16 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
       UsageError: if the file cannot be read, or contains no name or a name twice.
     """
     try:
-        lines = Path(path).expanduser().read_text().splitlines()
+        # Editors on Windows write a byte order mark.
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"config.data.classes={path} cannot be read ({first_line(error)}); give a "
             "text file with the name of a class folder on each line"
         ) from error
-    names = [name for line in lines if (name := line.partition("#")[0].strip())]
+    names = [
+        name for line in text.splitlines() if (name := line.partition("#")[0].strip())
+    ]
     if not names:
         raise UsageError(
             f"config.data.classes={path} contains no class; write the name of a class "

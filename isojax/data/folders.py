@@ -109,6 +109,11 @@ def _list_splits(
 
     files = {"train": list_split(train_split)}
     names = files["train"].label_names
+    if len(chosen) == 1:
+        raise UsageError(
+            f"config.data.classes={classes} names one class, {chosen[0]}; name at "
+            "least two"
+        )
     if len(names) == 1:
         raise UsageError(
             f"{folder}/{train_split} has one class folder, {names[0]}. Add a second "

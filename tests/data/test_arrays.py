@@ -24,6 +24,11 @@ def test_labelled_images_are_used_everywhere():
     assert dataset.label_names == ("cat", "dog") and dataset.num_classes == 2
 
 
+@pytest.mark.parametrize("names", [np.array([10, 20]), ["10", "20"]])
+def test_names_of_classes_are_any_sequence_and_become_text(names):
+    assert from_arrays(IMAGES, LABELS, label_names=names).label_names == ("10", "20")
+
+
 def test_without_labels_nothing_is_left_for_the_readout():
     dataset = from_arrays(IMAGES)
     np.testing.assert_array_equal(dataset.pretrain.labels, np.full(8, -1))
@@ -116,6 +121,7 @@ def test_unusable_labels_are_refused(labels, message):
     [
         ({"label_names": ["cat"]}, "labels contain 1, and 1 label_names"),
         ({"label_names": ["a", "b", "c"]}, "class 2 of 0 to 2 has no images"),
+        ({"label_names": ["a", "a"]}, "label_names .* repeat"),
         ({"test_labels": None}, "test_images are given without test_labels"),
         ({"test_images": None}, "test_labels is given without test_images"),
         ({"labels": None}, "test_labels is given without labels"),

@@ -127,6 +127,12 @@ def test_a_file_of_classes_selects_them_in_sorted_order(tmp_path):
         only_classes(files, ("a", "x"), origin="classes.txt")
 
 
+def test_a_file_of_classes_written_on_windows_is_read(tmp_path):
+    classes = tmp_path / "classes.txt"
+    classes.write_bytes("\ufeffa\r\n\r\nfür\r\n".encode())
+    assert read_classes(classes) == ("a", "für")
+
+
 @pytest.mark.parametrize(
     ("content", "named"), [("", "contains no"), ("a\nb\na\n", "a"), (None, "cannot")]
 )

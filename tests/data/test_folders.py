@@ -255,6 +255,14 @@ def test_only_the_default_test_split_may_be_missing(folder, tmp_path):
         load_dataset(source, data_dir=tmp_path / "data")
 
 
+def test_one_class_in_the_file_of_classes_is_refused(folder, tmp_path):
+    classes = tmp_path / "classes.txt"
+    classes.write_text("cat\n")
+    source = ImageSource("folder", 8, folder=str(folder), classes=str(classes))
+    with pytest.raises(UsageError, match="classes.txt names one class, cat; name at"):
+        load_dataset(source, data_dir=tmp_path / "data")
+
+
 def test_a_part_of_a_folder_is_held_out(folder, tmp_path):
     source = ImageSource("", 8, validation_fraction=1 / 3, folder=str(folder))
     dataset = load_dataset(source, data_dir=tmp_path / "data")

@@ -185,6 +185,13 @@ def test_arrays_must_be_passed_again():
         load_dataset(source(name="arrays"))
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_images_of_a_folder_need_its_path(streaming):
+    fields = source(name="folder", evaluation_split="val", streaming=streaming)
+    with pytest.raises(UsageError, match="config.data.folder=PATH, .* val/CLASS"):
+        load_dataset(fields)
+
+
 def test_a_folder_s_name_is_a_path(tmp_path, monkeypatch):
     (tmp_path / "own_images").mkdir()
     monkeypatch.chdir(tmp_path)
