@@ -283,6 +283,13 @@ def test_a_config_file_is_found_in_the_home_directory(run, monkeypatch, tmp_path
     assert outcome.stderr.startswith("error: config.epochs=0: ")
 
 
+def test_only_the_value_of_the_flag_config_is_replaced(run, tmp_path):
+    """A folder may have the config's name, and the last of several configs counts."""
+    arguments = ["--config=nonsense", "--config", "digits", "--workdir", "digits"]
+    outcome = run("train", *arguments, "--config.epochs=0")
+    assert outcome.stderr.startswith("error: config.epochs=0: ")
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
 def test_an_unavailable_platform_is_named_in_the_error(platform, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PLATFORMS", platform)

@@ -14,6 +14,7 @@ from isojax.commands.config_flag import (
     config_argument,
     find_config,
     message_of,
+    with_config,
 )
 from isojax.commands.exit_codes import or_exit
 from isojax.commands.help import Groups, format_help
@@ -42,8 +43,7 @@ def parse_flags(argv: Sequence[str], *, takes_arguments: bool = False) -> list[s
             location = find_config(config)
         except UsageError as error:
             raise UsageError(f"--config={config}: {error}") from error
-        replaced = {config: location, f"--config={config}": f"--config={location}"}
-        argv = [replaced.get(argument, argument) for argument in argv]
+        argv = with_config(argv, location)
         check_overrides(argv, location)
     try:
         rest = flags.FLAGS(argv)

@@ -1,6 +1,7 @@
 """The flag `--config`, and the files and fields that it names."""
 
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -139,6 +140,17 @@ def config_argument(argv: Sequence[str]) -> str | None:
         elif argument == "--config":
             value = following
     return value
+
+
+def with_config(argv: Sequence[str], location: str) -> list[str]:
+    """Returns the arguments with `--config` once, directly after the program's name."""
+    program, *arguments = [
+        argument
+        for previous, argument in itertools.pairwise(["", *argv])
+        if not argument.startswith("--config=")
+        and "--config" not in (previous, argument)
+    ]
+    return [program, f"--config={location}", *arguments]
 
 
 def check_overrides(argv: Sequence[str], location: str) -> None:
