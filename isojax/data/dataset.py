@@ -56,6 +56,19 @@ class Dataset(NamedTuple):
     folder: str | None = None
 
 
+def check_dataset(dataset: object) -> None:
+    """Checks that an argument `dataset` is a data set, not an array or a path.
+
+    Raises:
+      UsageError: if it is not.
+    """
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            f"dataset is of type {type(dataset).__name__}; pass the result of "
+            "isojax.data.from_arrays(images, labels) or isojax.data.from_folder(path)"
+        )
+
+
 def check_validation_fraction(fraction: float) -> None:
     """Checks that a `data.validation_fraction` is a fraction.
 

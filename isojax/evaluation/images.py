@@ -11,6 +11,7 @@ from isojax.data.dataset import images_checksum, with_validation
 from isojax.data.overlap import count_common, may_share_images
 from isojax.errors import UsageError
 from isojax.fields import ARRAYS, FOLDER, data_name
+from isojax.output import print_line
 from isojax.training.settings import image_source
 
 
@@ -39,7 +40,10 @@ def load_images(
     """
     data = evaluation_data(run_data, changes)
     if given is None:
-        dataset = load_dataset(image_source(data), data_dir=data_dir)
+        source = image_source(data)
+        dataset = load_dataset(source, data_dir=data_dir)
+        if source.folder and not changes:
+            _warn_if_changed(dataset, data)
     else:
         dataset = with_validation(given, data.validation_fraction)
     _check_labels(dataset, data)
@@ -59,6 +63,21 @@ def load_images(
         own.resolution = data.resolution  # so that equal images have equal bytes
         pretrain = load_dataset(image_source(own), data_dir=data_dir).pretrain
     return dataset, count_common(dataset.evaluation.images, pretrain.images)
+
+
+def _warn_if_changed(dataset: Dataset, run_data: ConfigDict) -> None:
+    """Prints a warning if a folder has other images than those of pretraining.
+
+    Does nothing if a part is held out: the checksum is that of all images.
+    """
+    checksum = run_data.get("images_checksum")
+    if checksum is None or run_data.validation_fraction > 0:
+        return
+    if images_checksum(dataset.pretrain.images) != checksum:
+        print_line(
+            f"Warning: the images in {run_data.folder} have changed since pretraining; "
+            "test images that the encoder was pretrained on cannot be detected."
+        )
 
 
 def changes_of(dataset: Dataset, run_data: ConfigDict) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from isojax.data import Dataset
+from isojax.data.dataset import check_dataset
 from isojax.errors import UsageError
 from isojax.evaluation.features import extract_features
 from isojax.evaluation.images import changes_of, load_images
@@ -82,6 +83,8 @@ def measure_run(
         backbone, a protocol does not exist or does not suit the images, or the images
         do not fit the encoder.
     """
+    if dataset is not None:
+        check_dataset(dataset)
     start = time.perf_counter()
     config = load_config(workdir)
     protocols = {name: find_protocol(name) for name in options.protocols}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from isojax import data_parallel, processes
 from isojax.data import Dataset
+from isojax.data.dataset import check_dataset
 from isojax.fields import ARRAYS, data_name
 from isojax.invocation import command
 from isojax.models import check_backbone
@@ -81,9 +82,11 @@ def pretrain(
       The folder, which contains config, metrics, spectrum, checkpoints and figures.
 
     Raises:
-      UsageError: if the config or the backbone is invalid, the folder contains
-        something else or a run on other images, or the numbers diverge.
+      UsageError: if the config, the data set or the backbone is invalid, the folder
+        contains something else or a run on other images, or the numbers diverge.
     """
+    if dataset is not None:
+        check_dataset(dataset)
     config = with_own_backbone(config, backbone)
     check_config(config)
     processes.in_first_process(lambda: check_packages(read_options(config)))

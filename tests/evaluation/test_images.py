@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 from isojax.configs import base, digits
 from isojax.errors import UsageError
 from isojax.evaluation import images
+from isojax.training.run_data import load_run_data
 
 
 def digits_data(**fields):
@@ -41,3 +44,24 @@ def test_pretrained_test_images_are_counted(run, changes, num_test, num_pretrain
 def test_images_of_other_channels_are_refused():
     with pytest.raises(UsageError, match=r"\b1 channels.*\b3\b"):
         images.load_images(digits_data(mean=(0.5,) * 3, std=(0.5,) * 3), {})
+
+
+def test_a_folder_that_changed_since_pretraining_is_reported(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+
+    def save(name):
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+    for name in ("train/a/0", "train/b/0", "test/a/0", "test/b/0"):
+        save(f"{name}.png")
+    config = digits.get_config().copy_and_resolve_references().unlock()
+    config.data.update(folder=str(tmp_path / "pets"), resolution=8)
+    config = load_run_data(config, None, data_dir=tmp_path / "data")[1]
+    config.data.update(mean=(0.5,), std=(0.5,))
+    for warns in (False, True):
+        images.load_images(config.data, {}, data_dir=tmp_path / "data")
+        assert ("changed since pretraining" in capsys.readouterr().out) == warns
+        save("train/a/1.png")

@@ -1,6 +1,7 @@
 """Runs on images that the user passes as arrays, with and without labels."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def config_of(**fields):
 def rows_of(workdir):
     text = (workdir / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_array_is_not_a_data_set(tmp_path):
+    for call in (partial(pretrain, config_of()), evaluate_run):
+        with pytest.raises(UsageError, match="type ndarray; .*from_arrays"):
+            call(tmp_path / "run", dataset=IMAGES)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
