@@ -73,11 +73,10 @@ def load_dataset(
     if source.resolution < 1:
         raise UsageError(f"config.data.resolution={source.resolution}: set it above 0")
     if source.name == FOLDER and not source.folder:
-        train, evaluation = source.train_split, source.evaluation_split
         raise UsageError(
             "the images are those of a folder, and config.data.folder is empty; set "
-            f"--config.data.folder=PATH, where PATH contains {train}/CLASS/*.jpg and "
-            f"{evaluation}/CLASS/*.jpg"
+            "--config.data.folder=PATH, where PATH contains "
+            f"{source.train_split}/CLASS/* and {source.evaluation_split}/CLASS/*"
         )
     if source.streaming and not source.folder:
         raise UsageError(

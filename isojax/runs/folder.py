@@ -87,19 +87,25 @@ def cannot_be_written(workdir: Path, error: Exception) -> UsageError:
     )
 
 
-def _origin(stored: ConfigDict) -> str:
-    return f", from {stored.data.folder}" if stored.data.folder else ""
+def _other_images_remedy(what: str, stored: ConfigDict, config: ConfigDict) -> str:
+    """Returns how to resume a run although the images or labels differ."""
+    folder = stored.data.folder
+    if folder and folder == config.data.folder:
+        return f"Restore the files in {folder}"
+    return f"Pass the {what} of that run" + (f", from {folder}" if folder else "")
 
 
 def _check_same_run(workdir: Path, config: ConfigDict) -> None:
     stored = load_config(workdir)
     differing = differing_fields(stored, config)
-    if differing and differing.keys() <= {IMAGES_CHECKSUM, LABELS_CHECKSUM}:
+    own = {IMAGES_CHECKSUM, LABELS_CHECKSUM}
+    # Other images usually have another mean and standard deviation, too.
+    if own & differing.keys() and differing.keys() <= {*own, "data.mean", "data.std"}:
         what = "images" if IMAGES_CHECKSUM in differing else "labels"
         raise UsageError(
             f"--workdir={workdir} contains a run on other {what}: "
-            f"{describe_differences(differing)}. Pass the {what} of that run"
-            f"{_origin(stored)}, or choose another directory"
+            f"{describe_differences(differing)}. "
+            f"{_other_images_remedy(what, stored, config)}, or choose another directory"
         )
     if differing:
         has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))

@@ -135,3 +135,19 @@ def test_a_run_recorded_with_directcopy_resumes(tmp_path):
     recorded.method.update(predictor="directcopy", alpha=0.5, epsilon=0.0)
     (tmp_path / CONFIG_FILE).write_text(json.dumps(recorded.to_dict()))
     open_once(tmp_path, digits.get_config("directcopy"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "remedy"),
+    [("/photos", "Restore the files in /photos"), ("/pets", "Pass .* from /photos")],
+)
+def test_a_changed_folder_of_images_is_refused(tmp_path, folder, remedy):
+    config = digits.get_config()
+    with config.data.unlocked():
+        config.data.update(folder="/photos", images_checksum="1", mean=(0.5,))
+    with open_run_folder(tmp_path, config):
+        pass
+    config.data.update(folder=folder, images_checksum="2", mean=(0.6,))
+    message = f"run on other images: data.images_checksum .*stored 1.* {remedy}"
+    with pytest.raises(UsageError, match=message):
+        open_run_folder(tmp_path, config).__enter__()

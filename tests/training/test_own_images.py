@@ -104,6 +104,7 @@ def test_a_finished_run_can_be_extended_with_its_own_images(labelled_run, capsys
     ("images", "labels", "message"),
     [
         (IMAGES[::-1], LABELS, "run on other images: data.images_checksum .*stored"),
+        (IMAGES // 2, LABELS, "run on other images: .*data.mean .*Pass the images"),
         (IMAGES, LABELS[::-1], "run on other labels: data.labels_checksum .*stored"),
     ],
 )
