@@ -53,10 +53,15 @@ def list_images(
       The files, at least one.
 
     Raises:
-      UsageError: if the folder or split is missing, unreadable or contains no images,
-        has images both inside and outside of class folders, or has other classes than
-        `label_names`.
+      UsageError: if the folder or split is missing, not local, unreadable or contains
+        no images, has images both inside and outside of class folders, or has other
+        classes than `label_names`.
     """
+    if "://" in os.fspath(folder):
+        raise UsageError(
+            f"the folder {os.fspath(folder)} is not a local path; copy or mount it, "
+            "and give its local path"
+        )
     root = Path(folder).expanduser()
     try:
         parts = [_list_split(root, name.strip()) for name in split.split("+")]
@@ -92,8 +97,13 @@ def only_classes(files: ImageFiles, names: Sequence[str], origin: str) -> ImageF
       The files of these classes.
 
     Raises:
-      UsageError: if a class has no images.
+      UsageError: if there are no class folders, or a class has no images.
     """
+    if not files.label_names:
+        raise UsageError(
+            f"config.data.classes={origin} needs class folders, which {files.root} "
+            'does not have; set config.data.classes=""'
+        )
     if missing := sorted(set(names) - set(files.label_names)):
         raise UsageError(
             f"{files.root} lacks {_some(missing, 'class folder')} of config.data."
@@ -202,8 +212,8 @@ def _list_split(root: Path, split: str) -> list[tuple[str | None, list[str]]]:
     if split not in splits:
         raise UsageError(
             f"{root} has no folder {split!r}; it has {_some(splits, 'folder')}. Move "
-            f"the images into {root / split}/CLASS, or without labels into "
-            f"{root / split}"
+            f"the images into {root}/{split}/CLASS, or set config.data.pretrain_split, "
+            "train_split and evaluation_split to folders that it has"
         )
     folder = root / split if (root / split).is_dir() else root
     prefix = f"{split}/" if folder != root else ""

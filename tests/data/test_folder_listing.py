@@ -133,6 +133,18 @@ def test_a_file_of_classes_written_on_windows_is_read(tmp_path):
     assert read_classes(classes) == ("a", "für")
 
 
+def test_a_file_of_classes_needs_class_folders(make):
+    files = list_images(make("1.png"), "train")
+    with pytest.raises(UsageError, match="classes=c.txt needs class folders, which"):
+        only_classes(files, ("a", "b"), origin="c.txt")
+
+
+@pytest.mark.parametrize("folder", ["gs://bucket/pets", "https://host/pets"])
+def test_a_folder_that_is_not_local_is_refused_as_written(folder):
+    with pytest.raises(UsageError, match=f"{folder} is not a local path; copy"):
+        list_images(folder, "train")
+
+
 @pytest.mark.parametrize(
     ("content", "named"), [("", "contains no"), ("a\nb\na\n", "a"), (None, "cannot")]
 )
