@@ -133,6 +133,8 @@ def _check_shape(name: str, shape: tuple[int, ...]) -> None:
         raise UsageError(f"{wanted} with 1 or 3 channels; {remedy}")
     if shape[1] != shape[2] or shape[1] == 0:
         raise UsageError(f"{wanted}; crop or resize them to squares")
+    if shape[1] == 1:
+        raise UsageError(f"{wanted} with a side of at least 2; pass larger images")
 
 
 def _different_sizes(name: str) -> str:

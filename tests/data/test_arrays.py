@@ -51,10 +51,12 @@ def test_minus_one_marks_images_without_a_label():
 def test_floats_are_rounded_to_256_levels(dtype):
     exact = from_arrays((IMAGES / 255).astype(dtype))
     np.testing.assert_array_equal(exact.pretrain.images, IMAGES)
-    pixels = np.full((2, 1, 1, 1), 0.5, dtype)
+    pixels = np.full((2, 2, 2, 1), 0.5, dtype)
     pixels[0] = 0.4999 / 255
     rounded = from_arrays(pixels).pretrain.images
-    np.testing.assert_array_equal(rounded.ravel(), [0, 128])
+    np.testing.assert_array_equal(rounded[:, 0, 0, 0], [0, 128])
+    with pytest.raises(UsageError, match="a side of at least 2"):
+        from_arrays(pixels[:, :1, :1])
 
 
 def test_lists_and_jax_arrays_are_accepted():
