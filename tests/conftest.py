@@ -4,13 +4,8 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the time passes in compiling programs that then run for milliseconds: no
-# optimisation, and LLVM's code instead of that of XLA's fusion emitters, which compile
-# for two to three times as long.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
-)
+# Most of the time passes in compiling programs that then run for milliseconds.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # What one test has compiled, the others load: in this process, in the workers of
 # pytest-xdist and in the processes that tests start, all of which inherit the setting.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

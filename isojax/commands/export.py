@@ -1,7 +1,6 @@
 """Exports a run's weights for other libraries, with a model card.
 
-    isojax export --workdir=DIR [--format=safetensors|torchvision|timm|flax]
-                  [--output=FILE]
+    isojax export --workdir=DIR [--format=FORMAT] [--output=FILE]
 
 docs/weights.md describes the formats.
 """

@@ -65,7 +65,8 @@ def check_dataset(dataset: object) -> None:
     if not isinstance(dataset, Dataset):
         raise UsageError(
             f"dataset is of type {type(dataset).__name__}; pass the result of "
-            "isojax.data.from_arrays(images, labels) or isojax.data.from_folder(path)"
+            "isojax.data.from_arrays(images, labels) or isojax.data.from_folder(path, "
+            "resolution=...)"
         )
 
 

@@ -146,8 +146,14 @@ def from_folder(
 
     Raises:
       UsageError: if a folder is missing or empty, there is only one class, a class has
-        no test images, or the images cannot be decoded or stored.
+        no test images, the resolution is not a positive integer, or the images cannot
+        be decoded or stored.
     """
+    if not isinstance(resolution, int | np.integer) or resolution < 1:
+        raise UsageError(
+            f"resolution={resolution!r} is not a number of pixels; pass a positive "
+            "integer"
+        )
     source = ImageSource(FOLDER, resolution, folder=os.fspath(path))
     return load_dataset(source, data_dir=data_dir)
 

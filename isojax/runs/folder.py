@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError, first_line
-from isojax.fields import IMAGES_CHECKSUM, LABELS_CHECKSUM
+from isojax.fields import ARRAYS, IMAGES_CHECKSUM, LABELS_CHECKSUM
 from isojax.runs import layout
 from isojax.runs.config_file import (
     describe_differences,
@@ -106,6 +106,11 @@ def _check_same_run(workdir: Path, config: ConfigDict) -> None:
             f"--workdir={workdir} contains a run on other {what}: "
             f"{describe_differences(differing)}. "
             f"{_other_images_remedy(what, stored, config)}, or choose another directory"
+        )
+    if stored.data.name == ARRAYS != config.data.name:
+        raise UsageError(
+            f"--workdir={workdir} contains a run on arrays; to resume it, call "
+            "isojax.training.pretrain with dataset=..., or choose another directory"
         )
     if differing:
         has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))

@@ -263,6 +263,12 @@ def test_one_class_in_the_file_of_classes_is_refused(folder, tmp_path):
         load_dataset(source, data_dir=tmp_path / "data")
 
 
+@pytest.mark.parametrize("resolution", ["16", 16.5, 0, -1])
+def test_the_resolution_is_a_positive_integer(tmp_path, resolution):
+    with pytest.raises(UsageError, match="resolution="):
+        from_folder(tmp_path, resolution=resolution)
+
+
 def test_a_part_of_a_folder_is_held_out(folder, tmp_path):
     source = ImageSource("", 8, validation_fraction=1 / 3, folder=str(folder))
     dataset = load_dataset(source, data_dir=tmp_path / "data")

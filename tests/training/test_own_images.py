@@ -115,6 +115,11 @@ def test_other_images_or_labels_are_refused(labelled_run, images, labels, messag
     assert (labelled_run / "config.json").read_bytes() == before
 
 
+def test_a_run_on_arrays_needs_them_to_resume(labelled_run):
+    with pytest.raises(UsageError, match="dataset="):
+        pretrain(config_of(), labelled_run)
+
+
 def test_wholly_unlabelled_images_train_without_metrics_of_labels(unlabelled_run):
     rows = rows_of(unlabelled_run)
     assert [row["step"] for row in rows] == [3]
