@@ -23,7 +23,7 @@ from benchmarks.timing import (
 )
 from isojax.compilation import use_eigen_convolutions
 from isojax.configs import cifar10, digits
-from isojax.runs.machine import cpu_cores
+from isojax.cpu_cores import cpu_cores
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.synthetic_step import SyntheticStep
 

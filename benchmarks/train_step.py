@@ -30,7 +30,7 @@ from benchmarks.timing import (
 )
 from isojax.compilation import use_eigen_convolutions
 from isojax.configs import cifar10, digits, imagenet, stl10
-from isojax.runs.machine import cpu_cores
+from isojax.cpu_cores import cpu_cores
 from isojax.training.synthetic_step import SyntheticStep
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None

@@ -11,6 +11,7 @@ from isojax.commands.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 LAYERS = {
+    "cpu_cores": 0,
     "errors": 0,
     "fields": 0,
     "files": 0,

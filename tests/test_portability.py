@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from isojax.cpu_cores import cpu_cores
 from isojax.runs import machine
 from isojax.training import step_folder
 
@@ -41,7 +42,7 @@ def test_what_only_linux_has_is_looked_up_before_its_use(path):
 
 def test_cores_are_those_of_this_process(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
-    assert machine.cpu_cores() == 3
+    assert cpu_cores() == 3
 
 
 def test_cores_are_known_without_affinity(tmp_path, monkeypatch):
@@ -50,7 +51,7 @@ def test_cores_are_known_without_affinity(tmp_path, monkeypatch):
     machine.save_machine(tmp_path)
     assert json.loads((tmp_path / "machine.json").read_text())["cpu_cores"] == 6
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert machine.cpu_cores() == 1
+    assert cpu_cores() == 1
 
 
 @pytest.mark.parametrize("has_fallocate", [True, False])

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from isojax.cpu_cores import cpu_cores
 from isojax.data.cache import (
     DamagedCacheError,
     Images,
@@ -102,7 +103,7 @@ def _decode(folder: Path, files: ImageFiles, split: str, resolution: int) -> Non
     """Writes a split to the cache and reports the files that cannot be decoded."""
     count = len(files.names)
     purpose = f"decoding {split} of {files.root}"
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_cores()) as pool:
         shape = (resolution, resolution, _count_channels(files, pool))
         needed = count * math.prod(shape)
         _require_memory(needed, purpose)

@@ -1,10 +1,11 @@
 """Loads examples ahead of their use, in threads and in order, with grain."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
+
+from isojax.cpu_cores import cpu_cores
 
 
 def load_batches(
@@ -24,7 +25,7 @@ def load_batches(
     Yields:
       The examples of a batch, stacked.
     """
-    threads = len(os.sched_getaffinity(0))
+    threads = cpu_cores()
     options = grain.ReadOptions(
         num_threads=threads, prefetch_buffer_size=batch_size + threads
     )

@@ -1,13 +1,13 @@
 """Records the machine of a run in `machine.json`."""
 
 import json
-import os
 import platform
 from pathlib import Path
 
 import jax
 
 import isojax
+from isojax.cpu_cores import cpu_cores
 from isojax.files import write_atomically
 from isojax.runs import layout
 
@@ -32,13 +32,3 @@ def save_machine(workdir: Path) -> None:
     }
     content = json.dumps(machine, indent=2) + "\n"
     write_atomically(workdir / layout.MACHINE_FILE, content.encode())
-
-
-def cpu_cores() -> int:
-    """Returns the number of processor cores that this process may use.
-
-    On systems without this information, such as macOS, it is the number of cores of the
-    machine.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
