@@ -24,6 +24,7 @@ import psutil
 from PIL import Image
 
 from benchmarks.timing import Timing, markdown, median, parse_arguments, write_json
+from isojax.cpu_cores import cpu_cores
 from isojax.data.augment.crop import CropSettings
 from isojax.data.folder_listing import list_images
 from isojax.data.streamed_batches import crop_batches
@@ -53,7 +54,7 @@ def main() -> None:
         for name, timing in medians.items()
     ]
     columns = ["loader", "images/s per core", "CPU, ms per image"]
-    columns += [f"images/s on {os.cpu_count()} cores", "CPU relative to isojax"]
+    columns += [f"images/s on {cpu_cores()} cores", "CPU relative to isojax"]
     print(markdown(columns, rows))
     shown = ", ".join(f"{megabytes:.0f}" for megabytes in memory)
     print(f"Resident memory after each epoch, MB: {shown}")
@@ -113,7 +114,7 @@ def torchvision_epochs(folder: str) -> dict[str, Callable[[int], Iterable]]:
             Path(folder) / "train", partial(two_crops, crop, convert)
         )
         loader = torch.utils.data.DataLoader(
-            dataset, BATCH, shuffle=True, num_workers=os.cpu_count() or 1
+            dataset, BATCH, shuffle=True, num_workers=cpu_cores()
         )
         return lambda epoch: loader
 

@@ -24,12 +24,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
+        self.downsample = _downsample(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps features (n, c, h, w) to the output of the block."""
@@ -53,12 +48,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(features)
         self.conv3 = nn.Conv2d(features, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
+        self.downsample = _downsample(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps features (n, c, h, w) to the output of the block."""
@@ -66,6 +56,15 @@ class Bottleneck(nn.Module):
         x = functional.relu(self.bn1(self.conv1(x)))
         x = functional.relu(self.bn2(self.conv2(x)))
         return functional.relu(self.bn3(self.conv3(x)) + shortcut)
+
+
+def _downsample(inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """Returns the projection of a block's shortcut, if its shape changes."""
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+    )
 
 
 # Blocks of each stage, by the name of the backbone.

@@ -76,3 +76,32 @@ class Progress(NamedTuple):
 
 
 SILENT = Progress()
+
+
+def image_bar(
+    description: str | None = None,
+    *,
+    total: int,
+    initial: int = 0,
+    delay: float = 0.0,
+    shown: bool = True,
+) -> tqdm:
+    """Returns a bar of images, which is drawn only if standard error is a terminal.
+
+    Args:
+      description: text before the bar.
+      total: number of images.
+      initial: number of images done before.
+      delay: seconds before the bar appears.
+      shown: False for no bar at all, such as in all processes but the first.
+    """
+    return tqdm(
+        desc=description,
+        total=total,
+        initial=initial,
+        unit=" images",
+        unit_scale=True,
+        dynamic_ncols=True,
+        delay=delay,
+        disable=not (is_terminal(sys.stderr) and shown),
+    )

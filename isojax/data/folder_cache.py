@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,6 @@ from zlib import crc32
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from isojax.cpu_cores import cpu_cores
 from isojax.data.cache import (
@@ -33,7 +31,8 @@ from isojax.data.disk import (
 from isojax.data.folder_listing import ImageFiles, fingerprint, split_names
 from isojax.data.pictures import Picture, UndecodableImageError, is_grey
 from isojax.errors import UsageError, first_line
-from isojax.output import is_terminal, print_line
+from isojax.output import print_line
+from isojax.progress import image_bar
 
 _BATCH = 256  # images
 _BATCHES_AHEAD = 2
@@ -172,16 +171,7 @@ def _decoded_batches(
       UsageError: after the last batch, if no image of a class could be decoded.
     """
     decoded: set[int] = set()
-    bar = tqdm(
-        total=len(files.names),
-        desc="decoding",
-        unit=" images",
-        unit_scale=True,
-        dynamic_ncols=True,
-        delay=_BAR_DELAY,
-        disable=not is_terminal(sys.stderr),
-    )
-    with bar:
+    with image_bar("decoding", total=len(files.names), delay=_BAR_DELAY) as bar:
         for batch in _submitted(files, shape, pool):
             images, labels = [], []
             for name, label, result in batch:

@@ -1,16 +1,14 @@
 """Decodes images and labels from the records of tensorflow-datasets."""
 
 import re
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from isojax.errors import UsageError
-from isojax.output import is_terminal
+from isojax.progress import image_bar
 
 _BATCH = 256
 # Records that are damaged, fewer than expected, or missing.
@@ -56,14 +54,7 @@ def decoded_batches(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    bar = tqdm(
-        total=count,
-        desc=f"decoding {builder.name}",
-        unit=" images",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=not is_terminal(sys.stderr),
-    )
+    bar = image_bar(f"decoding {builder.name}", total=count)
     done = 0
     try:
         with bar:

@@ -1,5 +1,6 @@
 """ResNets with stems for small images."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -34,10 +35,7 @@ class BasicBlock(nn.Module):
         """Maps (n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), features)."""
         conv = partial(Conv, dtype=self.dtype)
         norm = partial(BatchNorm, axis_name=self.axis_name)
-        shortcut = x
-        if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = conv(self.features, 1, self.stride, name="shortcut_conv")(x)
-            shortcut = norm(name="shortcut_norm")(shortcut, train)
+        shortcut = _shortcut(x, self.features, self.stride, train, conv=conv, norm=norm)
         x = conv(self.features, 3, self.stride, name="conv1")(x)
         x = nn.relu(norm(name="norm1")(x, train))
         x = conv(self.features, 3, name="conv2")(x)
@@ -68,15 +66,28 @@ class Bottleneck(nn.Module):
         conv = partial(Conv, dtype=self.dtype)
         norm = partial(BatchNorm, axis_name=self.axis_name)
         outputs = self.expansion * self.features
-        shortcut = x
-        if self.stride != 1 or x.shape[-1] != outputs:
-            shortcut = conv(outputs, 1, self.stride, name="shortcut_conv")(x)
-            shortcut = norm(name="shortcut_norm")(shortcut, train)
+        shortcut = _shortcut(x, outputs, self.stride, train, conv=conv, norm=norm)
         x = nn.relu(norm(name="norm1")(conv(self.features, 1, name="conv1")(x), train))
         x = conv(self.features, 3, self.stride, name="conv2")(x)
         x = nn.relu(norm(name="norm2")(x, train))
         x = norm(name="norm3")(conv(outputs, 1, name="conv3")(x), train)
         return nn.relu(x + shortcut)
+
+
+def _shortcut(
+    x: Array,
+    outputs: int,
+    stride: int,
+    train: bool,
+    *,
+    conv: Callable[..., Conv],
+    norm: Callable[..., BatchNorm],
+) -> Array:
+    """Returns a block's input, projected if the block changes its shape."""
+    if stride == 1 and x.shape[-1] == outputs:
+        return x
+    x = conv(outputs, 1, stride, name="shortcut_conv")(x)
+    return norm(name="shortcut_norm")(x, train)
 
 
 class ResNet(nn.Module):

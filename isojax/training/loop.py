@@ -1,14 +1,12 @@
 """Pretraining: opens a run, trains it and closes it."""
 
 import os
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import flax.linen as nn
 import jax
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from isojax import data_parallel, processes
 from isojax.data import Dataset
@@ -16,7 +14,7 @@ from isojax.data.dataset import check_dataset
 from isojax.fields import ARRAYS, data_name
 from isojax.invocation import command
 from isojax.models import check_backbone
-from isojax.output import is_terminal
+from isojax.progress import image_bar
 from isojax.runs import layout
 from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.folder import open_run_folder
@@ -159,13 +157,10 @@ def train(context: RunContext, recorder: EpochRecorder, start: Position) -> None
     """
     context.checkpoints.check_writable(start.state)
     _announce(context, start)
-    bar = tqdm(
+    bar = image_bar(
         total=context.last_step * context.config.batch_size,
         initial=start.steps_done * context.config.batch_size,
-        unit=" images",
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=not (is_terminal(sys.stderr) and processes.is_first_process()),
+        shown=processes.is_first_process(),
     )
     with bar:
         end = train_epochs(context, recorder, start, bar)
