@@ -1,5 +1,6 @@
 """Damaged images in the records of tensorflow-datasets."""
 
+import functools
 import io
 
 import numpy as np
@@ -35,8 +36,8 @@ DAMAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def builder_class():
+@functools.cache  # a name can be registered once in a process
+def register_photos():
     class Photos(tfds.core.GeneratorBasedBuilder):
         """Builder whose image number DAMAGED in the file's order is `content`."""
 
@@ -64,6 +65,11 @@ def builder_class():
                 yield i, {"image": content, "label": i % 2, "file": f"photos/{i}.png"}
 
     return Photos
+
+
+@pytest.fixture
+def builder_class():
+    return register_photos()
 
 
 def fill(builder_class, data_dir):
