@@ -13,12 +13,16 @@ from jax.experimental import multihost_utils
 
 from isojax import output
 from isojax.errors import UsageError
+from isojax.launchers import (
+    COORDINATOR_PORT,
+    launcher_task,
+    local_gpus,
+    slurm_port,
+    visible_gpus,
+)
 
 AUTO = "auto"
 _CONNECT_SECONDS = 60
-# Environment variables with the number of processes that a launcher started.
-_CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-_CLUSTER_RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
@@ -31,7 +35,8 @@ def connect(
 
     Must be called before any other use of JAX. Without arguments it connects if the
     environment shows more than one process of Slurm, Open MPI or a TPU pod, and
-    otherwise does nothing.
+    otherwise does nothing. The process takes all GPUs that it can see, but processes of
+    Slurm or Open MPI that see the same ones divide them; see `launchers.local_gpus`.
 
     Args:
       coordinator: HOST:PORT on which process 0 listens, or "auto" without the other
@@ -40,8 +45,9 @@ def connect(
       process_id: number of this process, from 0.
 
     Raises:
-      UsageError: if an argument is missing or wrong. If the other processes do not
-        answer within a minute, this process prints an error and exits.
+      UsageError: if an argument is missing or wrong, or the processes cannot divide the
+        GPUs of their machine. If the other processes do not answer within a minute,
+        this process prints an error and exits.
     """
     given = (coordinator, num_processes, process_id)
     if given == (None, None, None) and not _in_cluster():
@@ -55,6 +61,10 @@ def connect(
                 "all three, or start the processes with isojax launch"
             )
         _check_connection(coordinator, num_processes, process_id)
+    task = launcher_task()
+    gpus = local_gpus(task)
+    if task.tasks > 1 and (port := slurm_port()):
+        os.environ.setdefault(COORDINATOR_PORT, port)
     # It would intercept the SIGTERM that stops a run.
     jax.config.update("jax_enable_preemption_service", False)
     # At its own timeout JAX aborts the process with a C++ stack trace.
@@ -67,6 +77,9 @@ def connect(
                 coordinator,
                 num_processes,
                 process_id,
+                gpus,
+                # Under a launcher JAX would take one device even with an address.
+                cluster_detection_method="deactivate" if coordinator else None,
                 initialization_timeout=2 * _CONNECT_SECONDS,
             )
     except (ValueError, RuntimeError) as error:
@@ -125,6 +138,17 @@ def check_platform() -> None:
         ) from error
 
 
+def print_local_devices() -> None:
+    """Prints how many devices this process uses, if it is one of several."""
+    if jax.process_count() > 1:
+        used = jax.local_device_count()
+        visible = max(used, visible_gpus())
+        output.print_line(
+            f"process {jax.process_index()} of {jax.process_count()}: {used} of "
+            f"{visible} local devices"
+        )
+
+
 def _give_up(coordinator: str | None) -> None:
     error = UsageError(
         f"the processes did not find each other within {_CONNECT_SECONDS} seconds; "
@@ -152,19 +176,9 @@ def exit_immediately_on_failure() -> Iterator[None]:
         os._exit(code)
 
 
-def launcher_task() -> tuple[int, int]:
-    """Returns the rank and the number of tasks under Slurm or Open MPI, or (0, 1)."""
-    for size, rank in zip(_CLUSTER_SIZES, _CLUSTER_RANKS, strict=True):
-        tasks = int(os.environ.get(size, "1"))
-        if tasks > 1:
-            return int(os.environ.get(rank, "0")), tasks
-    return 0, 1
-
-
 def _in_cluster() -> bool:
-    sizes = [int(os.environ.get(name, "1")) for name in _CLUSTER_SIZES]
-    sizes += [len(os.environ.get(name, "").split(",")) for name in _TPU_HOSTS]
-    return max(sizes) > 1
+    hosts = max(len(os.environ.get(name, "").split(",")) for name in _TPU_HOSTS)
+    return max(launcher_task().tasks, hosts) > 1
 
 
 def _check_connection(coordinator: str, num_processes: int, process_id: int) -> None:

@@ -13,6 +13,9 @@ SCRIPT = """
 import os, signal, sys, time
 flags = dict(argument[2:].split("=") for argument in sys.argv[1:])
 number = int(flags["process_id"])
+if "gpus" in flags:
+    with open(f"{os.path.dirname(__file__)}/{number}.gpus", "w") as file:
+        file.write(os.environ["JAX_LOCAL_DEVICE_IDS"])
 def told(signal_number, _):
     print(number, "got", signal_number, flush=True)
     with open(f"{folder}/{number}.got", "a") as file:
@@ -136,3 +139,16 @@ def test_a_second_interrupt_ends_processes_that_do_not_listen(start, tmp_path):
 def test_zero_processes_are_refused(start):
     _, err = (launched := start(processes="0")).communicate(timeout=60)
     assert launched.returncode == 2 and "--processes=0: set it above 0" in err
+
+
+def test_processes_divide_the_gpus(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    process = start("--gpus=", processes="2")
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert (tmp_path / "0.gpus").read_text() == "0,1"
+    assert (tmp_path / "1.gpus").read_text() == "2,3"
+    refused = start(processes="3")
+    assert refused.communicate(timeout=30)[1].startswith("error: 3 processes cannot")
+    assert refused.returncode == 2

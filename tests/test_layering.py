@@ -17,6 +17,7 @@ LAYERS = {
     "files": 0,
     "configs": 0,
     "invocation": 0,
+    "launchers": 0,
     "output": 0,
     "progress": 0,
     "stopping": 0,

@@ -70,9 +70,65 @@ def test_several_processes_are_seen_in_the_environment(monkeypatch, variables, s
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: calls.append(a))
     monkeypatch.setattr(jax.config, "update", lambda *a: None)
     processes.connect()
-    assert calls == ([(None, None, None)] if several else [])
+    assert calls == ([(None, None, None, None)] if several else [])
     processes.connect("auto")  # as JAX finds them, seen or not
-    assert calls[-1] == (None, None, None) and len(calls) == 1 + several
+    assert calls[-1] == (None,) * 4 and len(calls) == 1 + several
+
+
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "1",
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURM_NTASKS": "4",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_GPUS_ON_NODE": "8",
+    "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7",
+}
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Connects without other processes; returns the arguments that JAX would get."""
+    monkeypatch.setattr(jax.config, "update", lambda *a: None)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+
+    def connect(*arguments):
+        calls = []
+        monkeypatch.setattr(
+            jax.distributed, "initialize", lambda *a, **k: calls.append((a, k))
+        )
+        monkeypatch.delenv("JAX_COORDINATOR_PORT", raising=False)
+        processes.connect(*arguments)
+        return calls[0]
+
+    return connect
+
+
+def test_tasks_of_a_node_divide_its_gpus(start):
+    arguments, options = start()
+    assert arguments == (None, None, None, [4, 5, 6, 7])
+    assert options["cluster_detection_method"] is None
+
+
+def test_steps_of_a_job_use_different_ports(start, monkeypatch):
+    start()
+    port = os.environ["JAX_COORDINATOR_PORT"]
+    monkeypatch.setenv("SLURM_STEP_ID", "2")
+    start()
+    assert os.environ["JAX_COORDINATOR_PORT"] != port
+
+
+def test_flags_inside_a_job_leave_all_gpus_to_the_process(start, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # in a shell, without srun
+    arguments, options = start("node1:99", 2, 1)
+    assert arguments == ("node1:99", 2, 1, list(range(8)))
+    assert options["cluster_detection_method"] == "deactivate"
 
 
 def test_a_coordinator_whose_port_is_in_use_is_refused():

@@ -66,17 +66,18 @@ def main() -> None:
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.evaluate import format_table
+    from isojax.launchers import launcher_task
     from isojax.progress import Progress
     from isojax.reporting.closing import announce_next_commands, announce_report
     from isojax.runs.evaluation_result import result_file
 
-    task, tasks = processes.launcher_task()
-    if task > 0:
+    task = launcher_task()
+    if task.rank > 0:
         return
-    if tasks > 1:
+    if task.tasks > 1:
         print_line(
-            f"Evaluation uses one process: the first of {tasks} tasks evaluates, the "
-            "others exit."
+            f"Evaluation uses one process: the first of {task.tasks} tasks evaluates, "
+            "the others exit."
         )
 
     use_eigen_convolutions()

@@ -7,13 +7,17 @@ code is that of the training, such as 75 if a signal stopped it and its state is
 """
 
 import argparse
+import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from typing import IO
 
+from isojax.commands.exit_codes import or_exit
+from isojax.launchers import LOCAL_DEVICES, divide_gpus, visible_gpus
 from isojax.output import print_line
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 
@@ -46,7 +50,8 @@ def run() -> None:
     arguments = parser.parse_args()
     if arguments.processes < 1:
         parser.error(f"--processes={arguments.processes}: set it above 0")
-    sys.exit(launch(arguments.command, processes=arguments.processes))
+    start = partial(launch, processes=arguments.processes)
+    sys.exit(or_exit(start, arguments.command))
 
 
 def launch(command: list[str], *, processes: int) -> int:
@@ -54,7 +59,7 @@ def launch(command: list[str], *, processes: int) -> int:
 
     The first stop signal is passed to every process: SIGINT unchanged, all others as
     SIGTERM. An urgent second signal kills all processes; see `isojax.stopping`. If one
-    process fails, the others are terminated.
+    process fails, the others are terminated. The processes divide the visible GPUs.
 
     Args:
       command: "train" or the path of a Python script, followed by its flags;
@@ -65,7 +70,12 @@ def launch(command: list[str], *, processes: int) -> int:
       0 if every process finished; `STOPPED_EXIT_CODE` if any was stopped and none
       failed; otherwise the exit code of the process that failed first, which is 128 + N
       for signal N, as in a shell.
+
+    Raises:
+      UsageError: if the processes cannot divide the GPUs.
     """
+    gpus = visible_gpus()
+    shares = divide_gpus(gpus, processes) if gpus else None
     if command[0] == "train":
         command = ["-m", "isojax", *command]
     coordinator = f"127.0.0.1:{_free_port()}"
@@ -89,6 +99,7 @@ def launch(command: list[str], *, processes: int) -> int:
                     ],
                     stdout=output,
                     stderr=None if output is None else subprocess.STDOUT,
+                    env=os.environ | _local_devices(shares, number),
                     # The terminal's Ctrl-C would reach it a second time.
                     process_group=0,
                 )
@@ -116,6 +127,13 @@ def _wait_for_all(
     if output is not None and not signals.is_stopping and started[0].poll() != code:
         _show(failed, output)
     return code if code > 0 else 128 - code
+
+
+def _local_devices(shares: list[list[int]] | None, number: int) -> dict[str, str]:
+    """Returns the environment variable that gives a process its share of the GPUs."""
+    if shares is None:
+        return {}
+    return {LOCAL_DEVICES: ",".join(map(str, shares[number]))}
 
 
 def _free_port() -> int:

@@ -73,6 +73,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
     use_eigen_convolutions()
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.check_platform()
+    processes.print_local_devices()
     workdir = _WORKDIR.value or f"runs/{data_name(config.data)}-{config.preset}"
     enable_compilation_cache(workdir)
     # One process that exits alone would leave the others waiting.
