@@ -1,7 +1,9 @@
-"""Data-parallel training: placement of arrays and mapping of steps over devices."""
+"""Placement of arrays, and mapping of steps and functions, over the devices."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from isojax.errors import UsageError
 
 AXIS = "devices"
+# Batches dispatched after the one whose result is fetched, so that devices never idle.
+_BATCHES_AHEAD = 2
+Result = TypeVar("Result")
 
 
 def device_count() -> int:
@@ -137,10 +142,7 @@ class MappedStep:
           The results of the step, usually while they are still being computed.
         """
         result = self._mapped(state, batch, shared, self._flag(stop_requested))
-        if jax.default_backend() == "cpu" and device_count() > 1:
-            # CPU devices share threads: steps dispatched ahead would occupy those that
-            # a collective of the previous step waits for, and deadlock.
-            jax.block_until_ready((result.report, result.stop_requested))
+        _without_deadlock((result.report, result.stop_requested))
         return result
 
     def lower(self, state: Any, batch: Any, shared: Any) -> jax.stages.Lowered:
@@ -155,20 +157,172 @@ class MappedStep:
         return self._flags[value]
 
 
-def split_batch(batch: dict[str, np.ndarray]) -> dict[str, Array]:
+class MappedFunction:
+    """A function `function(shared, batch)` mapped over the devices, for evaluation.
+
+    The shared arrays are replicated and the batch is split along its first axis. Either
+    the result has the rows of the batch: then each row depends on the same row of the
+    batch alone, and no process waits for another. Or the results are added over all
+    devices: then all processes must call the function.
+
+    Attributes:
+      function: the function, as it was passed.
+    """
+
+    def __init__(self, function: Callable[[Any, Any], Any], *, adds: bool = False):
+        """Maps a function, without compiling it yet.
+
+        Args:
+          function: pure function of the shared arrays and a device's rows.
+          adds: whether the results are added over the devices of all processes.
+        """
+
+        def added(shared: Any, batch: Any) -> Any:
+            found = function(shared, batch)
+            return found if axis_name() is None else jax.lax.psum(found, AXIS)
+
+        self.function = function
+        self._adds = adds
+        self._mapped = jax.pmap(
+            added if adds else function,
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None if adds else 0,
+        )
+
+    def __call__(self, shared: Any, batch: Any) -> Any:
+        """Dispatches the function.
+
+        Args:
+          shared: arrays of the host, or replicated.
+          batch: arrays (devices, n / devices, ...), as `split_batch` returns them.
+
+        Returns:
+          Arrays (devices, n / devices, ...), or the sums; usually while they are still
+          being computed.
+        """
+        found = self._mapped(shared, batch)
+        return _without_deadlock(found) if self._adds else found
+
+    def lower(self, shared: Any, batch: Any) -> jax.stages.Lowered:
+        """Lowers the mapped function, as `jax.jit` does."""
+        return self._mapped.lower(shared, batch)
+
+
+def rows_per_device(count: int, most: int) -> int:
+    """Returns how many rows a device takes at a time, at least 1.
+
+    Args:
+      count: number of rows, over all processes.
+      most: largest number of rows of a device.
+    """
+    return max(1, min(most, math.ceil(count / device_count())))
+
+
+def own_rows(count: int, size: int) -> slice:
+    """Returns which rows this process computes.
+
+    The processes have consecutive parts of about equal length. A part begins at a
+    multiple of `size`, so that the batches of a device do not depend on the number of
+    processes.
+
+    Args:
+      count: number of rows, over all processes.
+      size: rows per device and batch.
+    """
+    process, processes = jax.process_index(), jax.process_count()
+    share = math.ceil(math.ceil(count / size) / processes) * size
+    return slice(min(count, process * share), min(count, (process + 1) * share))
+
+
+def computed(results: Iterable[Result]) -> Iterator[Result]:
+    """Waits for results in their order, after dispatching a few more.
+
+    Args:
+      results: iterable that dispatches a computation for each of its items.
+
+    Yields:
+      The results, once they are computed.
+    """
+    ahead: deque[Result] = deque()
+    for result in results:
+        ahead.append(result)
+        if len(ahead) > _BATCHES_AHEAD:
+            yield jax.block_until_ready(ahead.popleft())
+    while ahead:
+        yield jax.block_until_ready(ahead.popleft())
+
+
+def split_batch(batch: Any) -> Any:
     """Sends the rows of this process to its devices, the same number to each device.
 
     Args:
-      batch: arrays (n, ...).
+      batch: tree of arrays (n, ...).
 
     Returns:
       Arrays (devices, n / devices, ...) on the devices of this process.
     """
     devices = jax.local_device_count()
-    return {
-        name: _send(array.reshape(devices, len(array) // devices, *array.shape[1:]))
-        for name, array in batch.items()
-    }
+    return jax.tree.map(
+        lambda x: _send(x.reshape(devices, len(x) // devices, *x.shape[1:])), batch
+    )
+
+
+def join_batch(batch: Any) -> Any:
+    """Returns the rows of this process, as NumPy arrays (n, ...).
+
+    Args:
+      batch: tree of arrays (devices, n / devices, ...), the reverse of `split_batch`.
+    """
+    return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), batch)
+
+
+def split_rows(rows: Mapping[str, Any]) -> dict[str, Array]:
+    """Sends every device of all processes an equal share of rows, filled up by zeros.
+
+    Args:
+      rows: arrays (n, ...), the same in every process, of which a slice converts to a
+        NumPy array.
+
+    Returns:
+      Arrays (devices, rows, ...) on the devices of this process. If n is not divisible
+      by the number of devices, `counted` (devices, rows) is 1 for the n rows and 0 for
+      those that fill up, float32.
+    """
+    devices = jax.local_devices()
+    first = jax.process_index() * len(devices)
+    placement = NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec(AXIS))
+
+    def place(array: Any) -> Array:
+        share = math.ceil(len(array) / device_count())
+
+        def part(number: int) -> np.ndarray:
+            found = np.asarray(array[number * share : (number + 1) * share])
+            if missing := share - len(found):
+                found = np.pad(found, [(0, missing)] + [(0, 0)] * (found.ndim - 1))
+            return found[None]
+
+        return jax.make_array_from_single_device_arrays(
+            (len(devices), share, *array.shape[1:]),
+            placement,
+            [jax.device_put(part(first + n), each) for n, each in enumerate(devices)],
+        )
+
+    count = len(next(iter(rows.values())))
+    if count % device_count():
+        rows = {**rows, "counted": np.ones(count, np.float32)}
+    return {name: place(array) for name, array in rows.items()}
+
+
+def _without_deadlock(results: Result) -> Result:
+    """Waits for results that needed a collective, if the devices share threads.
+
+    CPU devices do: programs dispatched ahead would occupy the threads that a collective
+    of the previous program waits for.
+    """
+    if jax.default_backend() == "cpu" and device_count() > 1:
+        jax.block_until_ready(results)
+    return results
 
 
 def _send(array: np.ndarray) -> Array:

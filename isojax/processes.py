@@ -1,4 +1,4 @@
-"""Connection and coordination of the processes of a training run."""
+"""Connection and coordination of the processes of a run or an evaluation."""
 
 import os
 import socket
@@ -23,6 +23,7 @@ from isojax.launchers import (
 
 AUTO = "auto"
 _CONNECT_SECONDS = 60
+_GATHERED_BYTES = 2**26  # of the rows that devices hold at a time in `gather_rows`
 _TPU_HOSTS = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
 
 
@@ -238,6 +239,41 @@ def gather(text: str) -> list[str]:
     padded = np.pad(data, (0, int(lengths.max()) - len(data)))
     rows = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
     return [bytes(row[:n]).decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+def gather_rows(rows: np.ndarray) -> np.ndarray:
+    """Returns the rows of all processes, one process after the other.
+
+    Must be called by all of them. The bytes stay the same, whatever the type.
+
+    Args:
+      rows: rows of this process, shape (n, ...); n may differ between the processes.
+    """
+    count = jax.process_count()
+    if count == 1:
+        return rows
+    lengths = multihost_utils.process_allgather(np.array([len(rows)])).reshape(-1)
+    found = np.empty((int(lengths.sum()), *rows.shape[1:]), rows.dtype)
+    ends = np.cumsum(lengths)
+    size = found[:1].nbytes if len(found) else 1
+    at_once = max(1, _GATHERED_BYTES // (count * size))
+    for first in range(0, int(lengths.max()), at_once):
+        part = np.ascontiguousarray(rows[first : first + at_once])
+        sent = np.zeros(at_once * size, np.uint8)
+        sent[: part.nbytes] = part.reshape(-1).view(np.uint8)
+        received = multihost_utils.process_allgather(sent).reshape(count, -1)
+        for data, length, end in zip(received, lengths, ends, strict=True):
+            start = int(end - length) + first
+            stop = min(start + at_once, int(end))
+            if start < stop:
+                values = data[: (stop - start) * size].view(rows.dtype)
+                found[start:stop] = values.reshape(-1, *rows.shape[1:])
+    return found
+
+
+def add(values: np.ndarray) -> np.ndarray:
+    """Returns the sum of an array over all processes; must be called by all of them."""
+    return gather_rows(np.asarray(values)[None]).sum(axis=0)
 
 
 def in_first_process(action: Callable[[], object]) -> None:

@@ -75,14 +75,14 @@ def full_batches(
         so that one compiled program is enough.
 
     Yields:
-      Batches (min(batch_size, n), ...), and the number of images in each that are not
-      repeated.
+      Batches (batch_size, ...), and the number of images in each that are not repeated.
     """
-    size = min(batch_size, len(images))
     batches: Iterator[np.ndarray]
     if isinstance(images, np.ndarray):
-        batches = (images[i : i + size] for i in range(0, len(images), size))
+        batches = (
+            images[i : i + batch_size] for i in range(0, len(images), batch_size)
+        )
     else:
-        batches = images.batches(size)
+        batches = images.batches(batch_size)
     for batch in batches:
-        yield np.resize(batch, (size, *images.shape[1:])), len(batch)
+        yield np.resize(batch, (batch_size, *images.shape[1:])), len(batch)

@@ -1,16 +1,18 @@
 """Computes the features of all images of a data set."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import jax
 import numpy as np
 from jax import Array
 
+from isojax import data_parallel, processes
 from isojax.data import full_batches
 from isojax.data.dataset import ImageArray
 from isojax.progress import SILENT, Progress
 
-_BATCH_SIZE = 256
+_BATCH_SIZE = 256  # images per device
 
 
 def extract_features(
@@ -20,7 +22,10 @@ def extract_features(
     *,
     progress: Progress = SILENT,
 ) -> np.ndarray:
-    """Computes the features of images in evaluation mode.
+    """Computes the features of images in evaluation mode, on all devices.
+
+    If there are several processes, all of them must call it with the same arguments.
+    Each reads and computes its part of the images.
 
     Args:
       apply: the function from `(variables, images)` to features, as `load_encoder`
@@ -31,15 +36,25 @@ def extract_features(
       progress: reports the extraction.
 
     Returns:
-      float32 features, shape (n, features).
+      float32 features of all images in every process, shape (n, features).
     """
-    compiled = jax.jit(apply)
     shape = jax.eval_shape(apply, variables, np.asarray(images[:1])).shape[1:]
-    features, first = np.empty((len(images), *shape), np.float32), 0
-    with progress.phase("features", total=len(images), unit="images") as advance:
-        for batch, count in full_batches(images, _BATCH_SIZE):
-            found = np.asarray(compiled(variables, batch))[:count]
-            features[first : first + count] = found
+    size = data_parallel.rows_per_device(len(images), _BATCH_SIZE)
+    own = images[data_parallel.own_rows(len(images), size)]
+    features, first = np.empty((len(own), *shape), np.float32), 0
+    variables = data_parallel.replicate(variables)
+    results = (
+        (_mapped(apply)(variables, data_parallel.split_batch(batch)), count)
+        for batch, count in full_batches(own, size * data_parallel.local_device_count())
+    )
+    with progress.phase("features", total=len(own), unit="images") as advance:
+        for found, count in data_parallel.computed(results):
+            features[first : first + count] = data_parallel.join_batch(found)[:count]
             first += count
             advance(count)
-    return features
+    return processes.gather_rows(features)
+
+
+@lru_cache(maxsize=1)  # training and test images are compiled for once
+def _mapped(apply: Callable[[dict, Array], Array]) -> data_parallel.MappedFunction:
+    return data_parallel.MappedFunction(apply)

@@ -1,12 +1,14 @@
 """Weighted k-nearest-neighbour classification."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from isojax import data_parallel, processes
 from isojax.data import full_batches
 from isojax.evaluation.held_out import accuracy_of
 from isojax.evaluation.protocols import Measurement, ProtocolInputs
@@ -14,8 +16,8 @@ from isojax.progress import SILENT, Progress
 
 TEMPERATURE = 0.07
 NEIGHBOURS = (20, 200)  # numbers of neighbours in an evaluation
-_QUERY_BATCH = 256
-_BLOCK_BYTES = 2**28  # bytes of the bank that are on the device at a time
+_QUERY_BATCH = 256  # queries per device
+_BLOCK_BYTES = 2**28  # bytes of the bank that are on every device at a time
 
 
 class Neighbours(NamedTuple):
@@ -92,8 +94,11 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Finds the rows of a bank with the largest cosine similarity to each query.
 
-    The bank stays in the host's memory. It is copied to the device in blocks of at most
-    256 MB, each once, so that a bank may be larger than the device's memory.
+    The bank stays in the host's memory. It is copied to the devices in blocks of at
+    most 256 MB, each once, so that a bank may be larger than a device's memory. The
+    queries are spread over the devices. If there are several processes, all of them
+    must call this function with the same arguments. Neighbours do not depend on the
+    number of devices and processes.
 
     Args:
       features: the bank, shape (n, features), float.
@@ -102,7 +107,7 @@ def nearest_neighbours(
       progress: reports the search.
 
     Returns:
-      The neighbours of each query; arrays of shape (m, min(k, n)).
+      The neighbours of each query, in every process; arrays of shape (m, min(k, n)).
 
     Raises:
       ValueError: if `k` is not positive.
@@ -113,27 +118,32 @@ def nearest_neighbours(
     rows = max(1, _BLOCK_BYTES // (4 * features.shape[1]))
     rows = -(-len(features) // -(-len(features) // rows))  # blocks of equal size
     size = min(_QUERY_BATCH, len(queries))
-    found = [
-        (np.full((size, k), -np.inf, np.float32), np.zeros((size, k), np.int32))
-        for _ in range(0, len(queries), size)
+    own = queries[data_parallel.own_rows(len(queries), size)]
+    batch_size = size * data_parallel.local_device_count()
+    nothing = (
+        np.full((batch_size, k), -np.inf, np.float32),
+        np.zeros((batch_size, k), np.int32),
+    )
+    batches = [
+        data_parallel.split_batch(nothing) for _ in range(0, len(own), batch_size)
     ]
-    work = -(-len(features) // rows) * len(queries)
-    with progress.phase("nearest neighbours", total=work, unit="queries") as advance:
+
+    def search() -> Iterator[tuple[Any, int]]:
         for number, (block, in_block) in enumerate(full_batches(features, rows)):
-            block = jax.device_put(_unit_rows32(block))
-            for batch, (query, count) in enumerate(full_batches(queries, size)):
-                found[batch] = jax.block_until_ready(
-                    _merge_block(
-                        *found[batch],
-                        _unit_rows32(query),
-                        block,
-                        number * rows,
-                        in_block,
-                    )
-                )
-                advance(count)
+            bank = data_parallel.replicate(_unit_rows32(block))
+            shared = (bank, np.int32(number * rows), np.int32(in_block))
+            for batch, (query, count) in enumerate(full_batches(own, batch_size)):
+                query = data_parallel.split_batch(_unit_rows32(query))
+                batches[batch] = _merge_block(shared, (*batches[batch], query))
+                yield batches[batch], count
+
+    work = -(-len(features) // rows) * len(own)
+    with progress.phase("nearest neighbours", total=work, unit="queries") as advance:
+        for _, count in data_parallel.computed(search()):
+            advance(count)
+    found = [data_parallel.join_batch(batch) for batch in batches] or [nothing]
     similarity, indices = (
-        np.concatenate([np.asarray(part) for part in parts])[: len(queries)]
+        processes.gather_rows(np.concatenate(parts)[: len(own)])
         for parts in zip(*found, strict=True)
     )
     return Neighbours(similarity, indices)
@@ -185,28 +195,23 @@ def _unit_rows32(features: np.ndarray) -> np.ndarray:
     return unit_rows(features).astype(np.float32, copy=False)
 
 
-@jax.jit
+@data_parallel.MappedFunction
 def _merge_block(
-    similarity: Array,
-    indices: Array,
-    queries: Array,
-    block: Array,
-    first: Array,
-    count: Array,
+    shared: tuple[Array, Array, Array], batch: tuple[Array, Array, Array]
 ) -> tuple[Array, Array]:
     """Merges neighbours of earlier blocks with the first `count` rows of a block.
 
     Args:
-      similarity: similarities of the neighbours in earlier blocks, shape (q, k).
-      indices: indices of these neighbours in the bank, shape (q, k).
-      queries: unit rows, shape (q, features).
-      block: unit rows of the bank, shape (b, features).
-      first: the index in the bank of the block's first row, a scalar.
-      count: the number of the block's rows to compare, a scalar.
+      shared: unit rows of the bank, shape (b, features); the index in the bank of the
+        first of them, a scalar; the number of them to compare, a scalar.
+      batch: similarities of the neighbours in earlier blocks, shape (q, k); indices of
+        these neighbours in the bank, shape (q, k); unit rows, shape (q, features).
 
     Returns:
       The new similarities and indices.
     """
+    block, first, count = shared
+    similarity, indices, queries = batch
     # bfloat16 and TF32 products, the default on TPUs and GPUs, change the neighbours.
     products = jnp.matmul(queries, block.T, precision=jax.lax.Precision.HIGHEST)
     is_counted = jnp.arange(len(block))[None] < count

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax import processes, spectral
+from isojax import data_parallel, processes, spectral
 from isojax.data import Split, augment, full_batches
 from isojax.models import SiameseNetwork
 from isojax.runs import layout
 from isojax.training.probe import probe_logits
 from isojax.training.state import TrainState
 
-_BATCH_SIZE = 250
+_BATCH_SIZE = 250  # images per device
 
 
 def make_evaluation(
@@ -33,10 +33,10 @@ def make_evaluation(
       representations, both in evaluation mode; nothing without images.
     """
 
-    @jax.jit
     def evaluate_batch(
-        params: dict, batch_stats: dict, probe_weights: Array, images: Array
+        variables: tuple[dict, dict, Array], images: Array
     ) -> tuple[Array, Array]:
+        params, batch_stats, probe_weights = variables
         images = augment.normalize(
             images.astype(jnp.float32) / 255.0,
             mean=mean,
@@ -48,37 +48,58 @@ def make_evaluation(
         logits = probe_logits(probe_weights, representation)
         return logits.argmax(axis=-1), representation
 
+    mapped = data_parallel.MappedFunction(evaluate_batch)
+
     def evaluate(state: TrainState, split: Split) -> dict[str, float]:
-        if not len(split.labels):
+        total = len(split.labels)
+        if not total:
             return {}
-        classes, representations = [], []
-        for images, count in full_batches(split.images, _BATCH_SIZE):
-            predicted, representation = evaluate_batch(
-                state.params, state.batch_stats, state.probe.weights, images
+        variables = state.params, state.batch_stats, state.probe.weights
+        size = data_parallel.rows_per_device(total, _BATCH_SIZE)
+        own = data_parallel.own_rows(total, size)
+        labels, first = split.labels[own], 0
+        results = (
+            (mapped(variables, data_parallel.split_batch(images)), count)
+            for images, count in full_batches(
+                split.images[own], size * data_parallel.local_device_count()
             )
-            classes.append(np.asarray(predicted)[:count])
-            representations.append(np.asarray(representation)[:count])
+        )
+        dim = jax.eval_shape(evaluate_batch, variables, split.images[:1])[1].shape[1]
+        products, correct = np.zeros((dim, dim)), np.zeros((), np.int64)
+        for result, count in data_parallel.computed(results):
+            classes, z = (x[:count] for x in data_parallel.join_batch(result))
+            correct += (classes == labels[first : first + count]).sum()
+            products += products_of(z)  # while the devices compute the next batches
+            first += count
+        correct, products = map(processes.add, (correct, products))
         row = {}
         if (split.labels >= 0).all():
-            accuracy = np.mean(np.concatenate(classes) == split.labels)
-            row[layout.ONLINE_ACCURACY] = float(accuracy)
+            row[layout.ONLINE_ACCURACY] = float(correct / total)
         if processes.is_first_process():
-            rank = effective_rank_on_host(np.concatenate(representations))
-            row[layout.EFFECTIVE_RANK] = rank
+            row[layout.EFFECTIVE_RANK] = effective_rank_on_host(products, total)
         return row
 
     return evaluate
 
 
-def effective_rank_on_host(representations: np.ndarray) -> float:
-    """RankMe of representations (n, dim), computed without their SVD for speed.
-
-    The squared singular values are the eigenvalues of the uncentred Z^T Z. The
-    computation is in float64, whose rounding error is below RankMe's epsilon.
-    """
+def products_of(representations: np.ndarray) -> np.ndarray:
+    """Uncentred Z^T Z of representations Z (n, dim), shape (dim, dim), float64."""
     z = representations.astype(np.float64)
-    squares = np.maximum(np.linalg.eigvalsh(z.T @ z), 0)
-    singular_values = np.sqrt(squares[-min(z.shape) :])
+    return z.T @ z
+
+
+def effective_rank_on_host(products: np.ndarray, count: int) -> float:
+    """RankMe of representations, computed without their SVD for speed.
+
+    The squared singular values are the eigenvalues of `products`. The computation is in
+    float64, whose rounding error is below RankMe's epsilon.
+
+    Args:
+      products: uncentred Z^T Z of the representations, shape (dim, dim), float64.
+      count: number of representations.
+    """
+    squares = np.maximum(np.linalg.eigvalsh(products), 0)
+    singular_values = np.sqrt(squares[-min(count, len(squares)) :])
     return float(spectral.effective_rank_of_spectrum(jnp.asarray(singular_values)))
 
 

@@ -74,4 +74,4 @@ def test_full_batches_hold_every_image_once_and_are_of_one_size():
     kept = np.concatenate([batch[:count] for batch, count in batches])
     np.testing.assert_array_equal(kept, images)
     ((batch, count),) = full_batches(images, 10)
-    assert (batch.shape, count) == ((7, 1), 7)
+    assert (batch.shape, count) == ((10, 1), 7)

@@ -1,9 +1,9 @@
 from contextlib import contextmanager
 
-import jax
 import numpy as np
 import pytest
 
+from isojax import data_parallel
 from isojax.evaluation import extract_features, knn, knn_accuracy
 from isojax.evaluation.knn import NEIGHBOURS
 from isojax.progress import SILENT
@@ -109,11 +109,19 @@ def test_equal_rows_come_in_their_order_across_blocks(monkeypatch):
     np.testing.assert_array_equal(found.indices, [[0, 1, 2, 3, 4]])
 
 
-def test_one_program_serves_all_batches_and_numbers_of_neighbours():
+def test_one_program_serves_all_batches_and_numbers_of_neighbours(monkeypatch):
     assert len(NEIGHBOURS) > 1
-    before = knn._merge_block._cache_size()
+    traces, merge = [], knn._merge_block
+
+    def count(shared, batch):
+        traces.append(batch)
+        return merge.function(shared, batch)
+
+    monkeypatch.setattr(knn, "_merge_block", data_parallel.MappedFunction(count))
+    monkeypatch.setattr(knn, "_QUERY_BATCH", 16)
+    monkeypatch.setattr(knn, "_BLOCK_BYTES", 64 * 4 * 17)  # four blocks
     knn.measure(inputs_of(*drawn(230, 301, 17)), SILENT)
-    assert knn._merge_block._cache_size() == before + 1
+    assert len(traces) == 1
 
 
 def test_the_search_reports_all_of_its_announced_work(monkeypatch):
@@ -132,13 +140,10 @@ def test_the_search_reports_all_of_its_announced_work(monkeypatch):
 
 
 def test_products_are_of_the_highest_precision():
-    arrays = jax.eval_shape(
-        lambda: (
-            *(jax.numpy.zeros((8, 4), kind) for kind in ("float32", "int32")),
-            *(jax.numpy.zeros((n, 16)) for n in (8, 32)),
-        )
-    )
-    text = knn._merge_block.lower(*arrays, 0, 32).as_text()
+    found = np.zeros((16, 4), np.float32), np.zeros((16, 4), np.int32)
+    batch = data_parallel.split_batch((*found, np.zeros((16, 16), np.float32)))
+    bank = np.zeros((32, 16), np.float32)
+    text = knn._merge_block.lower((bank, np.int32(0), np.int32(32)), batch).as_text()
     assert "precision = [HIGHEST, HIGHEST]" in text
 
 
