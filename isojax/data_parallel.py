@@ -2,10 +2,11 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -17,11 +18,14 @@ AXIS = "devices"
 # Batches dispatched after the one whose result is fetched, so that devices never idle.
 _BATCHES_AHEAD = 2
 Result = TypeVar("Result")
+# The devices of a program that is compiled but not run here, as
+# `isojax.targets.devices.target_devices` returns them; None for those of JAX.
+Devices: TypeAlias = Sequence[jax.Device] | None
 
 
-def device_count() -> int:
+def device_count(devices: Devices = None) -> int:
     """Returns the number of devices over all processes."""
-    return jax.device_count()
+    return jax.device_count() if devices is None else len(devices)
 
 
 def local_device_count() -> int:
@@ -29,30 +33,33 @@ def local_device_count() -> int:
     return jax.local_device_count()
 
 
-def axis_name() -> str | None:
+def axis_name(devices: Devices = None) -> str | None:
     """Returns the name of the mapped axis of the devices; None with one device.
 
     With one device collectives have no effect, but XLA for CPU would keep them and not
     fuse across them.
     """
-    return AXIS if device_count() > 1 else None
+    return AXIS if device_count(devices) > 1 else None
 
 
-def check_batch_size(batch_size: int, *, parts: int = 1) -> None:
+def check_batch_size(
+    batch_size: int, *, parts: int = 1, devices: Devices = None
+) -> None:
     """Checks that a global batch divides evenly.
 
     Args:
       batch_size: number of images over all devices.
       parts: number of parts that each device's images are divided into.
+      devices: the devices that share the batch.
 
     Raises:
       UsageError: if it does not. The message suggests the nearest batch size that does.
     """
-    devices = device_count()
-    pieces = devices * parts
+    count = device_count(devices)
+    pieces = count * parts
     if batch_size % pieces:
         nearest = max(pieces, batch_size // pieces * pieces)
-        among = f"the {devices} devices"
+        among = f"the {count} devices"
         if parts > 1:
             among += f" times config.microbatches={parts}"
         raise UsageError(
@@ -105,12 +112,20 @@ class MappedStep:
     axis. The memory of the state is reused for the new state.
     """
 
-    def __init__(self, step: Callable[[Any, Any, Any], tuple[Any, Any]]):
+    def __init__(
+        self,
+        step: Callable[[Any, Any, Any], tuple[Any, Any]],
+        *,
+        devices: Devices = None,
+    ):
         """Maps a step, without compiling it yet.
 
         Args:
           step: pure function of state, batch and shared arrays.
+          devices: the devices to compile for, if they are not those of JAX. The step
+            can then be lowered, but not called.
         """
+        self._devices = devices
 
         def agreeing_step(
             state: Any, batch: Any, shared: Any, stop_requested: Array
@@ -124,6 +139,7 @@ class MappedStep:
             in_axes=(None, 0, None, 0),
             out_axes=None,
             donate_argnums=0,
+            devices=devices,
         )
         self._flags: dict[bool, Array] = {}
 
@@ -146,8 +162,23 @@ class MappedStep:
         return result
 
     def lower(self, state: Any, batch: Any, shared: Any) -> jax.stages.Lowered:
-        """Lowers the mapped step, as `jax.jit` does."""
-        return self._mapped.lower(state, batch, shared, self._flag(False))
+        """Lowers the mapped step, as `jax.jit` does.
+
+        Args:
+          state: arrays or their `jax.ShapeDtypeStruct`.
+          batch: arrays, or shapes as `split_shapes` returns them.
+          shared: arrays or their `jax.ShapeDtypeStruct`.
+        """
+        return self._mapped.lower(state, batch, shared, self._lowering_flag())
+
+    def trace(self, state: Any, batch: Any, shared: Any) -> jax.extend.core.ClosedJaxpr:
+        """Traces the mapped step; the arguments are those of `lower`."""
+        return jax.make_jaxpr(self._mapped)(state, batch, shared, self._lowering_flag())
+
+    def _lowering_flag(self) -> Array | jax.ShapeDtypeStruct:
+        if self._devices is None:
+            return self._flag(False)
+        return jax.ShapeDtypeStruct((len(self._devices),), jnp.float32)
 
     def _flag(self, value: bool) -> Array:
         """Returns the value on every device of this process, transferred once."""
@@ -323,6 +354,24 @@ def _without_deadlock(results: Result) -> Result:
     if jax.default_backend() == "cpu" and device_count() > 1:
         jax.block_until_ready(results)
     return results
+
+
+def split_shapes(
+    batch: Mapping[str, jax.ShapeDtypeStruct], devices: Sequence[jax.Device]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes (devices, n / devices, ...) of a batch spread over devices.
+
+    Args:
+      batch: shapes (n, ...) over all devices; n is divisible by their number.
+      devices: the devices of all processes.
+    """
+    count = len(devices)
+    return {
+        name: jax.ShapeDtypeStruct(
+            (count, shape.shape[0] // count, *shape.shape[1:]), shape.dtype
+        )
+        for name, shape in batch.items()
+    }
 
 
 def _send(array: np.ndarray) -> Array:

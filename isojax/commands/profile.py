@@ -2,13 +2,20 @@
 
     isojax profile [--config=NAME[:PRESET]] [--steps=10]
                    [--trace=DIR] [--config.FIELD=VALUE ...]
+    isojax profile --target=TARGET [--config=NAME[:PRESET]]
+                   [--config.FIELD=VALUE ...]
 
-Prints the operations, bytes, collectives, memory and time of one step.
+Prints the operations, bytes, collectives, memory and time of one step. With --target
+the step is compiled for accelerators that this machine need not have, and not run.
 """
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from isojax.commands import command_line, config_flag, path_flag
+from isojax.errors import UsageError
+from isojax.targets.environment import prepare
+from isojax.targets.names import parse_target
 
 _CONFIG = config_flag.define_config(
     "digits",
@@ -21,11 +28,40 @@ _TRACE = path_flag.define_path(
     None,
     "Directory in which a trace of the steps is written, for TensorBoard and XProf.",
 )
+_TARGET = flags.DEFINE_string(
+    "target",
+    None,
+    "Accelerators to compile for: tpu:GENERATION:SLICE, such as tpu:v5e:2x2, or "
+    "gpu:h100:COUNT.",
+)
 
 
 def main() -> None:
     """Profiles a step with the settings of the flags."""
     config = config_flag.config_to_train(_CONFIG)
+    if _TARGET.value is not None:
+        _estimate(config, _TARGET.value)
+    else:
+        _measure(config)
+
+
+def _estimate(config: ConfigDict, name: str) -> None:
+    for flag in (_STEPS, _TRACE):
+        if flag.present:
+            raise UsageError(
+                f"--{flag.name} has no effect with --target, because the step is not "
+                "run; remove one of them"
+            )
+    target = parse_target(name)
+    prepare(target)
+    # After the environment of the target.
+    from isojax.targets.devices import target_devices
+    from isojax.training.step_estimate import describe_estimate, estimate_step
+
+    print(describe_estimate(estimate_step(config, target_devices(target))))
+
+
+def _measure(config: ConfigDict) -> None:
     # After the flags: JAX takes a second to import.
     from isojax import processes
     from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
@@ -53,6 +89,7 @@ def run() -> None:
         groups={
             "step": {"config": "=NAME[:PRESET]"},
             "measurement": {"steps": "=N", "trace": "=DIR"},
+            "compilation": {"target": "=TARGET"},
         },
         notes={
             "config fields": "--config.FIELD=VALUE sets a field; docs/configs.md lists "

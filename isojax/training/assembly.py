@@ -133,7 +133,11 @@ def last_step(config: ConfigDict, dataset: Dataset) -> int:
 
 
 def build_step_context(
-    config: ConfigDict, dataset: Dataset, *, backbone: nn.Module | None = None
+    config: ConfigDict,
+    dataset: Dataset,
+    *,
+    backbone: nn.Module | None = None,
+    devices: data_parallel.Devices = None,
 ) -> StepContext:
     """Builds network, optimiser and settings of a run's step.
 
@@ -141,9 +145,10 @@ def build_step_context(
       config: the run's configuration, with mean and standard deviation.
       dataset: the run's images.
       backbone: the user's backbone; None for the one that the config names.
+      devices: the devices that the step is compiled for; None for those of JAX.
     """
     method = method_settings(config)
-    axis_name = data_parallel.axis_name()
+    axis_name = data_parallel.axis_name(devices)
     network = build_network(
         network_settings(config),
         predictor=method.learned_predictor,
@@ -173,7 +178,8 @@ def first_state(
 ) -> TrainState:
     """Returns the state of a run before the first step.
 
-    The arguments are those of `build_step_context`.
+    The arguments are those of `build_step_context`. The state is the same on any
+    devices.
     """
     context = build_step_context(config, dataset, backbone=backbone)
     return init_state(

@@ -12,22 +12,11 @@ from ml_collections import ConfigDict
 
 from isojax import data_parallel
 from isojax.errors import UsageError
+from isojax.targets.peaks import peak_of
 from isojax.training.operation_count import count_operations
 from isojax.training.synthetic_step import SyntheticStep
 
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
-# Peak floating-point operations per second of one device, as specified for dense
-# products of bfloat16, by prefix of the device kind.
-PEAKS = {
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-}
 
 
 class Profile(NamedTuple):
@@ -122,11 +111,12 @@ def describe_profile(profile: Profile, config: ConfigDict) -> str:
             f"  bytes        {profile.bytes_accessed / 1e9:,.1f} GB accessed (XLA's "
             f"estimate), {profile.flops / profile.bytes_accessed:,.1f} FLOP per byte",
         )
-    peak = next((peak for name, peak in PEAKS.items() if kind.startswith(name)), None)
+    peak = peak_of(kind)
     if peak is not None:
+        rate = peak.operations["bfloat16"]
         lines.insert(
             3,
-            f"  utilisation  {per_second / peak:.1%} of the device's "
-            f"{peak / 1e12:,.0f} TFLOP/s in bfloat16",
+            f"  utilisation  {per_second / rate:.1%} of the device's "
+            f"{rate / 1e12:,.0f} TFLOP/s in bfloat16",
         )
     return "\n".join(lines)

@@ -18,6 +18,31 @@ _CLASSES = 10
 _STEPS_PER_EPOCH = 100  # of the schedules; the cost of a step does not depend on it
 
 
+def synthetic_dataset(config: ConfigDict) -> Dataset:
+    """Returns a data set of equal images, with the shapes of a run's images.
+
+    The arrays take no memory.
+
+    Args:
+      config: the run's configuration, with mean and standard deviation.
+
+    Raises:
+      UsageError: if mean or standard deviation are missing.
+    """
+    if config.data.mean is None or config.data.std is None:
+        raise UsageError(
+            "config.data.mean and config.data.std cannot be computed here, because no "
+            "images are loaded; set both, one value per channel"
+        )
+    side, channels = config.data.resolution, len(config.data.mean)
+    count = _STEPS_PER_EPOCH * config.batch_size
+    epoch = Split(
+        np.broadcast_to(np.uint8(0), (count, side, side, channels)),
+        np.broadcast_to(np.int32(0), (count,)),
+    )
+    return Dataset(epoch, epoch, epoch, "test", _CLASSES, ())
+
+
 class SyntheticStep:
     """A training step with its state and a batch of random images.
 
@@ -38,21 +63,10 @@ class SyntheticStep:
         """
         check_config(config)
         data_parallel.check_batch_size(config.batch_size, parts=config.microbatches)
-        if config.data.mean is None or config.data.std is None:
-            raise UsageError(
-                "config.data.mean and config.data.std cannot be computed here, because "
-                "no images are loaded; set both, one value per channel"
-            )
-        side, channels = config.data.resolution, len(config.data.mean)
-        rng = np.random.default_rng(0)
-        shape = (config.batch_size, side, side, channels)
-        images = rng.integers(0, 256, shape, dtype=np.uint8)
+        dataset = synthetic_dataset(config)
+        shape = (config.batch_size, *dataset.pretrain.images.shape[1:])
+        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         labels = np.arange(len(images), dtype=np.int32) % _CLASSES
-        epoch = Split(
-            np.broadcast_to(images[:1], (_STEPS_PER_EPOCH * len(images), *shape[1:])),
-            np.zeros(_STEPS_PER_EPOCH * len(images), np.int32),
-        )
-        dataset = Dataset(epoch, epoch, epoch, "test", _CLASSES, ())
         context = build_step_context(config, dataset)
         self._views = context.views
         self._step = data_parallel.MappedStep(
@@ -79,9 +93,7 @@ class SyntheticStep:
 
     def trace(self) -> jax.extend.core.ClosedJaxpr:
         """Traces the step, without compiling it."""
-        return jax.make_jaxpr(lambda *arguments: self._step(*arguments))(
-            self.state, self._batch, {}
-        )
+        return self._step.trace(self.state, self._batch, {})
 
     def views(self) -> list[Array]:
         """Returns the two views that the next step makes, (n, h, w, c) each."""

@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from isojax.configs import digits
 from isojax.errors import UsageError
-from isojax.training import step_cost
+from isojax.targets.peaks import PEAKS, Peak
 from isojax.training.step_cost import describe_profile, profile_step
 
 
@@ -55,7 +55,8 @@ def test_utilisation_is_printed_if_the_peak_is_known(profile, monkeypatch):
     assert "utilisation" not in describe_profile(profile, small())
     kind = jax.devices()[0].device_kind
     rate = profile.flops / profile.seconds
-    monkeypatch.setattr(step_cost, "PEAKS", {kind: 4 * rate})
+    peak = Peak({"bfloat16": 4 * rate}, memory=1.0, bandwidth=1.0)
+    monkeypatch.setitem(PEAKS, kind, peak)
     assert "utilisation  25.0% of" in describe_profile(profile, small())
     assert np.isfinite(rate)
 

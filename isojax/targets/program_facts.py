@@ -1,0 +1,142 @@
+"""What a compiled program does: collectives, precision, kernels of libraries, bytes."""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+from isojax.targets.hlo import Computation, Instruction, Program
+
+_COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+)
+_CALL_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_PRECISION = re.compile(r"operand_precision=\{(\w+)")
+# Instructions without a kernel: they name parts of memory.
+_WITHOUT_TRAFFIC = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "call",
+    "while",
+    "conditional",
+    "opt-barrier",
+}
+_HOST_OPCODES = {"infeed", "outfeed", "send", "recv"}
+
+
+class Collective(NamedTuple):
+    """The collectives of one kind in a program.
+
+    Attributes:
+      count: number of collectives that run.
+      bytes: bytes of the arrays that they reduce, gather or send, on one device.
+    """
+
+    count: int
+    bytes: int
+
+
+class Product(NamedTuple):
+    """What a convolution or matrix product computes with.
+
+    Attributes:
+      kind: "convolution" or "product".
+      dtype: the narrower type of the operands, as XLA names it.
+      precision: "default", "high" or "highest".
+    """
+
+    kind: str
+    dtype: str
+    precision: str
+
+
+def collectives(program: Program) -> dict[str, Collective]:
+    """Returns the collectives of a compiled program by kind."""
+    found: dict[str, Collective] = {}
+    for instruction, computation, runs in program.instructions():
+        kind = instruction.opcode.removesuffix("-start")
+        if kind in _COLLECTIVES and runs:
+            old = found.get(kind, Collective(0, 0))
+            size = _collective_bytes(kind, instruction, computation)
+            found[kind] = Collective(old.count + runs, old.bytes + runs * size)
+    return found
+
+
+def _collective_bytes(kind: str, instruction: Instruction, within: Computation) -> int:
+    operands = sum(_operand_bytes(instruction, within))
+    if kind != "all-gather":
+        return operands
+    # The result of the asynchronous form includes its operands.
+    started = instruction.opcode.endswith("-start")
+    return instruction.result_bytes - (operands if started else 0)
+
+
+def products(program: Program) -> Counter[Product]:
+    """Returns how often each kind of convolution and product runs.
+
+    Args:
+      program: a lowered program, before XLA replaces products by its own forms.
+    """
+    counts: Counter[Product] = Counter()
+    kinds = {"convolution": "convolution", "dot": "product"}
+    for instruction, computation, runs in program.instructions():
+        if instruction.opcode in kinds and runs:
+            dtypes = [
+                computation[name].results[0].dtype for name in instruction.operands
+            ]
+            precision = _PRECISION.search(instruction.attributes)
+            counts[
+                Product(
+                    kinds[instruction.opcode],
+                    min(dtypes, key=lambda dtype: int(re.sub(r"\D", "", dtype) or 0)),
+                    precision[1] if precision else "default",
+                )
+            ] += runs
+    return counts
+
+
+def library_calls(program: Program) -> Counter[str]:
+    """Returns how often a compiled program calls each kernel outside of XLA."""
+    counts: Counter[str] = Counter()
+    for instruction, _, runs in program.instructions():
+        target = _CALL_TARGET.search(instruction.attributes)
+        if instruction.opcode == "custom-call" and target and runs:
+            counts[target[1]] += runs
+        elif "__triton" in instruction.attributes and runs:
+            counts["Triton"] += runs
+    return counts
+
+
+def has_float64(program: Program) -> bool:
+    """Whether any array of a program has 64-bit floats."""
+    return any(
+        array.dtype in ("f64", "c128")
+        for instruction, _, _ in program.instructions()
+        for array in instruction.results
+    )
+
+
+def host_calls(program: Program) -> list[str]:
+    """Returns the instructions of a compiled program that involve the host."""
+    return [
+        instruction.name
+        for instruction, _, runs in program.instructions()
+        if runs
+        and (
+            instruction.opcode.removesuffix("-done") in _HOST_OPCODES
+            or "callback" in (_CALL_TARGET.findall(instruction.attributes) or [""])[0]
+        )
+    ]
+
+
+def _operand_bytes(instruction: Instruction, within: Computation) -> list[int]:
+    return [
+        within[name].result_bytes for name in instruction.operands if name in within
+    ]
