@@ -21,13 +21,13 @@ def target_devices(target: Target) -> list[jax.Device]:
     if target.platform == "gpu":
         return topologies.get_topology_desc(
             platform="cuda",
-            topology=gpu_topology(target.count),
+            topology=gpu_topology(target.chips),
             target_config=GPU_DESCRIPTIONS[target.kind],
         ).devices
     options: dict[str, Any] = {}
     if target.kind in _MEGACORES:
         options["chip_config_name"] = "megacore"
-    if target.count == 1:
+    if target.chips == 1:
         options["chips_per_host_bounds"] = [1, 1, 1]
     return topologies.get_topology_desc(
         platform="tpu",

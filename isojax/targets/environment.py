@@ -37,7 +37,8 @@ def prepare(target: Target, environment: MutableMapping[str, str] = os.environ) 
     # Otherwise libtpu asks the machine for its TPU, for minutes.
     environment["TPU_SKIP_MDS_QUERY"] = "1"
     # XLA reports on standard error that a compilation takes minutes.
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if environment.get("TF_CPP_MIN_LOG_LEVEL", "1") != "0":
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     if target.platform == "tpu":
         _check_libtpu(environment)
         environment["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"

@@ -42,7 +42,7 @@ class Target(NamedTuple):
     shape: tuple[int, ...]
 
     @property
-    def count(self) -> int:
+    def chips(self) -> int:
         """Number of chips."""
         return math.prod(self.shape)
 

@@ -35,11 +35,11 @@ class Collective(NamedTuple):
     """The collectives of one kind in a program.
 
     Attributes:
-      count: number of collectives that run.
+      number: how many of them run.
       bytes: bytes of the arrays that they reduce, gather or send, on one device.
     """
 
-    count: int
+    number: int
     bytes: int
 
 
@@ -65,7 +65,7 @@ def collectives(program: Program) -> dict[str, Collective]:
         if kind in _COLLECTIVES and runs:
             old = found.get(kind, Collective(0, 0))
             size = _collective_bytes(kind, instruction, computation)
-            found[kind] = Collective(old.count + runs, old.bytes + runs * size)
+            found[kind] = Collective(old.number + runs, old.bytes + runs * size)
     return found
 
 

@@ -93,6 +93,8 @@ def estimate_step(config: ConfigDict, devices: list[jax.Device]) -> StepEstimate
     seconds_to_compile = time.perf_counter() - start
     program = parse_program(compiled.as_text() or "")
     memory = compiled.memory_analysis()
+    if memory is None:
+        raise RuntimeError(f"XLA has no memory analysis for {devices[0].device_kind}")
     return StepEstimate(
         device=devices[0].device_kind,
         devices=len(devices),
@@ -191,7 +193,7 @@ def _megabytes(size: float) -> str:
 
 def _list_collectives(estimate: StepEstimate) -> str:
     kinds = [
-        f"{found.count} {kind} of {found.bytes / 1e6:,.1f} MB"
+        f"{found.number} {kind} of {found.bytes / 1e6:,.1f} MB"
         for kind, found in estimate.collectives.items()
     ]
     return ", ".join(kinds) or "none"
