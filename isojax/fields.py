@@ -144,8 +144,8 @@ EFFECTS = {
         "images that are decoded while training are sent batch by batch",
     ),
     "data.classes": Effect(
-        lambda config: bool(config.data.folder),
-        "it applies only to the images of config.data.folder",
+        lambda config: bool(config.data.folder) or config.data.streaming,
+        "it applies only to the images of config.data.folder, and to streamed images",
     ),
     "augment.brightness": _JITTER,
     "augment.contrast": _JITTER,
@@ -217,8 +217,9 @@ def complete_data(
 ) -> None:
     """Sets mean and std to None if the overrides select another data set or a folder.
 
-    The values in the config file belong to its own data set. Training replaces None by
-    the statistics of the training images. For a folder, the name becomes `FOLDER`.
+    The values in the config file belong to its own data set; those of a config for any
+    folder, such as `imagenet`, belong to all images. Training replaces None by the
+    statistics of the training images. For a folder, the name becomes `FOLDER`.
 
     Args:
       config: the configuration with the overrides; changed in place.
@@ -227,7 +228,7 @@ def complete_data(
     """
     if config.data.folder:
         config.data.name = FOLDER
-    if config.data.name == default.data.name:
+    if default.data.name in (config.data.name, FOLDER):
         return
     for name in ("mean", "std"):
         if f"data.{name}" not in overrides:

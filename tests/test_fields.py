@@ -1,6 +1,6 @@
 import pytest
 
-from isojax.configs import cifar10, digits
+from isojax.configs import cifar10, digits, imagenet
 from isojax.errors import UsageError
 from isojax.fields import (
     EFFECTS,
@@ -12,6 +12,7 @@ from isojax.fields import (
     no_effect_reason,
 )
 from isojax.sweeps import plan
+from isojax.training.config import check_config
 
 
 def config_with(base, **changes):
@@ -143,6 +144,17 @@ def test_another_data_set_s_normalisation_is_forgotten(overrides, left):
     complete_data(config, default, overrides)
     for name in ("mean", "std"):
         assert config.data[name] == left.get(name)
+
+
+def test_a_config_for_any_folder_keeps_its_normalisation_for_a_prepared_set():
+    default, config = imagenet.get_config(), imagenet.get_config()
+    overrides = {"data.name": "imagenet2012"}
+    config.update_from_flattened_dict(overrides)
+    check_effects(config, default, overrides)
+    complete_data(config, default, overrides)
+    check_config(config)
+    assert config.data.mean == default.data.mean
+    assert config.data.std == default.data.std
 
 
 def test_images_of_a_folder_are_named_after_it():

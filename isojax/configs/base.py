@@ -156,10 +156,12 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # Where images are kept during training: "device" in the memory of every device,
     # "host" to send them batch by batch, or "auto" to choose by size.
     config.data.feed = "auto"
-    # Decode the images of a folder while training, instead of once for all: for sets
-    # that are too large for the memory. Random crops are then cut from the files.
+    # Decode the images while training, instead of once for all: for sets that are too
+    # large for the memory. Random crops are then cut from the original images. These
+    # are a folder, or a data set prepared in the format array_record.
     config.data.streaming = False
-    # File with the names of the class folders to use, one a line; "" for all.
+    # File with the names of the classes to use, one a line; "" for all. For folders and
+    # with streaming.
     config.data.classes = ""
     # Mean of each channel, in [0, 1]. None, the default after --config.data.name=NAME,
     # means computed from the training images.

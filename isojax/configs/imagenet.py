@@ -3,10 +3,14 @@
     python train.py --config=configs/imagenet.py[:PRESET] --workdir=runs/imagenet
                     --config.data.folder=PATH
 
-PATH contains `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG`. The files are decoded while
-training. Halvagal et al. 2023 has no ImageNet: the presets are the recipe of appendix D
-with the views and the stem of STL-10, and 100 epochs as in the authors' code. 100
-epochs need several accelerators. No accuracy has been measured with this config yet.
+PATH contains `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG`. Instead of the folder,
+--config.data.name=imagenet2012 --data_dir=DATA_DIR selects the images that
+tensorflow-datasets has prepared in DATA_DIR, in the format array_record;
+docs/own_data_and_network.md has the commands. The images are decoded while training.
+
+Halvagal et al. 2023 has no ImageNet: the presets are the recipe of appendix D with the
+views and the stem of STL-10, and 100 epochs as in the authors' code. 100 epochs need
+several accelerators. No accuracy has been measured with this config yet.
 
 With the prefix `official`, the recipe of the authors' code: batches of 64 on each of 4
 devices, accumulated 16 times, that is 4,096 images in 16 parts; LARS with learning rate

@@ -4,8 +4,9 @@
                     --config.data.folder=PATH --config.data.classes=FILE
 
 PATH is the folder of ImageNet, as for `isojax/configs/imagenet.py`, whose recipes and
-remarks hold here too. FILE has the name of one class folder on each line; omit it if
-PATH contains only these classes. No accuracy has been measured with this config yet.
+remarks hold here too, those on tensorflow-datasets included. FILE has the name of one
+class, such as n01440764, on each line; omit it if PATH contains only these classes. No
+accuracy has been measured with this config yet.
 """
 
 from ml_collections import ConfigDict

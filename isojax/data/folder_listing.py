@@ -99,19 +99,9 @@ def only_classes(files: ImageFiles, names: Sequence[str], origin: str) -> ImageF
     Raises:
       UsageError: if there are no class folders, or a class has no images.
     """
-    if not files.label_names:
-        raise UsageError(
-            f"config.data.classes={origin} needs class folders, which {files.root} "
-            'does not have; set config.data.classes=""'
-        )
-    if missing := sorted(set(names) - set(files.label_names)):
-        raise UsageError(
-            f"{files.root} lacks {_some(missing, 'class folder')} of config.data."
-            f"classes={origin}; it has {_some(files.label_names, 'class folder')}"
-        )
-    label_of = {name: label for label, name in enumerate(names)}
-    new = np.array([label_of.get(name, -1) for name in files.label_names], np.int32)
-    labels = np.where(files.labels >= 0, new[files.labels], -1).astype(np.int32)
+    labels = labels_among(
+        files.labels, files.label_names, names, origin=origin, root=files.root
+    )
     kept = np.flatnonzero(labels >= 0)
     return ImageFiles(
         files.root,
@@ -121,8 +111,46 @@ def only_classes(files: ImageFiles, names: Sequence[str], origin: str) -> ImageF
     )
 
 
+def labels_among(
+    labels: np.ndarray,
+    label_names: Sequence[str],
+    names: Sequence[str],
+    *,
+    origin: str,
+    root: Path,
+) -> np.ndarray:
+    """Renumbers the labels of some classes.
+
+    Args:
+      labels: the labels, shape (n,) int32, indices of `label_names` or -1.
+      label_names: names of all classes.
+      names: names of the classes to keep, in the order of their new labels.
+      origin: the file that `names` were read from, for the error message.
+      root: where the images are, for the error message.
+
+    Returns:
+      Indices of `names`, -1 for all other images; shape (n,) int32.
+
+    Raises:
+      UsageError: if there are no classes, or one of `names` is not among them.
+    """
+    if not label_names:
+        raise UsageError(
+            f"config.data.classes={origin} needs class folders, which {root} does not "
+            'have; set config.data.classes=""'
+        )
+    if missing := sorted(set(names) - set(label_names)):
+        raise UsageError(
+            f"{root} lacks {_some(missing, 'class')} of config.data.classes={origin}; "
+            f"it has {_some(label_names, 'class')}"
+        )
+    label_of = {name: label for label, name in enumerate(names)}
+    new = np.array([label_of.get(name, -1) for name in label_names], np.int32)
+    return np.where(labels >= 0, new[labels], -1).astype(np.int32)
+
+
 def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
-    """Reads the names of class folders from a file, one a line.
+    """Reads the names of classes from a file, one a line.
 
     Empty lines, and a `#` with the text after it, are ignored.
 

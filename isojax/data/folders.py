@@ -15,9 +15,9 @@ from isojax.data.folder_listing import (
     split_names,
 )
 from isojax.data.overlap import is_overlapping
+from isojax.data.streamed_split import streamed
 from isojax.errors import UsageError
 
-_STREAMING_PACKAGES = ("grain", "simplejpeg", "cykooz_resizer")
 _TEST = "test"  # the only evaluation split that may be missing
 
 
@@ -62,7 +62,7 @@ def load_folder(
         "evaluation": evaluation_split or "",
     }
     if streaming:
-        parts = {part: _streamed(found, resolution) for part, found in files.items()}
+        parts = {part: streamed(found, resolution) for part, found in files.items()}
     else:
         parts = _with_same_channels(
             {
@@ -130,19 +130,6 @@ def _list_splits(
         _check_labels(files["evaluation"], names, evaluation_split, train_split)
         _check_all_classes(files["evaluation"], evaluation_split)
     return files
-
-
-def _streamed(files: ImageFiles, resolution: int) -> Split:
-    try:
-        from isojax.data.streamed_images import FileReader, StreamedImages
-    except ModuleNotFoundError as error:
-        if error.name not in _STREAMING_PACKAGES:
-            raise
-        raise UsageError(
-            f"config.data.streaming=True needs the package {error.name}, which is not "
-            "installed: pip install grain simplejpeg cykooz-resizer"
-        ) from error
-    return Split(StreamedImages(FileReader(files), resolution), files.labels)
 
 
 def _check_labels(

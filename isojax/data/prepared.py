@@ -1,12 +1,9 @@
 """Decodes splits of tensorflow-datasets. Imported only to fill the cache."""
 
-import difflib
 import math
 import sys
 from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from isojax.output import is_terminal, print_line, quiet_tensorflow
 
@@ -14,7 +11,7 @@ quiet_tensorflow()  # before the first import of TensorFlow
 
 import tensorflow_datasets as tfds  # noqa: E402
 
-from isojax.data import tiny_imagenet  # noqa: E402, F401  registers the builder
+from isojax.data.builders import find_builder, image_and_label  # noqa: E402
 from isojax.data.cache import (  # noqa: E402
     DamagedCacheError,
     read_images,
@@ -30,7 +27,6 @@ from isojax.data.disk import (  # noqa: E402
 )
 from isojax.data.downloads import prepare  # noqa: E402
 from isojax.data.records import decoded_batches  # noqa: E402
-from isojax.data.sources import path_refusal  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
 
 
@@ -50,8 +46,8 @@ def fill_cache(
       UsageError: if data set or split do not exist, have no labelled images, or cannot
         be downloaded or written, or the records are damaged.
     """
-    builder = _find(name, data_dir)
-    features = _image_and_label(builder)
+    builder = find_builder(name, data_dir)
+    features = image_and_label(builder)
     make_folder(folder.parent, root=data_dir)
     lock = data_dir / "isojax" / f".{builder.name}.lock"
     require_writable(lock.parent)
@@ -98,43 +94,3 @@ def _decode(
         write_images(
             folder, batches, image_shape=shape, label_names=label.names, splits=splits
         )
-
-
-def _find(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
-    known = tfds.list_builders(with_community_datasets=False)
-    base = name.split("/")[0].split(":")[0]
-    if base not in known:
-        if Path(name).is_dir():
-            raise UsageError(path_refusal(name))
-        near = difflib.get_close_matches(base, ["digits", *known], n=3, cutoff=0.0)
-        raise UsageError(
-            f"there is no data set {name!r}; the nearest names are {', '.join(near)}"
-        )
-    try:
-        return tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except (ValueError, AssertionError) as error:
-        configs = list(tfds.builder_cls(base).builder_configs)[:5]
-        remedy = f"write {base}/CONFIG with one of {', '.join(configs)}, ..."
-        raise UsageError(
-            f"{base} has no version or configuration of config.data.name={name}; "
-            + (remedy if configs else f"write {base}")
-        ) from error
-
-
-def _image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
-    """Returns the names of the features with the image and its class."""
-    features = builder.info.features
-    image, label = (builder.info.supervised_keys or ("image", "label"))[:2]
-    usable = (
-        image in features
-        and label in features
-        and isinstance(features[image], tfds.features.Image)
-        and isinstance(features[label], tfds.features.ClassLabel)
-        and features[image].np_dtype == np.uint8
-    )
-    if not usable:
-        raise UsageError(
-            f"{builder.name} has no 8-bit images with one class label each; set "
-            "config.data.name to a data set for image classification"
-        )
-    return image, label

@@ -35,9 +35,10 @@ class ImageSource(NamedTuple):
       validation_fraction: part of each class of `train_split` that is used neither for
         pretraining nor for the readout and replaces `evaluation_split`; 0 for none.
       folder: folder of images, whose subfolders are the splits; "" for none.
-      streaming: whether the images of the folder are decoded when they are read.
-      classes: file with the class folders to use, one a line; "" for all. Not used
-        without a folder.
+      streaming: whether the images are decoded when they are read. Without a folder,
+        those of a prepared set of tensorflow-datasets in the format array_record.
+      classes: file with the class folders, or names of classes, to use, one a line; ""
+        for all. Not used for a set without a folder that is not streamed.
     """
 
     name: str
@@ -62,8 +63,8 @@ def load_dataset(
         environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets if it is not set.
 
     Returns:
-      The data set. Its images are memory-mapped, unless they are the digits or a part
-      is held out.
+      The data set. Its images are memory-mapped, unless they are the digits, a part is
+      held out or they are streamed.
 
     Raises:
       UsageError: if a name or split does not exist or has no labels, the images cannot
@@ -79,10 +80,8 @@ def load_dataset(
             f"{source.train_split}/CLASS/* and {source.evaluation_split}/CLASS/*"
         )
     if source.streaming and not source.folder:
-        raise UsageError(
-            "config.data.streaming=True decodes the images of a folder while training; "
-            "set --config.data.folder=PATH, or config.data.streaming=False"
-        )
+        dataset = _load_records(source, _chosen_data_dir(data_dir))
+        return with_validation(dataset, source.validation_fraction)
     if source.folder:
         dataset = load_folder(
             source.folder,
@@ -158,6 +157,39 @@ def from_folder(
     return load_dataset(source, data_dir=data_dir)
 
 
+def _load_records(source: ImageSource, data_dir: Path) -> Dataset:
+    _check_name(source.name)
+    if source.name == "digits":
+        raise UsageError(
+            "config.data.streaming=True, but the digits are already decoded; set "
+            "config.data.streaming=False, or config.data.name or config.data.folder to "
+            "larger images"
+        )
+    try:
+        from isojax.data.streamed_records import load_records
+    except ModuleNotFoundError as error:
+        if error.name not in _PREPARING_PACKAGES:
+            raise
+        raise UsageError(
+            f"reading config.data.name={source.name} needs the package {error.name}, "
+            "which is not installed: pip install tensorflow-datasets "
+            "importlib_resources"
+        ) from error
+
+    is_held_out = source.validation_fraction > 0
+    dataset = load_records(
+        source.name,
+        resolution=source.resolution,
+        pretrain_split=source.pretrain_split,
+        train_split=source.train_split,
+        evaluation_split=None if is_held_out else source.evaluation_split,
+        data_dir=data_dir,
+        classes=source.classes,
+    )
+    _check_disjoint(dataset.train, dataset.evaluation, source)
+    return dataset
+
+
 def _check_disjoint(train: Split, evaluation: Split, source: ImageSource) -> None:
     if may_share_images(source.train_split, source.evaluation_split) and is_overlapping(
         train.images, evaluation.images
@@ -190,20 +222,25 @@ def _read_labelled(
 def _read(
     source: ImageSource, split: str, data_dir: str | os.PathLike | None
 ) -> Images:
-    if source.name == ARRAYS:
-        raise UsageError(
-            f"config.data.name={ARRAYS}: these images were passed from Python; pass "
-            "them again, as dataset=isojax.data.from_arrays(...) to "
-            "isojax.training.pretrain or isojax.evaluation.evaluate_run"
-        )
-    if is_path(source.name):
-        raise UsageError(path_refusal(source.name))
+    _check_name(source.name)
     if source.name == "digits":
         return _read_digits(split, source.resolution)
     data_dir = _chosen_data_dir(data_dir)
     folder = data_dir / "isojax" / quote(f"{source.name}-{source.resolution}", safe="")
     folder /= quote(split, safe="+")
     return _read_cached(source, split, folder, data_dir)
+
+
+def _check_name(name: str) -> None:
+    """Checks that a data set's name stands for neither arrays nor a path."""
+    if name == ARRAYS:
+        raise UsageError(
+            f"config.data.name={ARRAYS}: these images were passed from Python; pass "
+            "them again, as dataset=isojax.data.from_arrays(...) to "
+            "isojax.training.pretrain or isojax.evaluation.evaluate_run"
+        )
+    if is_path(name):
+        raise UsageError(path_refusal(name))
 
 
 def _chosen_data_dir(data_dir: str | os.PathLike | None) -> Path:

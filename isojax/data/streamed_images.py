@@ -34,13 +34,18 @@ class FileReader:
     image of one pixel, whenever it is read.
     """
 
-    def __init__(self, files: ImageFiles):
+    def __init__(
+        self, files: ImageFiles, content: Callable[[int], bytes] | None = None
+    ):
         """Creates a reader.
 
         Args:
           files: the files.
+          content: returns the content of a file by its number, for files that are
+            stored elsewhere; called in several threads.
         """
         self.files = files
+        self._content = content or self._read
         self._broken: set[str] = set()
         self._lock = threading.Lock()
 
@@ -58,13 +63,13 @@ class FileReader:
         name = self.files.names[number]
         if name not in self._broken:
             try:
-                return use(EncodedImage(self._content(name)))
+                return use(EncodedImage(self._content(number)))
             except UndecodableImageError as error:
                 self._report(name, first_line(error))
         return use(EncodedImage(_grey_pixel()))
 
-    def _content(self, name: str) -> bytes:
-        path = self.files.root / name
+    def _read(self, number: int) -> bytes:
+        path = self.files.root / self.files.names[number]
         try:
             return path.read_bytes()
         except OSError as error:

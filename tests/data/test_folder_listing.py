@@ -121,9 +121,7 @@ def test_a_file_of_classes_selects_them_in_sorted_order(tmp_path):
     files = only_classes(list_images(tmp_path, "train"), names, origin="classes.txt")
     assert files.names == ("train/a/a.png", "train/c/c.png")
     assert files.labels.tolist() == [0, 1] and files.label_names == names
-    with pytest.raises(
-        UsageError, match="lacks 1 class folder: x .*classes=classes.txt"
-    ):
+    with pytest.raises(UsageError, match=r"lacks.*\bx\b.*classes=classes.txt"):
         only_classes(files, ("a", "x"), origin="classes.txt")
 
 

@@ -1,5 +1,7 @@
 """Runs on image files that are decoded while training."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from isojax.training.step import make_views
 from isojax.training.streamed_feed import StreamedFeed
 from isojax.training.synthetic_step import SyntheticStep
 from tests.data.image_files import write_images
+from tests.data.photo_net import CLASSES, prepare
 from tests.training.small_run import using_tiny_network
 
 SIDE = 12
@@ -137,10 +140,24 @@ def test_files_without_labels_are_streamed(config, tmp_path):
     assert not len(dataset.train.labels) and not len(dataset.evaluation.labels)
 
 
-def test_streaming_needs_a_folder(config):
-    config.data.update(folder="", name="cifar10")
-    with pytest.raises(UsageError, match="data.streaming.*data.folder"):
-        load_run_data(config, None)
+def test_a_prepared_set_trains_like_a_folder_with_the_same_files(config, tmp_path):
+    folder = write_images(tmp_path / "photos", per_class=4, classes=CLASSES)
+    write_images(folder, per_class=2, classes=CLASSES, split="val", seed=1)
+    config.update(epochs=1)
+    config.data.evaluation_split = "val"
+    config.data.folder = str(folder)
+    expected = pretrain(config, tmp_path / "folder")
+    config.data.update(folder="", name="photo_net")
+    data_dir = prepare(folder, tmp_path / "tfds")
+    found = pretrain(config, tmp_path / "set", data_dir=data_dir)
+    jax.tree.map(
+        np.testing.assert_array_equal, load_encoder(found)[1], load_encoder(expected)[1]
+    )
+    accuracies = [
+        json.loads((run / "metrics.jsonl").read_text())["eval/online_accuracy"]
+        for run in (found, expected)
+    ]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_decoded_images_are_not_streamed(config):
