@@ -1,29 +1,37 @@
 # Targets that need Python create .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# The interpreters of the oldest and the newest supported set of versions.
+OLDEST_PYTHON ?= python3.11
+NEWEST_PYTHON ?= python3.13
+# What test, test-oldest and test-newest run, in the environment $1. Most of the time is
+# single-threaded compilation.
+TESTS ?= tests
+pytest = $1/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: setup demo test torture lint results bench figures notebooks docs clean
+.PHONY: setup demo test test-versions test-oldest test-newest torture lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make setup      create .venv from the requirements"
-	@echo "make demo       pretrain on the bundled digits and evaluate (minutes)"
-	@echo "make test       check style and types, run the tests"
-	@echo "make torture    run the slow tests: kill runs, damage their files (half an hour)"
-	@echo "make lint       check style and types"
-	@echo "make results    reproduce the README's table (half an hour; can be resumed)"
-	@echo "make bench      run the benchmarks, with PyTorch for comparison (half an hour)"
-	@echo "make figures    draw the toy experiments (minutes)"
-	@echo "make notebooks  execute the notebooks from their .py sources"
-	@echo "make docs       build the documentation in docs/_build/html"
-	@echo "make clean      remove .venv, built packages and the built documentation"
+	@echo "make setup         create .venv from the requirements"
+	@echo "make demo          pretrain on the bundled digits and evaluate (minutes)"
+	@echo "make test          check style and types, run the tests"
+	@echo "make test-versions run the tests with the oldest and the newest Python and JAX"
+	@echo "make torture       run the slow tests: kill runs, damage their files (half an hour)"
+	@echo "make lint          check style and types"
+	@echo "make results       reproduce the README's table (half an hour; can be resumed)"
+	@echo "make bench         run the benchmarks, with PyTorch for comparison (half an hour)"
+	@echo "make figures       draw the toy experiments (minutes)"
+	@echo "make notebooks     execute the notebooks from their .py sources"
+	@echo "make docs          build the documentation in docs/_build/html"
+	@echo "make clean         remove the environments, built packages and the built documentation"
 
 setup: .venv/installed
 
 .venv/installed: requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "isojax needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "isojax needs Python 3.11 to 3.14: make PYTHON=python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	@touch $@
@@ -33,7 +41,32 @@ demo: setup
 	$(BIN)/python eval_linear.py --workdir=runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal  # most of the time is single-threaded compilation
+	$(call pytest,.venv)
+
+# Both environments first, so that a missing interpreter is reported at once.
+test-versions: .venv-oldest/installed .venv-newest/installed test-oldest test-newest
+
+test-oldest test-newest: test-%: .venv-%/installed
+	@.venv-$*/bin/python -c 'import platform, jax; \
+	  print("Python", platform.python_version(), "with jax", jax.__version__)'
+	$(call pytest,.venv-$*)
+
+# Each requirement at its lower bound.
+.venv-oldest/installed: requirements.txt requirements-dev.txt
+	@$(call need,OLDEST_PYTHON,3.11)
+	$(OLDEST_PYTHON) -m venv --clear .venv-oldest
+	sed -n 's/>=\([0-9.]*\),<[0-9.]*/==\1/p' requirements.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install --quiet -r requirements-dev.txt -c .venv-oldest/constraints.txt
+	@touch $@
+
+.venv-newest/installed: requirements.txt requirements-dev.txt
+	@$(call need,NEWEST_PYTHON,3.13)
+	$(NEWEST_PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+need = $($1) -c '' 2> /dev/null || \
+  { echo "$($1) is not a Python interpreter: make $1=/path/to/python$2 ..."; exit 2; }
 
 torture: setup
 	$(BIN)/python -m pytest -m slow
@@ -70,4 +103,4 @@ docs: setup
 	@echo "The documentation is in docs/_build/html/index.html"
 
 clean:
-	rm -rf .venv docs/_build build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-newest docs/_build build dist *.egg-info

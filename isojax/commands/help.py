@@ -41,7 +41,7 @@ def format_help(
     usage = [part for part in parts if part.lstrip().startswith("isojax ")]
     flags_typed = " ".join(usage).split()[2:]
     parser = argparse.ArgumentParser(
-        usage=_escape(_wrap_usage(" ".join([program, *flags_typed]))),
+        usage=wrap_usage(" ".join([program, *flags_typed])),
         description=_escape(" ".join(part for part in parts if part not in usage)),
         formatter_class=_Formatter,
         add_help=False,
@@ -72,8 +72,15 @@ def _width() -> int:
     return max(20, min(100, shutil.get_terminal_size().columns - 2))
 
 
-def _wrap_usage(usage: str) -> str:
-    """Wraps the usage, if possible outside of brackets."""
+def wrap_usage(usage: str) -> str:
+    """Wraps the usage for argparse, whose own wrapping depends on the Python version.
+
+    Args:
+      usage: the words that the user types. Lines do not break inside brackets.
+
+    Returns:
+      Lines of at most the terminal's width, unless a word is longer.
+    """
     words = " ".join(usage.split())
     # Spaces inside brackets do not break.
     pieces, depth = [], 0
@@ -87,7 +94,8 @@ def _wrap_usage(usage: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return ("\n" + " " * len("usage: ")).join(lines).replace("\0", " ")
+    wrapped = ("\n" + " " * len("usage: ")).join(lines).replace("\0", " ")
+    return _escape(wrapped)
 
 
 def _text(flag: flags.Flag, shape: str) -> str:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import IO
 
 from isojax.commands.exit_codes import or_exit
+from isojax.commands.help import wrap_usage
 from isojax.launchers import LOCAL_DEVICES, divide_gpus, visible_gpus
 from isojax.output import print_line
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
@@ -31,6 +32,7 @@ def run() -> None:
     """Runs the command line in `sys.argv`."""
     parser = argparse.ArgumentParser(
         prog=sys.argv[0],
+        usage=wrap_usage(f"{sys.argv[0]} --processes N -- command [flags ...]"),
         description=__doc__.splitlines()[0],
         epilog="The exit code is that of the training, such as 75 if a signal stopped "
         "it and its state is saved.",

@@ -296,8 +296,8 @@ def _read_cached(
             raise
         raise UsageError(
             f"preparing config.data.name={source.name} needs the package {error.name}, "
-            "which is not installed: pip install tensorflow-cpu tensorflow-datasets "
-            "importlib_resources"
+            "which is not installed: in Python 3.11 to 3.13, pip install "
+            "tensorflow-cpu tensorflow-datasets importlib_resources"
         ) from error
 
     prepared.fill_cache(

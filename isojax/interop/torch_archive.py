@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
 from isojax.errors import UsageError
 
-_DTYPES = {
+_DTYPES: dict[str, DTypeLike] = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
     "HalfStorage": np.float16,

@@ -8,6 +8,9 @@ import re
 import threading
 
 import pytest
+
+pytest.importorskip("tensorflow_datasets")
+
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, downloader, extractor
 from tensorflow_datasets.image_classification import mnist as mnist_builders

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import pytest
 
+pytest.importorskip("tensorflow_datasets")
+
 from isojax.data import load_dataset
 from isojax.data.prepared import fill_cache
 from isojax.data.records import square

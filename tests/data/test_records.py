@@ -5,8 +5,11 @@ import io
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
+
+pytest.importorskip("tensorflow_datasets")
+
+import tensorflow_datasets as tfds
 
 from isojax.data import prepared, records
 from isojax.errors import UsageError

@@ -4,7 +4,9 @@ Rows are contiguous in memory, so that summing rows is fast on every backend. Co
 are handled by transposing the images first. All functions act on batches.
 """
 
+import functools
 import math
+import operator
 
 import jax.numpy as jnp
 from jax import Array
@@ -30,13 +32,14 @@ def weighted_rows(images: Array, indices: Array, weights: Array) -> Array:
     n, channels, length, width = images.shape
     rows = images.reshape(-1, width)
     first = (length * jnp.arange(n * channels)).reshape(n, channels, 1)
-    return sum(
+    weighted = (
         weight[:, None, :, None]
         * rows.at[first + index[:, None, :]]
         .get(mode="promise_in_bounds")
         .astype(jnp.float32)
         for index, weight in zip(indices, weights, strict=True)
     )
+    return functools.reduce(operator.add, weighted)
 
 
 sum_rows = stage(weighted_rows)
