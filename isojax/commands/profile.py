@@ -3,11 +3,14 @@
     isojax profile [--config=NAME[:PRESET]] [--steps=10]
                    [--trace=DIR] [--config.FIELD=VALUE ...]
     isojax profile --target=TARGET [--config=NAME[:PRESET]]
-                   [--config.FIELD=VALUE ...]
+                   [--json=FILE] [--config.FIELD=VALUE ...]
 
 Prints the operations, bytes, collectives, memory and time of one step. With --target
 the step is compiled for accelerators that this machine need not have, and not run.
 """
+
+import json
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -34,6 +37,9 @@ _TARGET = flags.DEFINE_string(
     "Accelerators to compile for: tpu:GENERATION:SLICE, such as tpu:v5e:2x2, or "
     "gpu:h100:COUNT.",
 )
+_JSON = path_flag.define_path(
+    "json", None, "File in which the costs that --target finds are written."
+)
 
 
 def main() -> None:
@@ -56,12 +62,23 @@ def _estimate(config: ConfigDict, name: str) -> None:
     prepare(target)
     # After the environment of the target.
     from isojax.targets.devices import target_devices
-    from isojax.training.step_estimate import describe_estimate, estimate_step
+    from isojax.training.step_estimate import (
+        check_memory,
+        describe_estimate,
+        estimate_as_json,
+        estimate_step,
+    )
 
-    print(describe_estimate(estimate_step(config, target_devices(target))))
+    estimate = estimate_step(config, target_devices(target))
+    print(describe_estimate(estimate))
+    if _JSON.value is not None:
+        Path(_JSON.value).write_text(json.dumps(estimate_as_json(estimate), indent=2))
+    check_memory(estimate)
 
 
 def _measure(config: ConfigDict) -> None:
+    if _JSON.value is not None:
+        raise UsageError("--json needs --target; add it or remove --json")
     # After the flags: JAX takes a second to import.
     from isojax import processes
     from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
@@ -89,7 +106,7 @@ def run() -> None:
         groups={
             "step": {"config": "=NAME[:PRESET]"},
             "measurement": {"steps": "=N", "trace": "=DIR"},
-            "compilation": {"target": "=TARGET"},
+            "compilation": {"target": "=TARGET", "json": "=FILE"},
         },
         notes={
             "config fields": "--config.FIELD=VALUE sets a field; docs/configs.md lists "

@@ -21,6 +21,8 @@ _CALLED = re.compile(
     r"\b(?P<role>to_apply|calls|body|condition|branch_computations|true_computation|"
     r"false_computation)=\{?(?P<names>%?[\w.\-]+(?:, ?%?[\w.\-]+)*)"
 )
+# Instructions whose computations consist of instructions with their own kernels.
+_CONTROL = {"call", "while", "conditional", "async-start"}
 _TRIPS = re.compile(r'known_trip_count"?[:=]\{"?n"?[:=]"?(\d+)')
 
 
@@ -70,11 +72,14 @@ class Program(NamedTuple):
       entry: name of the computation that runs first.
       runs: how often each computation runs. A loop whose length is unknown counts as
         one pass, and every branch of a conditional counts.
+      fused: names of the computations that are part of an instruction, such as the
+        body of a fusion or the sum of a reduction.
     """
 
     computations: dict[str, Computation]
     entry: str
     runs: dict[str, int]
+    fused: set[str]
 
     def instructions(self) -> Iterator[tuple[Instruction, Computation, int]]:
         """Yields every instruction, its computation and how often it runs."""
@@ -106,7 +111,14 @@ def parse_program(text: str) -> Program:
             current[instruction.name] = instruction
     if entry is None:
         raise ValueError("the program has no entry computation")
-    return Program(computations, entry, _count_runs(computations, entry))
+    fused = {
+        called
+        for computation in computations.values()
+        for instruction in computation.values()
+        if instruction.opcode not in _CONTROL
+        for called, _ in _calls(instruction)
+    }
+    return Program(computations, entry, _count_runs(computations, entry), fused)
 
 
 def _parse_instruction(line: str) -> Instruction | None:

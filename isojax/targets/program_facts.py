@@ -136,6 +136,21 @@ def host_calls(program: Program) -> list[str]:
     ]
 
 
+def bytes_accessed(program: Program) -> int:
+    """Returns the bytes that the kernels of a compiled program read and write.
+
+    Every kernel is assumed to read its operands and to write its results once.
+    """
+    return sum(
+        runs * (instruction.result_bytes + sum(_operand_bytes(instruction, within)))
+        for name, within in program.computations.items()
+        if (runs := program.runs[name]) and name not in program.fused
+        for instruction in within.values()
+        if instruction.opcode not in _WITHOUT_TRAFFIC
+        and not instruction.opcode.endswith("-done")
+    )
+
+
 def _operand_bytes(instruction: Instruction, within: Computation) -> list[int]:
     return [
         within[name].result_bytes for name in instruction.operands if name in within

@@ -1,17 +1,20 @@
 """Costs of a training step for devices that are not present, from its program."""
 
+import re
 import time
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
+from isojax.errors import UsageError
 from isojax.targets.hlo import parse_program
 from isojax.targets.peaks import Peak, peak_of
 from isojax.targets.program_facts import (
     Collective,
     Product,
+    bytes_accessed,
     collectives,
     has_float64,
     host_calls,
@@ -32,8 +35,9 @@ class StepEstimate(NamedTuple):
       batch_size: images per step, over all devices.
       precision: `config.precision`.
       flops: floating-point operations of the matrix products and convolutions.
-      bytes_accessed: bytes read and written, as XLA estimates them; None without an
-        estimate.
+      bytes_accessed: bytes read and written.
+      bytes_by_xla: whether XLA estimated them, for TPUs with the padding of arrays;
+        otherwise they are those of the operands and results of all kernels.
       arguments: bytes of state and batch.
       state: bytes of the state, part of `arguments`.
       aliased: bytes of arguments whose memory the results reuse.
@@ -53,7 +57,8 @@ class StepEstimate(NamedTuple):
     batch_size: int
     precision: str
     flops: float
-    bytes_accessed: float | None
+    bytes_accessed: float
+    bytes_by_xla: bool
     arguments: int
     state: int
     aliased: int
@@ -84,17 +89,18 @@ def estimate_step(config: ConfigDict, devices: list[jax.Device]) -> StepEstimate
 
     Raises:
       UsageError: if the config is invalid, or its batch does not divide evenly among
-        the devices.
+        the devices; or if XLA finds that the step does not fit in their memory.
     """
     step = AbstractStep(config, devices)
     lowered = step.lower()
     start = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = _compile(lowered, config.precision)
     seconds_to_compile = time.perf_counter() - start
     program = parse_program(compiled.as_text() or "")
     memory = compiled.memory_analysis()
     if memory is None:
         raise RuntimeError(f"XLA has no memory analysis for {devices[0].device_kind}")
+    bytes_by_xla = (compiled.cost_analysis() or {}).get("bytes accessed")
     return StepEstimate(
         device=devices[0].device_kind,
         devices=len(devices),
@@ -102,7 +108,8 @@ def estimate_step(config: ConfigDict, devices: list[jax.Device]) -> StepEstimate
         batch_size=config.batch_size,
         precision=config.precision,
         flops=count_operations(step.trace()),
-        bytes_accessed=(compiled.cost_analysis() or {}).get("bytes accessed"),
+        bytes_accessed=bytes_by_xla or bytes_accessed(program),
+        bytes_by_xla=bytes_by_xla is not None,
         arguments=memory.argument_size_in_bytes,
         state=sum(
             leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(step.state)
@@ -139,15 +146,13 @@ def describe_estimate(estimate: StepEstimate) -> str:
             f"{_megabytes(estimate.state)} of state",
         ),
         _row("operations", f"{estimate.flops / 1e9:,.1f} GFLOP"),
+        _row(
+            "bytes",
+            f"{estimate.bytes_accessed / 1e9:,.1f} GB accessed "
+            f"({'XLA estimates' if estimate.bytes_by_xla else 'sum over kernels'}), "
+            f"{estimate.flops / estimate.bytes_accessed:,.1f} FLOP per byte",
+        ),
     ]
-    if estimate.bytes_accessed:
-        lines.append(
-            _row(
-                "bytes",
-                f"{estimate.bytes_accessed / 1e9:,.1f} GB accessed (XLA's estimate), "
-                f"{estimate.flops / estimate.bytes_accessed:,.1f} FLOP per byte",
-            )
-        )
     if peak is not None:
         seconds = roofline_seconds(estimate, peak)
         lines.append(
@@ -170,17 +175,80 @@ def describe_estimate(estimate: StepEstimate) -> str:
     return "\n".join(lines)
 
 
+def check_memory(estimate: StepEstimate) -> None:
+    """Checks that a step fits in the memory of its devices.
+
+    Raises:
+      UsageError: if it does not. The message says by how much, and what to change.
+    """
+    peak = peak_of(estimate.device)
+    if peak is not None and estimate.memory > peak.memory:
+        raise UsageError(
+            _does_not_fit(
+                estimate.precision,
+                f"needs {estimate.memory / 1e9:,.1f} GB of the "
+                f"{peak.memory / 1e9:,.0f} GB of a {estimate.device}, "
+                f"{(estimate.memory - peak.memory) / 1e9:,.1f} GB too much",
+            )
+        )
+
+
+def _compile(lowered: jax.stages.Lowered, precision: str) -> jax.stages.Compiled:
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        # "... Used 20.51G of 15.75G hbm. Exceeded hbm capacity by 4.76G."
+        found = re.search(
+            r"Used (\S+) of (\S+) hbm\. Exceeded .* by (\S+?)\.", str(error)
+        )
+        if found is None:
+            raise
+        used, available, excess = found.groups()
+        raise UsageError(
+            _does_not_fit(
+                precision,
+                f"needs {used}B of the {available}B of a device, {excess}B too much",
+            )
+        ) from error
+
+
+def _does_not_fit(precision: str, reason: str) -> str:
+    remedies = ["choose a target with more devices", "increase config.microbatches"]
+    if precision == "float32":
+        remedies.append("set config.precision=bfloat16")
+    return (
+        f"the step does not fit: it {reason}; {', '.join(remedies)}, set "
+        "config.remat=True or reduce config.batch_size"
+    )
+
+
 def roofline_seconds(estimate: StepEstimate, peak: Peak) -> float:
     """Time of a step that reaches the peak rate of operations or of bytes.
 
     Args:
-      estimate: the costs. Without an estimate of the bytes only the operations count.
+      estimate: the costs.
       peak: the rates of the device.
     """
     return max(
         estimate.flops / peak.operations[estimate.precision],
-        (estimate.bytes_accessed or 0) / peak.bandwidth,
+        estimate.bytes_accessed / peak.bandwidth,
     )
+
+
+def estimate_as_json(estimate: StepEstimate) -> dict[str, Any]:
+    """Returns the costs as values that JSON can store, with the roofline's seconds."""
+    peak = peak_of(estimate.device)
+    return estimate._asdict() | {
+        "memory": estimate.memory,
+        "roofline_seconds": peak and roofline_seconds(estimate, peak),
+        "collectives": {
+            kind: found._asdict() for kind, found in estimate.collectives.items()
+        },
+        "products": [
+            {**product._asdict(), "number": number}
+            for product, number in sorted(estimate.products.items())
+        ],
+    }
 
 
 def _row(name: str, text: str) -> str:
