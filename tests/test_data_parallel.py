@@ -8,7 +8,7 @@ from isojax import data_parallel
 
 @pytest.mark.parametrize(("devices", "axis"), [(1, None), (4, data_parallel.AXIS)])
 def test_the_axis_has_a_name_with_several_devices(monkeypatch, devices, axis):
-    monkeypatch.setattr(data_parallel, "device_count", lambda: devices)
+    monkeypatch.setattr(data_parallel, "device_count", lambda _: devices)
     assert data_parallel.axis_name() == axis
 
 

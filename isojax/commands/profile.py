@@ -62,18 +62,15 @@ def _estimate(config: ConfigDict, name: str) -> None:
     prepare(target)
     # After the environment of the target.
     from isojax.targets.devices import target_devices
-    from isojax.training.step_estimate import (
-        check_memory,
-        describe_estimate,
-        estimate_as_json,
-        estimate_step,
-    )
+    from isojax.training.device_memory import check_memory
+    from isojax.training.estimate_text import describe_estimate
+    from isojax.training.step_estimate import estimate_as_json, estimate_step
 
     estimate = estimate_step(config, target_devices(target))
     print(describe_estimate(estimate))
     if _JSON.value is not None:
         Path(_JSON.value).write_text(json.dumps(estimate_as_json(estimate), indent=2))
-    check_memory(estimate)
+    check_memory(estimate.memory, estimate.device, estimate.precision)
 
 
 def _measure(config: ConfigDict) -> None:

@@ -14,7 +14,27 @@ _COLLECTIVES = (
     "collective-permute",
 )
 _CALL_TARGET = re.compile(r'custom_call_target="([^"]*)"')
+_TRITON_PRODUCT = re.compile(r'"kind":"__triton_\w*gemm\w*"')
 _PRECISION = re.compile(r"operand_precision=\{(\w+)")
+# What the calls of the compiler's libraries compute. Others appear by their own name.
+_LIBRARIES = {
+    "__cudnn$convForward": "cuDNN forward convolution",
+    "__cudnn$convBiasActivationForward": "cuDNN forward convolution with activation",
+    "__cudnn$convBackwardInput": "cuDNN input gradient",
+    "__cudnn$convBackwardFilter": "cuDNN weight gradient",
+    "__cublas$gemm": "cuBLAS product",
+    "__cublas$lt$matmul": "cuBLASLt product",
+    "cusolver_syevd_ffi": "cuSOLVER eigendecomposition",
+    "EighTpu": "TPU eigendecomposition",
+}
+# Calls that only describe indices or memory.
+_DESCRIPTIONS = {
+    "AllocateBuffer",
+    "AssumeGatherIndicesInBound",
+    "GatherScatterIndicesBitpacked",
+    "Sharding",
+}
+_TRITON = "Triton product"
 # Instructions without a kernel: they name parts of memory.
 _WITHOUT_TRAFFIC = {
     "parameter",
@@ -107,10 +127,11 @@ def library_calls(program: Program) -> Counter[str]:
     counts: Counter[str] = Counter()
     for instruction, _, runs in program.instructions():
         target = _CALL_TARGET.search(instruction.attributes)
-        if instruction.opcode == "custom-call" and target and runs:
-            counts[target[1]] += runs
-        elif "__triton" in instruction.attributes and runs:
-            counts["Triton"] += runs
+        if instruction.opcode == "custom-call" and target:
+            if runs and target[1] not in _DESCRIPTIONS:
+                counts[_LIBRARIES.get(target[1], target[1])] += runs
+        elif runs and _TRITON_PRODUCT.search(instruction.attributes):
+            counts[_TRITON] += runs
     return counts
 
 

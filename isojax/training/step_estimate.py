@@ -1,6 +1,5 @@
 """Costs of a training step for devices that are not present, from its program."""
 
-import re
 import time
 from collections import Counter
 from typing import Any, NamedTuple
@@ -8,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from isojax.errors import UsageError
 from isojax.targets.hlo import parse_program
 from isojax.targets.peaks import Peak, peak_of
 from isojax.targets.program_facts import (
@@ -22,6 +20,7 @@ from isojax.targets.program_facts import (
     products,
 )
 from isojax.training.abstract_step import AbstractStep
+from isojax.training.device_memory import compile_step
 from isojax.training.operation_count import count_operations
 
 
@@ -94,7 +93,7 @@ def estimate_step(config: ConfigDict, devices: list[jax.Device]) -> StepEstimate
     step = AbstractStep(config, devices)
     lowered = step.lower()
     start = time.perf_counter()
-    compiled = _compile(lowered, config.precision)
+    compiled = compile_step(lowered, config.precision)
     seconds_to_compile = time.perf_counter() - start
     program = parse_program(compiled.as_text() or "")
     memory = compiled.memory_analysis()
@@ -126,102 +125,6 @@ def estimate_step(config: ConfigDict, devices: list[jax.Device]) -> StepEstimate
     )
 
 
-def describe_estimate(estimate: StepEstimate) -> str:
-    """Formats the costs as lines to print."""
-    peak = peak_of(estimate.device)
-    lines = [
-        f"a step of batch {estimate.batch_size} in {estimate.precision}, compiled for "
-        f"{estimate.devices} × {estimate.device} on {estimate.hosts} host(s); "
-        "per device:",
-        _row("arguments", f"{_megabytes(estimate.arguments)} of state and batch"),
-        _row("temporaries", f"{_megabytes(estimate.temporaries)}"),
-        _row(
-            "memory",
-            _megabytes(estimate.memory)
-            + (f", {estimate.memory / peak.memory:.1%} of the device" if peak else ""),
-        ),
-        _row(
-            "donated",
-            f"{_megabytes(estimate.aliased)} reused for results, of "
-            f"{_megabytes(estimate.state)} of state",
-        ),
-        _row("operations", f"{estimate.flops / 1e9:,.1f} GFLOP"),
-        _row(
-            "bytes",
-            f"{estimate.bytes_accessed / 1e9:,.1f} GB accessed "
-            f"({'XLA estimates' if estimate.bytes_by_xla else 'sum over kernels'}), "
-            f"{estimate.flops / estimate.bytes_accessed:,.1f} FLOP per byte",
-        ),
-    ]
-    if peak is not None:
-        seconds = roofline_seconds(estimate, peak)
-        lines.append(
-            _row(
-                "roofline",
-                f"{seconds * 1e3:,.2f} ms, {estimate.batch_size / seconds:,.0f} "
-                "images/s over all devices",
-            )
-        )
-    lines += [
-        _row("collectives", _list_collectives(estimate)),
-        _row("precision", _list_products(estimate)),
-        _row(
-            "libraries",
-            ", ".join(f"{n} {name}" for name, n in estimate.library_calls.items())
-            or "none",
-        ),
-        _row("compiled in", f"{estimate.seconds_to_compile:,.1f} s"),
-    ]
-    return "\n".join(lines)
-
-
-def check_memory(estimate: StepEstimate) -> None:
-    """Checks that a step fits in the memory of its devices.
-
-    Raises:
-      UsageError: if it does not. The message says by how much, and what to change.
-    """
-    peak = peak_of(estimate.device)
-    if peak is not None and estimate.memory > peak.memory:
-        raise UsageError(
-            _does_not_fit(
-                estimate.precision,
-                f"needs {estimate.memory / 1e9:,.1f} GB of the "
-                f"{peak.memory / 1e9:,.0f} GB of a {estimate.device}, "
-                f"{(estimate.memory - peak.memory) / 1e9:,.1f} GB too much",
-            )
-        )
-
-
-def _compile(lowered: jax.stages.Lowered, precision: str) -> jax.stages.Compiled:
-    try:
-        return lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        # "... Used 20.51G of 15.75G hbm. Exceeded hbm capacity by 4.76G."
-        found = re.search(
-            r"Used (\S+) of (\S+) hbm\. Exceeded .* by (\S+?)\.", str(error)
-        )
-        if found is None:
-            raise
-        used, available, excess = found.groups()
-        raise UsageError(
-            _does_not_fit(
-                precision,
-                f"needs {used}B of the {available}B of a device, {excess}B too much",
-            )
-        ) from error
-
-
-def _does_not_fit(precision: str, reason: str) -> str:
-    remedies = ["choose a target with more devices", "increase config.microbatches"]
-    if precision == "float32":
-        remedies.append("set config.precision=bfloat16")
-    return (
-        f"the step does not fit: it {reason}; {', '.join(remedies)}, set "
-        "config.remat=True or reduce config.batch_size"
-    )
-
-
 def roofline_seconds(estimate: StepEstimate, peak: Peak) -> float:
     """Time of a step that reaches the peak rate of operations or of bytes.
 
@@ -249,31 +152,3 @@ def estimate_as_json(estimate: StepEstimate) -> dict[str, Any]:
             for product, number in sorted(estimate.products.items())
         ],
     }
-
-
-def _row(name: str, text: str) -> str:
-    return f"  {name:12} {text}"
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:,.0f} MB"
-
-
-def _list_collectives(estimate: StepEstimate) -> str:
-    kinds = [
-        f"{found.number} {kind} of {found.bytes / 1e6:,.1f} MB"
-        for kind, found in estimate.collectives.items()
-    ]
-    return ", ".join(kinds) or "none"
-
-
-def _list_products(estimate: StepEstimate) -> str:
-    return ", ".join(
-        f"{count} {product.kind}{'s' * (count != 1)} in {product.dtype}"
-        + (
-            ""
-            if product.precision == "default"
-            else f" at {product.precision} precision"
-        )
-        for product, count in sorted(estimate.products.items())
-    )
