@@ -83,9 +83,10 @@ def _check_libtpu(environment: MutableMapping[str, str]) -> None:
             if d.name == "libtpu"
         ]
     else:
-        if util.find_spec("libtpu") is None:
-            raise UsageError(f"compiling for TPUs needs libtpu; {install}")
-        found = [metadata.version("libtpu")]
+        try:
+            found = [metadata.version("libtpu")]
+        except metadata.PackageNotFoundError:
+            raise UsageError(f"compiling for TPUs needs libtpu; {install}") from None
     prefix = needed.removesuffix("*")
     # A library without its metadata cannot be checked.
     if found and not (found[0] + ".").startswith(prefix):

@@ -68,7 +68,7 @@ class Product(NamedTuple):
 
     Attributes:
       kind: "convolution" or "product".
-      dtype: the narrower type of the operands, as XLA names it.
+      dtype: the wider type of the operands, as XLA names it.
       precision: "default", "high" or "highest".
     """
 
@@ -115,7 +115,7 @@ def products(program: Program) -> Counter[Product]:
             counts[
                 Product(
                     kinds[instruction.opcode],
-                    min(dtypes, key=lambda dtype: int(re.sub(r"\D", "", dtype) or 0)),
+                    max(dtypes, key=lambda dtype: int(re.sub(r"\D", "", dtype) or 0)),
                     precision[1] if precision else "default",
                 )
             ] += runs

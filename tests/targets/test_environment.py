@@ -62,10 +62,14 @@ def test_a_library_of_another_version_is_refused(library):
     assert f"'libtpu=={required_version('libtpu')}'" in str(raised.value)
 
 
+def _not_installed(name):
+    raise metadata.PackageNotFoundError(name)
+
+
 def test_a_library_that_is_missing_is_named(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="TPU_LIBRARY_PATH=.* is not a file; pip inst"):
         prepare(TPU, {"TPU_LIBRARY_PATH": str(tmp_path / "libtpu.so")})
-    monkeypatch.setattr(environment.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(metadata, "version", _not_installed)
     with pytest.raises(UsageError, match="needs libtpu; pip install"):
         prepare(TPU, {})
 
@@ -88,10 +92,15 @@ def test_a_plugin_of_another_version_is_refused(plugins):
     assert f"jax-cuda13-plugin=={needed} jax-cuda13-pjrt=={needed}" in str(raised.value)
 
 
-def test_a_missing_plugin_and_a_missing_toolkit_are_named(plugins, tmp_path):
+def test_a_missing_plugin_and_a_missing_toolkit_are_named(
+    monkeypatch, plugins, tmp_path
+):
     plugins(required_version("jax-cuda13-plugin"))
     (tmp_path / "bin" / "ptxas").unlink()
     with pytest.raises(UsageError, match="pip install nvidia-cuda-nvcc nvidia-nvvm"):
+        prepare(GPU, {})
+    monkeypatch.setattr(metadata, "version", _not_installed)
+    with pytest.raises(UsageError, match="needs jax-cuda13-plugin; pip install"):
         prepare(GPU, {})
 
 
