@@ -9,7 +9,7 @@ NEWEST_PYTHON ?= python3.13
 TESTS ?= tests
 pytest = $1/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: setup demo test test-versions test-oldest test-newest torture lint results bench figures notebooks docs clean
+.PHONY: setup demo test test-versions test-oldest test-newest torture accelerators lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -19,6 +19,7 @@ help:
 	@echo "make test          check style and types, run the tests"
 	@echo "make test-versions run the tests with the oldest and the newest Python and JAX"
 	@echo "make torture       run the slow tests: kill runs, damage their files (half an hour)"
+	@echo "make accelerators  compile the training steps for TPUs and GPUs (an hour)"
 	@echo "make lint          check style and types"
 	@echo "make results       reproduce the README's table (half an hour; can be resumed)"
 	@echo "make bench         run the benchmarks, with PyTorch for comparison (half an hour)"
@@ -71,6 +72,16 @@ need = $($1) -c '' 2> /dev/null || \
 torture: setup
 	$(BIN)/python -m pytest -m slow
 
+accelerators: .venv-accelerators/installed
+	.venv-accelerators/bin/python -m benchmarks.accelerators
+	JAX_PLATFORMS=cpu .venv-accelerators/bin/python -m pytest -m accelerators  # else JAX looks for a TPU
+
+.venv-accelerators/installed: requirements.txt requirements-accelerators.txt
+	@$(call need,NEWEST_PYTHON,3.13)
+	$(NEWEST_PYTHON) -m venv --clear .venv-accelerators
+	.venv-accelerators/bin/pip install --quiet -r requirements-accelerators.txt
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,4 +114,4 @@ docs: setup
 	@echo "The documentation is in docs/_build/html/index.html"
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest docs/_build build dist *.egg-info
+	rm -rf .venv .venv-oldest .venv-newest .venv-accelerators docs/_build build dist *.egg-info
