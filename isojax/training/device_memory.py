@@ -64,11 +64,12 @@ def check_memory(needed: float, device: str, precision: str) -> None:
 
 
 def _does_not_fit(needed: float, available: float, precision: str) -> str:
-    remedies = ["choose a target with more devices", "increase config.microbatches"]
+    remedies = ["choose a target with more devices"]
     if precision == "float32":
         remedies.append("set config.precision=bfloat16")
     return (
         f"the step needs {needed / 1e9:,.1f} GB of the {available / 1e9:,.1f} GB of a "
         f"device, {(needed - available) / 1e9:,.1f} GB too much; "
-        f"{', '.join(remedies)}, set config.remat=True or reduce config.batch_size"
+        f"{', '.join(remedies)}, set config.remat=True, increase config.microbatches "
+        "or reduce config.batch_size"
     )
