@@ -12,6 +12,7 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
+from isojax import data_parallel
 from isojax.data import Split, training_batches
 from isojax.data.augment import ViewSettings, random_views
 from isojax.data.dataset import ImageArray
@@ -30,7 +31,7 @@ from isojax.training.settings import view_settings
 LEARNING_RATES = (0.003, 0.01, 0.03)
 EPOCHS = 10
 _FEWEST_STEPS = 150  # per training; with few labelled images, epochs are added
-_BATCH_SIZE = 64
+_BATCH_SIZE = 64  # images, over all devices
 _WARMUP = 0.1  # fraction of the steps
 _COLOURS = (
     "brightness",
@@ -102,6 +103,9 @@ def finetune(
     evaluated on the test images once. BatchNorm keeps the statistics of pretraining,
     because few labelled images give poor statistics.
 
+    The images of a batch are spread over the devices. If there are several processes,
+    all of them must call this function with the same arguments.
+
     Args:
       apply: the function from `(variables, images)` to features, as `load_encoder`
         returns it.
@@ -118,7 +122,8 @@ def finetune(
       The accuracies.
     """
     classes = int(train.labels.max()) + 1
-    step = _make_step(apply, _geometry(augment))
+    logits = partial(_logits, apply)
+    step = _make_step(logits, _geometry(augment))
     start = _with_head(apply, variables, np.asarray(train.images[:1]), classes)
     fitting, held_out = hold_out_fifth(train)
     trials = len(LEARNING_RATES) if len(held_out.labels) else 0
@@ -135,10 +140,10 @@ def finetune(
             fitting,
             held_out,
             fit=fit,
-            classify=partial(_classify, apply),
+            classify=partial(_classify, logits),
         )
         (trained,) = fit(train, [choice.setting])
-        predictions = _classify(apply, trained, test.images)
+        predictions = _classify(logits, trained, test.images)
     return FineTuned(
         choice.setting,
         choice.accuracy,
@@ -170,17 +175,27 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     return features @ head["kernel"] + head["bias"][None]
 
 
-def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
-    """Returns a compiled step of SGD, which augments its batch."""
+def _make_step(logits: Apply, augment: ViewSettings) -> data_parallel.MappedStep:
+    """Returns a step of SGD, which augments its batch, mapped over the devices.
 
-    def loss(params, rest, images, labels):
-        logits = _logits(apply, {**rest, "params": params}, images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    Its state is `(params, momentum)` and its shared arrays are `rest`, the other
+    variables, `number` of the step, `rate` and the `count` of the batch's images.
+    """
 
-    @jax.jit
-    def step(params, momentum, rest, batch, key, rate):
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(batch["indices"])
-        # The views stay in [0, 1]: `apply` normalises.
+    def loss(params, batch, images, shared):
+        predicted = logits({**shared["rest"], "params": params}, images)
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            predicted, batch["labels"]
+        )
+        if "counted" in batch:
+            losses *= batch["counted"]
+        return losses.sum() / shared["count"]
+
+    def step(state, batch, shared):
+        params, momentum = state
+        key = jax.random.fold_in(jax.random.key(0), shared["number"])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["indices"])
+        # The views stay in [0, 1]: `logits` normalises.
         channels = batch["images"].shape[-1]
         views = random_views(
             keys,
@@ -189,12 +204,14 @@ def _make_step(apply: Apply, augment: ViewSettings) -> Callable:
             mean=(0.0,) * channels,
             std=(1.0,) * channels,
         )
-        gradients = jax.grad(loss)(params, rest, views, batch["labels"])
+        gradients = jax.grad(loss)(params, batch, views, shared)
+        if axis_name := data_parallel.axis_name():
+            gradients = jax.lax.psum(gradients, axis_name)
         updates, momentum = _MOMENTUM.update(gradients, momentum)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-        return params, momentum
+        params = jax.tree.map(lambda p, u: p - shared["rate"] * u, params, updates)
+        return (params, momentum), ()
 
-    return step
+    return data_parallel.MappedStep(step)
 
 
 class _Length(NamedTuple):
@@ -220,31 +237,35 @@ def _train(
     epochs: int,
     advance: Advance,
 ) -> dict[str, Any]:
-    params, rest = start["params"], {k: v for k, v in start.items() if k != "params"}
-    momentum = _MOMENTUM.init(params)
+    # Copied, because the step reuses the memory of its state.
+    params = jax.tree.map(jnp.copy, start["params"])
+    state = data_parallel.replicate((params, _MOMENTUM.init(params)))
+    rest = data_parallel.replicate({k: v for k, v in start.items() if k != "params"})
     size, epochs, total = _length(split, epochs)
     schedule = warmup_cosine(
         peak=rate, warmup_steps=round(_WARMUP * total), total_steps=total
     )
     rates = np.asarray(schedule(np.arange(total)), np.float32)
-    number, key = 0, jax.random.key(0)
+    number = 0
     for epoch in range(epochs):
-        for batch in training_batches(split, batch_size=size, seed=0, epoch=epoch):
-            params, momentum = step(
-                params,
-                momentum,
-                rest,
-                batch,
-                jax.random.fold_in(key, number),
-                rates[number],
-            )
+        batches = training_batches(
+            split, batch_size=size, seed=0, epoch=epoch, with_images=False
+        )
+        for batch in batches:
+            # Each process reads its own images.
+            images = split.images[batch["indices"]]
+            rows = data_parallel.split_rows({"images": images, **batch})
+            shared = {
+                "rest": rest,
+                "number": np.int32(number),
+                "rate": rates[number],
+                "count": np.float32(size),
+            }
+            state = step(state, rows, shared).state
             number += 1
             advance(1)
-    return {**rest, "params": params}
+    return {**rest, "params": state[0]}
 
 
-def _classify(apply: Apply, variables: dict, images: ImageArray) -> np.ndarray:
-    def logits(variables, images):
-        return _logits(apply, variables, images)
-
+def _classify(logits: Apply, variables: dict, images: ImageArray) -> np.ndarray:
     return extract_features(logits, variables, images).argmax(axis=1)

@@ -1,8 +1,8 @@
 """A linear classifier on frozen features, trained to convergence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import optax
 import scipy.optimize
 from jax import Array
 
+from isojax import data_parallel
 from isojax.data import Dataset, Split
 from isojax.data.dataset import ImageArray
 from isojax.evaluation.held_out import (
@@ -30,6 +31,7 @@ _MAX_ITERATIONS = 500
 # saves.
 _MOST_FEATURES = 1024
 _FEWEST_IMAGES_A_FEATURE = 10
+_SUMS = 64  # partial sums of the losses
 _BLOCK_ROWS = 4096  # rows of features whose deviations are in memory at a time
 
 
@@ -91,6 +93,9 @@ def fit_linear_readout(
     Features are centred and divided by one number, the root mean square of their
     deviations. Dividing each feature by its own deviation would amplify features that
     hardly vary in a few images, such as pixels at the border.
+
+    Every device holds a part of the training images. If there are several processes,
+    all of them must call this function with the same arguments.
 
     Args:
       features: features of the training images, shape (n, features).
@@ -188,7 +193,7 @@ def _fit_path(
     start: np.ndarray | None = None,
     advance: Advance,
 ) -> list[np.ndarray]:
-    """Returns the weights that minimise `_objective`, for each penalty.
+    """Returns the weights that minimise the objective, for each penalty.
 
     L-BFGS works in coordinates V with weights = P V, in which the loss has about the
     same curvature along all directions: P Pᵀ is the inverse of its curvature where
@@ -197,28 +202,24 @@ def _fit_path(
     1 after each fit.
     """
     classes = int(labels.max()) + 1
-    device_inputs, device_labels = jax.device_put((inputs, labels))
+    rows = data_parallel.split_rows({"inputs": inputs, "labels": labels})
     weights = np.zeros((inputs.shape[1], classes)) if start is None else start
     gram = None
     if inputs.shape[1] <= min(_MOST_FEATURES, len(inputs) // _FEWEST_IMAGES_A_FEATURE):
-        gram = (
-            np.asarray(_gram(device_inputs), np.float64) * (1 - 1 / classes) / classes
-        )
+        scale = np.float32((1 - 1 / classes) / classes / len(inputs))
+        gram = np.asarray(_scaled_products(scale, rows), np.float64)
+    minimize = partial(_minimize, rows=rows, count=len(inputs), advance=advance)
     path = []
     for penalty in penalties:
         if gram is None:
-            weights = _minimize(
-                weights, None, device_inputs, device_labels, penalty, advance
-            )
+            weights = minimize(weights, None, penalty)
         else:
             # The second term keeps eigenvalues positive that rounding makes negative.
             ridge = np.full(len(gram), penalty) + 1e-6 * np.trace(gram)
             factor = np.linalg.cholesky(gram + np.diag(ridge))
             transform = np.linalg.inv(factor.T)
             start = factor.T @ weights
-            weights = transform @ _minimize(
-                start, transform, device_inputs, device_labels, penalty, advance
-            )
+            weights = transform @ minimize(start, transform, penalty)
         path.append(weights)
         advance(1)
     return path
@@ -227,21 +228,29 @@ def _fit_path(
 def _minimize(
     start: np.ndarray,
     transform: np.ndarray | None,
-    inputs: Array,
-    labels: Array,
     penalty: float,
+    *,
+    rows: Mapping[str, Array],
+    count: int,
     advance: Advance,
 ) -> np.ndarray:
+    """Runs L-BFGS on the host, the same in every process, from coordinates `start`."""
+    constants: dict[str, Any] = {"penalty": np.float32(penalty)}
+    constants["count"] = np.float32(count)
     if transform is not None:
-        transform = jax.device_put(transform.astype(np.float32))
+        constants["transform"] = transform.astype(np.float32)
+    constants = data_parallel.replicate(constants)
 
     def objective(flat):
         coordinates = flat.reshape(start.shape).astype(np.float32)
-        value, gradient = _value_and_gradient(
-            coordinates, transform, inputs, labels, penalty
+        (sums, norms), gradient = _value_and_gradient(
+            constants | {"coordinates": coordinates}, rows
         )
         advance(0)
-        return float(value), np.asarray(gradient, np.float64).ravel()
+        # Sums in float32 would hide the last, small decreases.
+        loss = np.asarray(sums, np.float64).sum() / count
+        value = loss + 0.5 * penalty * np.asarray(norms, np.float64).sum()
+        return value, np.asarray(gradient, np.float64).ravel()
 
     result = scipy.optimize.minimize(
         objective,
@@ -253,26 +262,49 @@ def _minimize(
     return result.x.reshape(start.shape)
 
 
-def _objective(weights: Array, inputs: Array, labels: Array, penalty: float) -> Array:
-    """Mean cross-entropy + penalty/2 · ‖weights‖², without the bias in the norm."""
-    # By default GPUs round the factors to 10 bits, and L-BFGS would stop early.
-    logits = jnp.matmul(inputs, weights, precision="highest")
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return losses.mean() + 0.5 * penalty * jnp.sum(jnp.square(weights[:-1]))
+@partial(data_parallel.MappedFunction, adds=True)
+def _value_and_gradient(
+    shared: Mapping[str, Array], rows: Mapping[str, Array]
+) -> tuple[tuple[Array, Array], Array]:
+    """Returns a device's part of the objective, and of its gradient.
+
+    The objective is the mean cross-entropy + penalty/2 · ‖weights‖², without the bias
+    in the norm.
+
+    Args:
+      shared: `coordinates`, shape (features + 1, classes); `transform`, the matrix that
+        multiplies them, which may be missing; the `penalty`; the `count` of all rows.
+      rows: the rows of the device, as `data_parallel.split_rows` returns them.
+
+    Returns:
+      Sums of cross-entropies, shape (_SUMS,), and the squared norm of each row of
+      weights, shape (features,); the gradient, in the shape of the coordinates.
+    """
+    devices = data_parallel.device_count()
+
+    def objective(coordinates: Array) -> tuple[Array, tuple[Array, Array]]:
+        weights = coordinates
+        # By default GPUs round the factors to 10 bits, and L-BFGS would stop early.
+        if "transform" in shared:
+            weights = jnp.matmul(shared["transform"], weights, precision="highest")
+        logits = jnp.matmul(rows["inputs"], weights, precision="highest")
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, rows["labels"])
+        if "counted" in rows:
+            losses *= rows["counted"]
+        sums = jnp.pad(losses, (0, -len(losses) % _SUMS)).reshape(_SUMS, -1).sum(axis=1)
+        norms = jnp.square(weights[:-1]).sum(axis=1) / devices
+        value = sums.sum() / shared["count"] + 0.5 * shared["penalty"] * norms.sum()
+        return value, (sums, norms)
+
+    gradient, parts = jax.grad(objective, has_aux=True)(shared["coordinates"])
+    return parts, gradient
 
 
-@jax.jit
-@jax.value_and_grad
-def _value_and_gradient(coordinates, transform, inputs, labels, penalty):
-    weights = coordinates
-    if transform is not None:
-        weights = jnp.matmul(transform, coordinates, precision="highest")
-    return _objective(weights, inputs, labels, penalty)
-
-
-@jax.jit
-def _gram(inputs: Array) -> Array:
-    return jnp.matmul(inputs.T, inputs, precision="highest") / len(inputs)
+@partial(data_parallel.MappedFunction, adds=True)
+def _scaled_products(scale: Array, rows: Mapping[str, Array]) -> Array:
+    """A device's part of scale · inputsᵀ inputs. Rows that fill up are zero."""
+    inputs = rows["inputs"]
+    return scale * jnp.matmul(inputs.T, inputs, precision="highest")
 
 
 def _classify(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:

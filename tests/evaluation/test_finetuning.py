@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from isojax import data_parallel
 from isojax.configs import digits
 from isojax.data import Split, hold_out, training_batches
 from isojax.evaluation import finetuning
@@ -103,14 +106,14 @@ def test_the_rate_is_chosen_on_held_out_images_and_all_are_trained_on_last(
         trainings.append((split, rate, epochs))
         return rate
 
-    def classify(apply, rate, images):
+    def classify(logits, rate, images):
         wrong = 1 if rate == 0.01 else 6
         labels = right[len(images)].copy()
         labels[:wrong] = 1 - labels[:wrong]
         return labels
 
     monkeypatch.setattr(
-        finetuning, "_make_step", lambda apply, config: augmentations.append(config)
+        finetuning, "_make_step", lambda logits, config: augmentations.append(config)
     )
     monkeypatch.setattr(finetuning, "_train", train_on)
     monkeypatch.setattr(finetuning, "_classify", classify)
@@ -131,26 +134,40 @@ def train(*arguments, **options):
     return finetuning._train(*arguments, advance=lambda _: None, **options)
 
 
+def step_of(change):
+    """Returns a step without devices, of one parameter array and no momentum."""
+
+    def step(state, rows, shared):
+        params, momentum = state
+        counted = rows.get("counted", np.ones(rows["labels"].shape))
+        chosen = np.asarray(counted).ravel() > 0
+        batch = {name: np.concatenate(list(rows[name]))[chosen] for name in rows}
+        return SimpleNamespace(state=(change(params, batch, shared), momentum))
+
+    return step
+
+
 def test_a_training_warms_up_and_decays_over_its_shuffled_epochs():
     calls = []
 
-    def step(params, momentum, rest, batch, key, rate):
-        calls.append((batch["indices"], jax.random.key_data(key), rate))
-        assert rest == {"batch_stats": "kept"}
-        return params + 1, momentum
+    def change(params, batch, shared):
+        np.testing.assert_array_equal(batch["images"], split.images[batch["indices"]])
+        calls.append((batch["indices"], shared["number"], shared["rate"]))
+        np.testing.assert_array_equal(shared["rest"]["batch_stats"], [7])
+        return params + 1
 
-    start = {"params": np.zeros(3), "batch_stats": "kept"}
+    start = {"params": np.zeros(3), "batch_stats": np.array([7])}
     split = stripes(130)  # two batches of 64
-    trained = train(step, start, split, 0.02, epochs=100)
+    trained = train(step_of(change), start, split, 0.02, epochs=100)
     np.testing.assert_array_equal(trained["params"], 200)
-    indices, keys, rates = zip(*calls, strict=True)
+    indices, numbers, rates = zip(*calls, strict=True)
     expected = [
         batch["indices"]
         for epoch in range(100)
         for batch in training_batches(split, batch_size=64, seed=0, epoch=epoch)
     ]
     np.testing.assert_array_equal(indices, expected)
-    assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 200
+    assert numbers == tuple(range(200))
     # Over 20 steps up to the peak, and half of it in the middle of the other 180.
     np.testing.assert_allclose(
         np.take(rates, [0, 10, 20, 110]), [0, 0.01, 0.02, 0.01], atol=1e-6
@@ -162,39 +179,59 @@ def test_a_training_warms_up_and_decays_over_its_shuffled_epochs():
 def test_few_images_are_trained_on_for_more_epochs(images, epochs, steps):
     counts = []
 
-    def step(params, momentum, rest, batch, key, rate):
-        counts.append(len(batch["labels"]))
-        return params, momentum
+    def change(params, batch, shared):
+        counts.append((len(batch["labels"]), shared["count"]))
+        return params
 
     start = {"params": np.zeros(3)}
-    train(step, start, stripes(images), 0.1, epochs)
-    assert counts == [min(images, 64)] * steps
+    train(step_of(change), start, stripes(images), 0.1, epochs)
+    assert counts == [(min(images, 64), min(images, 64))] * steps
 
 
 def no_change():
     return still(crop_scale=(1.0, 1.0), brightness=0.0, contrast=0.0)
 
 
-def test_a_step_is_nesterov_s_on_encoder_and_head(variables):
-    split, rate = stripes(12), 0.1
-    batch = {"images": split.images, "labels": split.labels, "indices": np.arange(12)}
-    start = finetuning._with_head(apply, variables, split.images[:1], classes=2)
+def logits(variables, images):
+    return finetuning._logits(apply, variables, images)
+
+
+def shared_arrays(number, count):
     rest = {"batch_stats": {}}
+    return {
+        "rest": rest,
+        "number": np.int32(number),
+        "rate": np.float32(0.1),
+        "count": np.float32(count),
+    }
+
+
+def first_state(variables, classes):
+    images = stripes(1).images
+    params = finetuning._with_head(apply, variables, images, classes)["params"]
+    params = jax.tree.map(jnp.copy, params)
+    momentum = optax.trace(0.9, nesterov=True).init(params)
+    return data_parallel.replicate((params, momentum))
+
+
+@pytest.mark.parametrize("count", [12, 10])  # of which 10 do not divide by 4 devices
+def test_a_step_is_nesterov_s_on_encoder_and_head(variables, count):
+    split, rate = stripes(count), 0.1
+    batch = {"images": split.images, "labels": split.labels}
+    rows = data_parallel.split_rows({**batch, "indices": np.arange(count)})
 
     def loss(params):
         features = apply({"params": params["encoder"]}, split.images)
         logits = features @ params["head"]["kernel"] + params["head"]["bias"][None]
-        chosen = jax.nn.log_softmax(logits)[jnp.arange(12), split.labels]
+        chosen = jax.nn.log_softmax(logits)[jnp.arange(count), split.labels]
         return -chosen.mean()
 
-    expected = params = start["params"]
-    velocity = jax.tree.map(jnp.zeros_like, params)
-    momentum = optax.trace(0.9, nesterov=True).init(params)
-    step = finetuning._make_step(apply, view_settings(no_change()))
+    state = first_state(variables, classes=2)
+    expected = jax.tree.map(np.array, state[0])
+    velocity = jax.tree.map(jnp.zeros_like, expected)
+    step = finetuning._make_step(logits, view_settings(no_change()))
     for number in range(3):
-        params, momentum = step(
-            params, momentum, rest, batch, jax.random.key(number), rate
-        )
+        state = step(state, rows, shared_arrays(number, count)).state
         gradient = jax.grad(loss)(expected)
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
         expected = jax.tree.map(
@@ -202,7 +239,7 @@ def test_a_step_is_nesterov_s_on_encoder_and_head(variables):
         )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        params,
+        state[0],
         expected,
     )
 
@@ -215,13 +252,12 @@ def test_every_image_of_a_step_has_its_own_view(variables, monkeypatch):
         return images / 255.0
 
     monkeypatch.setattr(finetuning, "random_views", views)
-    split = stripes(5)
-    batch = {"images": split.images, "labels": split.labels, "indices": np.arange(5)}
-    start = finetuning._with_head(apply, variables, split.images[:1], classes=2)
-    params, momentum = start["params"], finetuning._MOMENTUM.init(start["params"])
-    step = finetuning._make_step(apply, view_settings(no_change()))
+    split = stripes(8)
+    batch = {"images": split.images, "labels": split.labels}
+    rows = data_parallel.split_rows({**batch, "indices": np.arange(8)})
+    state = first_state(variables, classes=2)
+    step = finetuning._make_step(logits, view_settings(no_change()))
     for number in range(2):
-        key = jax.random.key(number)
-        step(params, momentum, {"batch_stats": {}}, batch, key, 0.1)
+        state = step(state, rows, shared_arrays(number, 8)).state
     jax.effects_barrier()
-    assert len({tuple(key) for keys in seen for key in np.asarray(keys).tolist()}) == 10
+    assert len({tuple(key) for keys in seen for key in np.asarray(keys).tolist()}) == 16

@@ -97,7 +97,7 @@ def test_every_fit_is_at_its_optimum_on_correlated_features(monkeypatch, most_fe
 def test_the_preconditioner_inverts_the_curvature_at_equal_probabilities(monkeypatch):
     transforms = []
 
-    def minimize(start, transform, *args):
+    def minimize(start, transform, penalty, **_):
         transforms.append(transform)
         return start
 
