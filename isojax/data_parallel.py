@@ -200,17 +200,25 @@ class MappedFunction:
       function: the function, as it was passed.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any], *, adds: bool = False):
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Any],
+        *,
+        adds: bool = False,
+        devices: Devices = None,
+    ):
         """Maps a function, without compiling it yet.
 
         Args:
           function: pure function of the shared arrays and a device's rows.
           adds: whether the results are added over the devices of all processes.
+          devices: the devices to compile for, if they are not those of JAX. The
+            function can then be lowered, but not called.
         """
 
         def added(shared: Any, batch: Any) -> Any:
             found = function(shared, batch)
-            return found if axis_name() is None else jax.lax.psum(found, AXIS)
+            return found if axis_name(devices) is None else jax.lax.psum(found, AXIS)
 
         self.function = function
         self._adds = adds
@@ -219,7 +227,12 @@ class MappedFunction:
             axis_name=AXIS,
             in_axes=(None, 0),
             out_axes=None if adds else 0,
+            devices=devices,
         )
+
+    def on(self, devices: Sequence[jax.Device]) -> "MappedFunction":
+        """Returns the function mapped over devices that need not be present."""
+        return MappedFunction(self.function, adds=self._adds, devices=devices)
 
     def __call__(self, shared: Any, batch: Any) -> Any:
         """Dispatches the function.

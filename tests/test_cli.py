@@ -181,7 +181,7 @@ SCRIPTS = {
     "eval_linear.py": ["run:", "measurement:", "--config.data.FIELD=VALUE"],
     "isojax.export": ["file:", "--format=FORMAT"],
     "isojax.report": ["--workdir=DIR", "--output=FILE"],
-    "isojax.profile": ["measurement:", "--trace=DIR"],
+    "isojax.profile": ["measurement:", "--trace=DIR", "--target=TARGET"],
     "isojax.sweep": ["runs:", "--seeds=N"],
     "isojax.launch": ["--processes N"],
 }
@@ -240,12 +240,28 @@ def test_output_that_nobody_reads_ends_a_script_without_a_traceback():
     assert (process.returncode, error) == (141, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--target=tpu:v5e:7x7"], "--target=tpu:v5e:7x7"),
+        (["--target=gpu:h100:8", "--steps=3"], "--steps"),
+        (["--target=gpu:h100:8", "--json=none/x.json"], "--json=none/x.json"),
+        (["--json=x.json"], "--target"),
+    ],
+)
+def test_profile_refuses_flags_before_it_compiles(run, arguments, flag):
+    outcome = run("profile", *arguments)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert flag in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
 PATH_FLAGS = {
     "train": ("workdir", "data_dir", "fork_from"),
     "evaluate": ("workdir", "data_dir"),
     "export": ("workdir", "output"),
     "report": ("workdir", "output"),
-    "profile": ("trace",),
+    "profile": ("trace", "json"),
     "sweep": ("workdir", "data_dir"),
 }
 

@@ -1,9 +1,7 @@
 """Measures the cost of a training step on random images.
 
-    isojax profile [--config=NAME[:PRESET]] [--steps=10]
-                   [--trace=DIR] [--config.FIELD=VALUE ...]
-    isojax profile --target=TARGET [--config=NAME[:PRESET]]
-                   [--json=FILE] [--config.FIELD=VALUE ...]
+    isojax profile [--config=NAME[:PRESET]] [--steps=10] [--trace=DIR]
+                   [--target=TARGET] [--json=FILE] [--config.FIELD=VALUE ...]
 
 Prints the operations, bytes, collectives, memory and time of one step. With --target
 the step is compiled for accelerators that this machine need not have, and not run.
@@ -59,18 +57,20 @@ def _estimate(config: ConfigDict, name: str) -> None:
                 "run; remove one of them"
             )
     target = parse_target(name)
+    if _JSON.value is not None and not Path(_JSON.value).absolute().parent.is_dir():
+        raise UsageError(f"--json={_JSON.value}: its folder does not exist; create it")
     prepare(target)
     # After the environment of the target.
     from isojax.targets.devices import target_devices
     from isojax.training.device_memory import check_memory
     from isojax.training.estimate_text import describe_estimate
-    from isojax.training.step_estimate import estimate_as_json, estimate_step
+    from isojax.training.step_estimate import estimate_step
 
     estimate = estimate_step(config, target_devices(target))
     print(describe_estimate(estimate))
     if _JSON.value is not None:
-        Path(_JSON.value).write_text(json.dumps(estimate_as_json(estimate), indent=2))
-    check_memory(estimate.memory, estimate.device, estimate.precision)
+        Path(_JSON.value).write_text(json.dumps(estimate.as_json(), indent=2))
+    check_memory(estimate.costs.memory, estimate.costs.device, config.precision)
 
 
 def _measure(config: ConfigDict) -> None:

@@ -1,6 +1,8 @@
 """Whether a compiled step fits in the memory of its devices."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 
@@ -11,11 +13,11 @@ _SIZE = re.compile(r"\b(\d+(?:\.\d+)?)([KMGT])\b")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def compile_step(lowered: jax.stages.Lowered, precision: str) -> jax.stages.Compiled:
-    """Compiles a lowered step.
+@contextmanager
+def explained(precision: str) -> Iterator[None]:
+    """Explains the compiler's error for a step that does not fit in the memory.
 
     Args:
-      lowered: the step.
       precision: `config.precision`, for the message.
 
     Raises:
@@ -23,7 +25,7 @@ def compile_step(lowered: jax.stages.Lowered, precision: str) -> jax.stages.Comp
         device. The message says by how much, and what to change.
     """
     try:
-        return lowered.compile()
+        yield
     except jax.errors.JaxRuntimeError as error:
         sizes = memory_in_message(str(error))
         if sizes is None:

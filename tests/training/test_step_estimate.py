@@ -8,7 +8,7 @@ from isojax.targets.peaks import PEAKS, Peak
 from isojax.training.abstract_step import AbstractStep
 from isojax.training.device_memory import check_memory, memory_in_message
 from isojax.training.estimate_text import describe_estimate
-from isojax.training.step_estimate import estimate_as_json, estimate_step
+from isojax.training.step_estimate import estimate_step
 from isojax.training.synthetic_step import SyntheticStep
 
 
@@ -33,38 +33,39 @@ def test_the_step_without_arrays_is_the_step_of_a_run():
 
 
 def test_the_state_is_donated_whole(estimate):
-    assert estimate.aliased >= estimate.state > 0
-    assert estimate.arguments > estimate.state
-    assert estimate.memory >= estimate.arguments
+    costs = estimate.costs
+    assert costs.aliased >= estimate.state > 0
+    assert costs.arguments > estimate.state
+    assert costs.memory >= costs.arguments
 
 
 def test_convolutions_and_products_are_counted_by_precision(estimate):
     # ResNet-18 has 20 convolutions. Both views run forward and, except for the input
     # of the first, backward; the target only forward. On CPU some become products.
-    network = [n for p, n in estimate.products.items() if p.precision == "default"]
+    products = estimate.costs.products
+    network = [n for p, n in products.items() if p.precision == "default"]
     assert sum(network) >= 2 * (20 + 20 + 19 + 20)
-    assert {p.kind for p in estimate.products} == {"convolution", "product"}
-    assert {p.dtype for p in estimate.products} == {"f32"}
-    assert {p.precision for p in estimate.products} == {"default", "highest"}
+    assert {p.kind for p in products} == {"convolution", "product"}
+    assert {p.dtype for p in products} == {"f32"}
+    assert {p.precision for p in products} == {"default", "highest"}
 
 
 def test_the_text_has_what_was_found(estimate):
     text = describe_estimate(estimate)
-    assert f"{jax.device_count()} × {estimate.device}" in text
-    for product, number in estimate.products.items():
+    assert f"{jax.device_count()} × {estimate.costs.device}" in text
+    for product, number in estimate.costs.products.items():
         assert f"{number} {product.kind}s in f32" in text
-    for kind, found in estimate.collectives.items():
+    for kind, found in estimate.costs.collectives.items():
         assert f"{found.number} {kind}" in text
     assert "roofline" not in text  # the peak of a CPU is not known
 
 
 def test_the_roofline_is_the_slower_of_operations_and_bytes(estimate, monkeypatch):
-    assert estimate_as_json(estimate)["roofline_seconds"] is None
-    peak = Peak(
-        {"float32": estimate.flops}, 1e12, bandwidth=estimate.bytes_accessed / 2
-    )
-    monkeypatch.setitem(PEAKS, estimate.device, peak)
-    assert estimate_as_json(estimate)["roofline_seconds"] == pytest.approx(2)
+    assert estimate.as_json()["roofline_seconds"] is None
+    bandwidth = estimate.costs.bytes_accessed / 2
+    peak = Peak({"float32": estimate.flops}, memory=1e12, bandwidth=bandwidth)
+    monkeypatch.setitem(PEAKS, estimate.costs.device, peak)
+    assert estimate.as_json()["roofline_seconds"] == pytest.approx(2)
     assert "2,000.00 ms, 4 images/s" in describe_estimate(estimate)
 
 
