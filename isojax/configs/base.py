@@ -78,8 +78,9 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.epochs = 1000  # passes over the images of data.pretrain_split
     config.steps = 0  # if positive, stop after this many steps of the same schedule
     config.batch_size = 512  # images per step, over all devices
-    # Type of the network's computation: float32 or bfloat16. Parameters, statistics,
-    # losses and the correlation are always float32.
+    # Type of the network's computation: float32, in which GPUs and TPUs multiply with
+    # their default precision, or bfloat16. Parameters, statistics, losses and the
+    # correlation are always float32, in full precision.
     config.precision = "float32"
     # Saves memory: recompute activations in the backward pass. The numbers stay the
     # same and a step takes a third longer.

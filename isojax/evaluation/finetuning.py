@@ -172,7 +172,9 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     params = variables["params"]
     features = apply({**variables, "params": params["encoder"]}, images)
     head = params["head"]
-    return features @ head["kernel"] + head["bias"][None]
+    return (
+        jnp.matmul(features, head["kernel"], precision="highest") + head["bias"][None]
+    )
 
 
 def _make_step(logits: Apply, augment: ViewSettings) -> data_parallel.MappedStep:

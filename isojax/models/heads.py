@@ -39,7 +39,8 @@ class MLP(nn.Module):
 class LinearMap(nn.Module):
     """Learned linear predictor z W without bias, like the closed-form predictor.
 
-    W is initialised LeCun-normal (variance 1/dim).
+    W is initialised LeCun-normal (variance 1/dim). The product has full float32
+    precision on every device.
 
     Attributes:
       dim: dimension of input and output.
@@ -51,4 +52,4 @@ class LinearMap(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         """Maps (n, dim) to (n, dim); `train` has no effect."""
         del train
-        return nn.Dense(self.dim, use_bias=False, name="map")(x)
+        return nn.Dense(self.dim, use_bias=False, precision="highest", name="map")(x)

@@ -56,12 +56,12 @@ def make_context(config, network, axis_name=None):
     )
 
 
-def make_first_state(context):
+def make_first_state(context, channels=1):
     return init_state(
         context.network,
         context.optimizer,
         seed=0,
-        image_shape=(SIDE, SIDE, 1),
+        image_shape=(SIDE, SIDE, channels),
         num_classes=3,
         ema=context.method.has_moving_target,
     )
