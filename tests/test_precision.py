@@ -100,10 +100,18 @@ PROGRAMS = {
         (jnp.ones((4, 2)),),
     ),
     "linear_readout": (
-        lambda v: linear._value_and_gradient(v, MATRIX, ROWS, LABELS, 0.1),
-        (jnp.ones((3, 2)),),
+        linear._value_and_gradient.function,
+        (
+            {
+                "coordinates": jnp.ones((3, 2)),
+                "transform": MATRIX,
+                "penalty": 0.1,
+                "count": 4.0,
+            },
+            {"inputs": ROWS, "labels": LABELS},
+        ),
     ),
-    "gram": (linear._gram, (ROWS,)),
+    "gram": (linear._scaled_products.function, (1.0, {"inputs": ROWS})),
     "nearest_neighbours": (
         knn._merge_block.function,
         ((ROWS, 0, 4), (ROWS[:, :2], jnp.zeros((4, 2), int), ROWS)),
@@ -183,26 +191,29 @@ def test_an_epoch_s_evaluation_keeps_the_network_s_precision(monkeypatch):
     assert_network_alone_has_the_default(found, ["backbone/", "evaluate_batch)/dot"])
 
 
-def test_fine_tuning_keeps_the_network_s_precision():
+def test_fine_tuning_keeps_the_network_s_precision(monkeypatch):
+    monkeypatch.setattr(data_parallel, "MappedStep", lambda step: step)
+    monkeypatch.setattr(data_parallel, "axis_name", lambda: None)
     backbone = TinyBackbone()
     images = jnp.zeros((4, SIDE, SIDE, 1))
-    variables = jax.eval_shape(lambda: backbone.init(jax.random.key(0), images))
+    train = finetuning._make_step(
+        partial(finetuning._logits, backbone.apply),
+        finetuning._geometry(digits.get_config().augment),
+    )
 
-    def step(variables, batch):
+    def step(batch):
+        variables = backbone.init(jax.random.key(0), images)
         start = finetuning._with_head(backbone.apply, variables, images, 3)
         params, rest = start.pop("params"), start
-        train = finetuning._make_step(
-            backbone.apply, finetuning._geometry(digits.get_config().augment)
-        )
-        momentum = finetuning._MOMENTUM.init(params)
-        return train(params, momentum, rest, batch, jax.random.key(0), 0.1)
+        shared = {"rest": rest, "number": 0, "rate": 0.1, "count": 4.0}
+        return train((params, finetuning._MOMENTUM.init(params)), batch, shared)
 
     batch = {
         "images": np.zeros((4, SIDE, SIDE, 1), np.uint8),
         "labels": np.zeros(4, np.int32),
         "indices": np.arange(4, dtype=np.int32),
     }
-    found = products(step, variables, batch)
+    found = products(step, batch)
     assert_network_alone_has_the_default(found, ["TinyBackbone", "jvp()/dot_general"])
 
 
