@@ -177,7 +177,12 @@ def _logits(apply: Apply, variables: dict, images: Array) -> Array:
     )
 
 
-def _make_step(logits: Apply, augment: ViewSettings) -> data_parallel.MappedStep:
+def _make_step(
+    logits: Apply,
+    augment: ViewSettings,
+    *,
+    devices: data_parallel.Devices = None,
+) -> data_parallel.MappedStep:
     """Returns a step of SGD, which augments its batch, mapped over the devices.
 
     Its state is `(params, momentum)` and its shared arrays are `rest`, the other
@@ -207,13 +212,13 @@ def _make_step(logits: Apply, augment: ViewSettings) -> data_parallel.MappedStep
             std=(1.0,) * channels,
         )
         gradients = jax.grad(loss)(params, batch, views, shared)
-        if axis_name := data_parallel.axis_name():
+        if axis_name := data_parallel.axis_name(devices):
             gradients = jax.lax.psum(gradients, axis_name)
         updates, momentum = _MOMENTUM.update(gradients, momentum)
         params = jax.tree.map(lambda p, u: p - shared["rate"] * u, params, updates)
         return (params, momentum), ()
 
-    return data_parallel.MappedStep(step)
+    return data_parallel.MappedStep(step, devices=devices)
 
 
 class _Length(NamedTuple):

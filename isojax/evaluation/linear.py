@@ -280,7 +280,7 @@ def _value_and_gradient(
       Sums of cross-entropies, shape (_SUMS,), and the squared norm of each row of
       weights, shape (features,); the gradient, in the shape of the coordinates.
     """
-    devices = data_parallel.device_count()
+    devices = jax.lax.axis_size(data_parallel.AXIS)
 
     def objective(coordinates: Array) -> tuple[Array, tuple[Array, Array]]:
         weights = coordinates

@@ -7,12 +7,14 @@ file as JSON, by the name of the program.
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from isojax.targets.environment import prepare
 from isojax.targets.names import parse_target
 
-IMAGES, BANK, NEIGHBOURS, CLASSES = 256, 4096, 200, 10  # a device's batch of images
+IMAGES, BANK, NEIGHBOURS, CLASSES = 256, 4096, 200, 10  # images of a device
+TRAINING_IMAGES = 1024  # images of a device whose features the linear readout takes
 
 
 def write_costs(target_name, path):
@@ -35,8 +37,9 @@ def lowered_programs(devices):
     import jax
     import jax.numpy as jnp
 
+    from isojax.configs import cifar10
     from isojax.data_parallel import MappedFunction
-    from isojax.evaluation import knn
+    from isojax.evaluation import finetuning, knn, linear
 
     def shape(*sides, dtype=jnp.float32):
         return jax.ShapeDtypeStruct(sides, dtype)
@@ -61,6 +64,40 @@ def lowered_programs(devices):
             ),
         ),
     )
+
+    coordinates = shape(width + 1, CLASSES)
+    rows = {
+        "inputs": shape(count, TRAINING_IMAGES, width + 1),
+        "labels": shape(count, TRAINING_IMAGES, dtype=jnp.int32),
+    }
+    constants = {
+        "coordinates": coordinates,
+        "transform": shape(width + 1, width + 1),
+        "penalty": shape(),
+        "count": shape(),
+    }
+    readout = linear._value_and_gradient.on(devices)
+    yield "linear readout", readout.lower(constants, rows)
+    products = linear._scaled_products.on(devices)
+    yield "products of features", products.lower(shape(), rows)
+
+    logits = partial(finetuning._logits, apply)
+    augment = finetuning._geometry(cifar10.get_config().augment)
+    start = jax.eval_shape(
+        partial(finetuning._with_head, apply, classes=CLASSES),
+        variables,
+        shape(1, *images.shape[2:], dtype=jnp.uint8),
+    )
+    params = start.pop("params")
+    momentum = jax.eval_shape(finetuning._MOMENTUM.init, params)
+    tuning = finetuning._make_step(logits, augment, devices=devices)
+    batch = {
+        "images": shape(count, 4, *images.shape[2:], dtype=jnp.uint8),
+        "labels": shape(count, 4, dtype=jnp.int32),
+        "indices": shape(count, 4, dtype=jnp.int32),
+    }
+    settings = {"rest": start, "number": number, "rate": shape(), "count": shape()}
+    yield "fine-tuning", tuning.lower((params, momentum), batch, settings)
 
 
 def _encoder():

@@ -32,8 +32,23 @@ def test_features_and_neighbours_need_no_collective(costs):
     assert costs["k-NN"]["collectives"] == {}
 
 
-def test_neighbours_are_compared_in_full_precision(costs):
-    assert {
-        (product["dtype"], product["precision"])
-        for product in costs["k-NN"]["products"]
-    } == {("f32", "highest")}
+def test_sums_over_images_are_one_collective_and_not_one_an_array(costs):
+    for name in ("linear readout", "products of features", "fine-tuning"):
+        found = costs[name]["collectives"]
+        number = sum(kind["number"] for kind in found.values())
+        # One more for the request to stop of a step.
+        most = 0 if costs[name]["devices"] == 1 else 2
+        assert bool(most) <= number <= most, (name, found)
+
+
+def test_fine_tuning_reuses_the_memory_of_its_state(costs):
+    found = costs["fine-tuning"]
+    assert found["aliased"] >= 0.99 * found["outputs"]
+
+
+def test_neighbours_and_the_readout_are_computed_in_full_precision(costs):
+    for name in ("k-NN", "linear readout", "products of features"):
+        products = costs[name]["products"]
+        assert products, name
+        for product in products:
+            assert (product["dtype"], product["precision"]) == ("f32", "highest")
