@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "runs" / "accelerators"
+_REFUSED = 2  # exit code of a user error, such as a step that does not fit
 
 
 class Program(NamedTuple):
@@ -100,23 +101,23 @@ def compile_program(program: Program, folder: Path = FOLDER) -> dict[str, Any]:
     """Returns what `isojax profile --target --json` finds, compiling at most once.
 
     Returns:
-      The costs, or `error` with the message if the command fails.
+      The costs, or `error` with the message if the command refuses the program.
+
+    Raises:
+      subprocess.CalledProcessError: if the command fails.
     """
     path = result_path(program, folder)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "isojax.profile", *program.arguments]
         finished = subprocess.run(
-            [
-                *(sys.executable, "-m", "isojax.profile", *program.arguments),
-                f"--json={path}",
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+            [*command, f"--json={path}"], cwd=ROOT, capture_output=True, text=True
         )
-        if finished.returncode and not path.exists():
-            lines = finished.stderr.strip().splitlines() or ["no message"]
-            path.write_text(json.dumps({"error": lines[-1]}))
+        if finished.returncode == _REFUSED:
+            path.write_text(json.dumps({"error": finished.stderr.strip()}))
+        elif finished.returncode:
+            print(finished.stderr, file=sys.stderr)
+            finished.check_returncode()
     return json.loads(path.read_text())
 
 

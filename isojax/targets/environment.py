@@ -43,6 +43,8 @@ def prepare(target: Target, environment: MutableMapping[str, str] = os.environ) 
         _check_libtpu(environment)
         environment["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
         environment["TPU_WORKER_HOSTNAMES"] = "localhost"
+        # Several programs may be compiled at a time: no TPU is used.
+        environment["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     else:
         _check_cuda_plugin()
         flags = environment.get("XLA_FLAGS", "")
