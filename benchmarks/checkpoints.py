@@ -21,7 +21,7 @@ from benchmarks.timing import (
     spread,
     write_json,
 )
-from isojax.compilation import use_eigen_convolutions
+from isojax.compilation import configure_cpu
 from isojax.configs import cifar10, digits
 from isojax.cpu_cores import cpu_cores
 from isojax.training.checkpoint import Checkpoints
@@ -33,7 +33,7 @@ STEPS_PER_EPOCH, EPOCHS, SAVES = 62, 15, 5
 def main() -> None:
     """Prints the tables."""
     arguments = parse_arguments(__doc__)
-    use_eigen_convolutions()
+    configure_cpu()
     demo = SyntheticStep(digits.get_config())
     resnet = SyntheticStep(cifar10.get_config())
     with tempfile.TemporaryDirectory(prefix="isojax-") as folder:

@@ -7,7 +7,7 @@
 The table shows the GFLOP/s of the 3×3 convolutions of ResNet-18 for 32 images of 32×32
 pixels in float32: forward, gradient of the input, gradient of the weights. Without the
 flag, XLA chooses the kernels. With the flag, it uses the kernels that
-`isojax.compilation.use_eigen_convolutions` selects. The last column is the same
+`isojax.compilation.configure_cpu` selects. The last column is the same
 convolution as one product with all patches, which isojax uses for narrow feature maps.
 All rates are medians over repetitions.
 """

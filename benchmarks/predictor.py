@@ -23,6 +23,7 @@ from benchmarks.timing import (
     spread,
     write_json,
 )
+from isojax.compilation import configure_cpu
 from isojax.predictor import direct_predictor, update_correlation
 
 ROWS, DECAY = 256, 0.3
@@ -34,6 +35,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 def main() -> None:
     """Prints the table."""
     arguments = parse_arguments(__doc__)
+    configure_cpu()
     columns = ["dimensions", "ms", "fastest to slowest"]
     if HAS_TORCH:
         columns += ["PyTorch, ms", "ratio"]

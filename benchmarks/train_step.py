@@ -28,7 +28,7 @@ from benchmarks.timing import (
     spread,
     write_json,
 )
-from isojax.compilation import use_eigen_convolutions
+from isojax.compilation import configure_cpu
 from isojax.configs import cifar10, digits, imagenet, stl10
 from isojax.cpu_cores import cpu_cores
 from isojax.training.synthetic_step import SyntheticStep
@@ -59,7 +59,7 @@ class Work(NamedTuple):
 def main() -> None:
     """Prints the table."""
     arguments = parse_arguments(__doc__)
-    use_eigen_convolutions()
+    configure_cpu()
     columns = ["step", "ms", "fastest to slowest", "CPU, ms"]
     if HAS_TORCH:
         columns += ["PyTorch, ms", "CPU, ms", "ratio", "CPU ratio"]

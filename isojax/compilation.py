@@ -1,30 +1,56 @@
-"""Compilation settings: XLA's kernels on CPU, and the cache of compiled programs."""
+"""Settings of the CPU's kernels and threads, and the cache of compiled programs."""
 
 import atexit
+import ctypes
 import os
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import jax
+from scipy.linalg import cython_lapack
 
 FOLDER = ".compiled"
 MOST_BYTES = 2**29
 _KERNELS = "--xla_cpu_experimental_ynn_fusion_type"
 
 
-def use_eigen_convolutions() -> None:
-    """Makes XLA for CPU use Eigen's convolutions instead of YNNPACK's.
+def configure_cpu() -> None:
+    """Sets the kernels and the threads for computations on the CPU.
 
-    Eigen computes their weight gradients two to three times as fast, and a training
-    step of ResNet-18 one and a half times (`python -m benchmarks.train_step`). YNNPACK
-    still computes products and sums. Other backends ignore the flag. Must be called
-    before the first JAX computation. Does nothing if XLA_FLAGS already has the flag.
+    XLA uses Eigen's convolutions instead of YNNPACK's, and LAPACK one thread. Both
+    make training steps faster; benchmarks/README.md has the measurements. Must be
+    called before the first JAX computation. Has no effect on other backends.
+    """
+    _use_eigen_convolutions()
+    _use_one_lapack_thread()
+
+
+def _use_eigen_convolutions() -> None:
+    """Sets XLA's flag for Eigen's convolutions, unless XLA_FLAGS already has it.
+
+    Eigen computes weight gradients two to three times as fast as YNNPACK, which still
+    computes products and sums.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA exits on an unknown flag: set it only for versions known to have it.
     if _KERNELS not in flags and jax.__version_info__ < (0, 11):
         os.environ["XLA_FLAGS"] = f"{flags} {_KERNELS}=individual_dot,reduce".strip()
+
+
+def _use_one_lapack_thread() -> None:
+    """Makes SciPy's OpenBLAS, which computes JAX's `eigh` on the CPU, use one thread.
+
+    After each call OpenBLAS's other threads wait actively for the next one, which takes
+    the cores from the rest of the training step. `eigh` itself is not slower. Does
+    nothing if SciPy uses another library.
+    """
+    # Finds the functions of the libraries that the module is linked with.
+    library = ctypes.CDLL(cython_lapack.__file__)
+    # SciPy's wheels rename the functions of their copy of OpenBLAS.
+    for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):
+        if hasattr(library, name):
+            getattr(library, name)(1)
 
 
 def enable_compilation_cache(workdir: str | os.PathLike) -> None:

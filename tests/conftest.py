@@ -6,6 +6,8 @@ import tempfile
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time passes in compiling programs that then run for milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# As `configure_cpu` sets it for the commands; inherited by processes that tests start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What one test has compiled, the others load: in this process, in the workers of
 # pytest-xdist and in the processes that tests start, all of which inherit the setting.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -45,7 +45,7 @@ def run(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", sys.argv)
     # Both change settings of the process.
-    monkeypatch.setattr("isojax.compilation.use_eigen_convolutions", lambda: None)
+    monkeypatch.setattr("isojax.compilation.configure_cpu", lambda: None)
     monkeypatch.setattr(
         "isojax.compilation.enable_compilation_cache", lambda workdir: None
     )

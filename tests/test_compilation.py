@@ -1,8 +1,10 @@
+import ctypes
 import os
 import warnings
 
 import jax
 import pytest
+from scipy.linalg import cython_lapack
 
 from isojax import compilation
 from isojax.compilation import prune_compilation_cache
@@ -17,6 +19,14 @@ def cache_setting(monkeypatch):
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+def test_lapack_uses_one_thread(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])  # restored after the test
+    lapack = ctypes.CDLL(cython_lapack.__file__)
+    lapack.scipy_openblas_set_num_threads(2)
+    compilation.configure_cpu()
+    assert lapack.scipy_openblas_get_num_threads() == 1
 
 
 def test_the_programs_used_longest_ago_are_deleted(tmp_path):

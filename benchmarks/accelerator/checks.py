@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
-from isojax.compilation import use_eigen_convolutions
+from isojax.compilation import configure_cpu
 from isojax.configs import cifar10, digits
 from isojax.data import Dataset, Split
 from isojax.predictor import direct_predictor
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--only_digits", action="store_true")
     arguments = parser.parse_args()
-    use_eigen_convolutions()
+    configure_cpu()
     print(
         "\n### Numbers and transfers\n\n| check | result |\n| --- | --- |", flush=True
     )

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from benchmarks.timing import alternate, markdown, median, spread
-from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
+from isojax.compilation import configure_cpu, enable_compilation_cache
 from isojax.configs import cifar10
 from isojax.predictor import direct_predictor
 from isojax.training.settings import view_pair
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=7)
     arguments = parser.parse_args()
-    use_eigen_convolutions()
+    configure_cpu()
     enable_compilation_cache("runs/profile")
     device = jax.devices()[0]
     print(

@@ -62,7 +62,7 @@ def main() -> None:
         )
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
+    from isojax.compilation import configure_cpu, enable_compilation_cache
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.evaluate import format_table
@@ -80,7 +80,7 @@ def main() -> None:
             "the others exit."
         )
 
-    use_eigen_convolutions()
+    configure_cpu()
     processes.check_platform()
     enable_compilation_cache(_WORKDIR.value)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])

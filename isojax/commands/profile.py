@@ -78,9 +78,9 @@ def _measure(config: ConfigDict) -> None:
         raise UsageError("--json needs --target; add it or remove --json")
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
+    from isojax.compilation import configure_cpu, enable_compilation_cache
 
-    use_eigen_convolutions()  # before JAX computes
+    configure_cpu()  # before JAX computes
     processes.check_platform()
     # One compiled program serves the report and the timing.
     enable_compilation_cache("runs/profile")

@@ -36,12 +36,12 @@ def main() -> None:
 
 def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import processes
-    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
+    from isojax.compilation import configure_cpu, enable_compilation_cache
     from isojax.evaluation import evaluate_run
     from isojax.training import pretrain
 
     _end_with_parent()
-    use_eigen_convolutions()
+    configure_cpu()
     processes.check_platform()
     workdir = Path(_WORKDIR.value)
     for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of an earlier attempt

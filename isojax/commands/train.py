@@ -67,10 +67,10 @@ def main() -> None:
 def _train(config: ConfigDict, stop: StopRequest) -> None:
     # After the flags: JAX takes a second to import.
     from isojax import processes
-    from isojax.compilation import enable_compilation_cache, use_eigen_convolutions
+    from isojax.compilation import configure_cpu, enable_compilation_cache
     from isojax.training import pretrain
 
-    use_eigen_convolutions()
+    configure_cpu()
     processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     processes.check_platform()
     processes.print_local_devices()
