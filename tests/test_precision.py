@@ -100,7 +100,14 @@ PROGRAMS = {
         (jnp.ones((4, 2)),),
     ),
     "linear_readout": (
-        linear._value_and_gradient.function,
+        # Mapped, because the function takes the number of devices from the axis.
+        jax.vmap(
+            linear._value_and_gradient.function,
+            in_axes=None,
+            out_axes=None,
+            axis_name=data_parallel.AXIS,
+            axis_size=1,
+        ),
         (
             {
                 "coordinates": jnp.ones((3, 2)),
