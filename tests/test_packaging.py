@@ -75,6 +75,18 @@ def test_without_tensorflow_a_set_that_is_not_prepared_is_refused(tmp_path):
     assert "pip install tensorflow-cpu" in process.stdout
 
 
+def test_without_tensorflow_an_unknown_set_is_refused_by_its_name(tmp_path):
+    process = run(
+        "from isojax.data import ImageSource, load_dataset\n"
+        "from isojax.errors import UsageError\n"
+        f"try: load_dataset(ImageSource('digit', 28), data_dir={str(tmp_path)!r})\n"
+        "except UsageError as error: print(error)",
+        without=("tensorflow",),
+    )
+    assert "'digit'" in process.stdout, process.stderr
+    assert "digits" in process.stdout
+
+
 @pytest.mark.parametrize("name", config_names())
 def test_configs_have_the_packaged_ones(name):
     packaged = importlib.import_module(f"isojax.configs.{name}")

@@ -294,6 +294,10 @@ def _read_cached(
     except ModuleNotFoundError as error:
         if error.name not in _PREPARING_PACKAGES:
             raise
+        if error.name == "tensorflow":
+            from isojax.data.builders import find_builder
+
+            find_builder(source.name, data_dir)  # raises if the name is unknown
         raise UsageError(
             f"preparing config.data.name={source.name} needs the package {error.name}, "
             "which is not installed: in Python 3.11 to 3.13, pip install "

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("tensorflow")
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, downloader, extractor

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("tensorflow")
 
 from isojax.data import load_dataset
 from isojax.data.prepared import fill_cache

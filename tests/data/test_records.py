@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("tensorflow")
 
 import tensorflow_datasets as tfds
 

@@ -25,7 +25,7 @@ from tests.data import miniatures
     ],
 )
 def test_two_steps_and_an_encoder(name, preset, tmp_path):
-    pytest.importorskip("tensorflow_datasets")
+    pytest.importorskip("tensorflow")
     config = importlib.import_module(f"isojax.configs.{name}").get_config(preset)
     config.steps = 2
     config.batch_size = 8
