@@ -1,9 +1,11 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from isojax.models import BatchNorm
+from isojax.models.normalization import normalize_batch
 
 X = jax.random.normal(jax.random.key(0), (8, 3, 3, 4)) * 2 + 1
 
@@ -86,3 +88,29 @@ def test_a_constant_channel_stays_finite():
     y, mutated = train(jnp.ones((4, 2)))
     np.testing.assert_array_equal(y, 0)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(mutated))
+
+
+def test_the_gradient_is_that_of_the_formula(x64):
+    """Compared with automatic differentiation of the formula, in float64."""
+    x = jax.random.normal(jax.random.key(0), (4, 2, 3, 5), jnp.float64) + 1
+    scale, bias, weights = (
+        jax.random.normal(jax.random.key(i), shape, jnp.float64)
+        for i, shape in ((1, (5,)), (2, (5,)), (3, x.shape))
+    )
+
+    def formula(x, scale, bias):
+        deviation = x - x.mean((0, 1, 2), keepdims=True)
+        var = jnp.square(deviation).mean((0, 1, 2), keepdims=True)
+        y = deviation / jnp.sqrt(var + 1e-3)
+        return y * scale[None, None, None] + bias[None, None, None]
+
+    def normalized(x, scale, bias):
+        return normalize_batch(x, scale, bias, 1e-3, None)[0]
+
+    gradients, expected = (
+        jax.grad(lambda *a, f=function: jnp.sum(weights * f(*a) ** 2), (0, 1, 2))(
+            x, scale, bias
+        )
+        for function in (normalized, formula)
+    )
+    chex.assert_trees_all_close(gradients, expected, rtol=1e-12, atol=1e-12)

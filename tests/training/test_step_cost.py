@@ -40,9 +40,8 @@ def test_the_operations_are_those_of_the_networks_and_a_little_more(profile):
 
 
 def test_the_collectives_are_those_of_gradients_and_batch_statistics(profile):
-    # BatchNorm gathers its statistics, whose gradient is a reduce-scatter.
-    gathering = {"all-gather", "reduce-scatter"}
-    assert set(profile.collectives) == {"all-reduce"} | gathering
+    # BatchNorm gathers its statistics and sums their gradients.
+    assert set(profile.collectives) == {"all-reduce", "all-gather"}
     assert "all-reduce" in describe_profile(profile, small())
 
 
