@@ -13,6 +13,7 @@ from isojax import invocation
 from isojax.commands.config_flag import find_config
 from isojax.configs import config_names
 from isojax.errors import UsageError
+from tests.hidden_packages import hide
 
 ROOT = Path(__file__).parent.parent
 MATHEMATICS = ("losses", "predictor", "spectral", "schedules", "dynamics")
@@ -23,9 +24,8 @@ HEAVY += ("safetensors", "tensorflow", "tensorflow_datasets", "tqdm")
 
 def run(program, *, without=()):
     """Runs a program in which some packages cannot be imported."""
-    missing = f"import sys; sys.modules |= dict.fromkeys({list(without)})\n"
     return subprocess.run(
-        [sys.executable, "-c", missing + program],
+        [sys.executable, "-c", hide(*without) + program],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -13,18 +13,11 @@ from isojax.data.streamed_batches import crop_batches
 from isojax.errors import UsageError
 from tests.data.image_files import write_images
 from tests.data.photo_net import CLASSES, prepare
+from tests.hidden_packages import hide
 
 SIDE = 12
-# Runs a program in which TensorFlow seems not to be installed.
-WITHOUT_TENSORFLOW = """
-import sys
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] != "tensorflow":
-            return self.finder.find_spec(name, path, target)
-sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+WITHOUT_TENSORFLOW = f"""
+{hide("tensorflow")}
 import numpy as np
 from isojax.data import ImageSource, load_dataset
 from isojax.data import builders
