@@ -18,6 +18,7 @@ average; `directpred` and `directcopy` have the same products and collectives as
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -109,16 +110,25 @@ def compile_program(program: Program, folder: Path = FOLDER) -> dict[str, Any]:
     path = result_path(program, folder)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "isojax.profile", *program.arguments]
-        finished = subprocess.run(
-            [*command, f"--json={path}"], cwd=ROOT, capture_output=True, text=True
-        )
+        finished = run_module("isojax.profile", *program.arguments, f"--json={path}")
         if finished.returncode == _REFUSED:
             path.write_text(json.dumps({"error": finished.stderr.strip()}))
         elif finished.returncode:
             print(finished.stderr, file=sys.stderr)
             finished.check_returncode()
     return json.loads(path.read_text())
+
+
+def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs a module in a process of its own, without the XLA flags of this one."""
+    variables = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-m", name, *arguments],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
 
 
 def table_row(program: Program, result: Mapping[str, Any]) -> str:

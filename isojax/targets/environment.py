@@ -36,6 +36,8 @@ def prepare(target: Target, environment: MutableMapping[str, str] = os.environ) 
     environment["JAX_PLATFORMS"] = "cpu"
     # Otherwise libtpu asks the machine for its TPU, for minutes.
     environment["TPU_SKIP_MDS_QUERY"] = "1"
+    # The time to compile is measured.
+    environment["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     # XLA reports on standard error that a compilation takes minutes.
     if environment.get("TF_CPP_MIN_LOG_LEVEL", "1") != "0":
         environment["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -1,12 +1,10 @@
 """What the programs of an evaluation do, compiled for each target."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from benchmarks.accelerators import ROOT
+from benchmarks.accelerators import run_module
 
 pytestmark = pytest.mark.accelerators
 
@@ -16,8 +14,9 @@ pytestmark = pytest.mark.accelerators
 )
 def costs(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("costs") / "costs.json"
-    program = [sys.executable, "-m", "tests.accelerators.evaluation_programs"]
-    subprocess.run([*program, request.param, path], cwd=ROOT, check=True)
+    program = "tests.accelerators.evaluation_programs"
+    finished = run_module(program, request.param, str(path))
+    assert finished.returncode == 0, finished.stderr
     return json.loads(path.read_text())
 
 
