@@ -111,11 +111,11 @@ def compile_program(program: Program, folder: Path = FOLDER) -> dict[str, Any]:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         finished = run_module("isojax.profile", *program.arguments, f"--json={path}")
-        if finished.returncode == _REFUSED:
-            path.write_text(json.dumps({"error": finished.stderr.strip()}))
-        elif finished.returncode:
+        if finished.returncode not in (0, _REFUSED):
             print(finished.stderr, file=sys.stderr)
             finished.check_returncode()
+        if not path.exists():
+            path.write_text(json.dumps({"error": finished.stderr.strip()}))
     return json.loads(path.read_text())
 
 
