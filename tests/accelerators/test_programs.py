@@ -1,10 +1,11 @@
 """What the programs of `benchmarks.accelerators` do, compiled for each target."""
 
+import importlib
+
 import jax
 import pytest
 
 from benchmarks.accelerators import PROGRAMS, compile_program
-from isojax.commands.config_flag import find_config, read_config
 from isojax.targets.peaks import peak_of
 from isojax.training.assembly import first_state
 from isojax.training.synthetic_step import synthetic_dataset
@@ -29,8 +30,10 @@ def result(program):
 
 @pytest.fixture(scope="module")
 def config(program):
-    fields = dict(program.fields) | {"precision": program.precision}
-    return read_config(find_config(program.config), fields)
+    name, preset = program.config.split(":")
+    found = importlib.import_module(f"isojax.configs.{name}").get_config(preset)
+    found.update_from_flattened_dict(dict(program.fields))
+    return found
 
 
 @pytest.fixture(scope="module")
