@@ -38,29 +38,24 @@ class Program(NamedTuple):
       config: name of a config, with a preset.
       precision: `config.precision`.
       target: the accelerators.
-      fields: other fields of the config.
     """
 
     config: str
     precision: str
     target: str
-    fields: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
         """A name that is also the name of a file."""
-        fields = [f"{field}-{value}" for field, value in self.fields]
-        parts = (self.config, self.precision, self.target, *fields)
-        return "_".join(parts).replace(":", "-")
+        return "_".join(self).replace(":", "-")
 
     @property
     def arguments(self) -> list[str]:
         """Arguments of `isojax profile`."""
-        fields = dict(self.fields) | {"precision": self.precision}
         return [
             f"--config={self.config}",
+            f"--config.precision={self.precision}",
             f"--target={self.target}",
-            *(f"--config.{field}={value}" for field, value in fields.items()),
         ]
 
 

@@ -31,9 +31,7 @@ def result(program):
 @pytest.fixture(scope="module")
 def config(program):
     name, preset = program.config.split(":")
-    found = importlib.import_module(f"isojax.configs.{name}").get_config(preset)
-    found.update_from_flattened_dict(dict(program.fields))
-    return found
+    return importlib.import_module(f"isojax.configs.{name}").get_config(preset)
 
 
 @pytest.fixture(scope="module")
