@@ -7,7 +7,8 @@
 Prints the accuracies together with those of a random encoder and of raw pixels, and
 writes DIR/linear_eval.json and the report DIR/report.html. --config.data.FIELD selects
 other images. They are normalised with the mean and std of the encoder's own images, and
-the name of the result's file contains the fields.
+the name of the result's file contains the fields. All devices compute, and several
+processes if they are started like those of a training run.
 """
 
 import sys
@@ -15,7 +16,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from isojax.commands import command_line, config_flag, path_flag
+from isojax.commands import command_line, config_flag, path_flag, process_flags
 from isojax.errors import UsageError
 from isojax.evaluation.protocols import DEFAULT_PROTOCOLS, PROTOCOLS
 from isojax.output import print_line, run_optional
@@ -51,6 +52,7 @@ _DATA_DIR = path_flag.define_path(
     None,
     "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
+process_flags.define_process_flags()
 
 
 def main() -> None:
@@ -66,22 +68,12 @@ def main() -> None:
     from isojax.evaluation import Options, evaluate_run
     from isojax.evaluation import options as given
     from isojax.evaluation.evaluate import format_table
-    from isojax.launchers import launcher_task
     from isojax.progress import Progress
     from isojax.reporting.closing import announce_next_commands, announce_report
     from isojax.runs.evaluation_result import result_file
 
-    task = launcher_task()
-    if task.rank > 0:
-        return
-    if task.tasks > 1:
-        print_line(
-            f"Evaluation uses one process: the first of {task.tasks} tasks evaluates, "
-            "the others exit."
-        )
-
     configure_cpu()
-    processes.check_platform()
+    process_flags.connect_processes()
     enable_compilation_cache(_WORKDIR.value)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
     options = Options(
@@ -90,12 +82,16 @@ def main() -> None:
         given.parse_steps(_STEPS.value),
         given.check_data_fields(overrides),
     )
-    result = evaluate_run(
-        _WORKDIR.value,
-        data_dir=_DATA_DIR.value,
-        options=options,
-        progress=Progress(shown=True),
-    )
+    is_first = processes.is_first_process()
+    with processes.exit_immediately_on_failure():
+        result = evaluate_run(
+            _WORKDIR.value,
+            data_dir=_DATA_DIR.value,
+            options=options,
+            progress=Progress(shown=is_first),
+        )
+    if not is_first:
+        return
     run_optional(
         lambda: print_line(format_table(result, per_class=_PER_CLASS.value)),
         failure="the table was not printed",
@@ -118,5 +114,6 @@ def run() -> None:
                 "per_class": "",
                 "config": ".data.FIELD=VALUE",
             },
+            **process_flags.GROUP,
         },
     )

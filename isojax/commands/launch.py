@@ -1,9 +1,10 @@
-"""Trains with several processes on this machine.
+"""Trains or evaluates with several processes on this machine.
 
     isojax launch --processes 2 -- train [flags of train]
+    isojax launch --processes 2 -- evaluate [flags of evaluate]
 
 Prints the output of process 0, and that of another process only if it fails. The exit
-code is that of the training, such as 75 if a signal stopped it and its state is saved.
+code is that of the command, such as 75 if a signal stopped it and its state is saved.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from isojax.launchers import LOCAL_DEVICES, divide_gpus, visible_gpus
 from isojax.output import print_line
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 
+_COMMANDS = ("train", "evaluate")  # of isojax that take the flags of processes
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5  # for other processes to report their error after one has failed
 _TERMINATE_SECONDS = 30  # from SIGTERM to SIGKILL
@@ -34,7 +36,7 @@ def run() -> None:
         prog=sys.argv[0],
         usage=wrap_usage(f"{sys.argv[0]} --processes N -- command [flags ...]"),
         description=__doc__.splitlines()[0],
-        epilog="The exit code is that of the training, such as 75 if a signal stopped "
+        epilog="The exit code is that of the command, such as 75 if a signal stopped "
         "it and its state is saved.",
     )
     parser.add_argument(
@@ -47,7 +49,8 @@ def run() -> None:
     parser.add_argument(
         "command",
         nargs="+",
-        help="after --: train, or the path of a Python script, followed by its flags",
+        help="after --: train, evaluate, or the path of a Python script, followed by "
+        "its flags",
     )
     arguments = parser.parse_args()
     if arguments.processes < 1:
@@ -57,14 +60,14 @@ def run() -> None:
 
 
 def launch(command: list[str], *, processes: int) -> int:
-    """Starts a command in several processes that train together, and waits for them.
+    """Starts a command in several processes that work together, and waits for them.
 
     The first stop signal is passed to every process: SIGINT unchanged, all others as
     SIGTERM. An urgent second signal kills all processes; see `isojax.stopping`. If one
     process fails, the others are terminated. The processes divide the visible GPUs.
 
     Args:
-      command: "train" or the path of a Python script, followed by its flags;
+      command: a name in `_COMMANDS` or the path of a Python script, then its flags;
         `--coordinator`, `--num_processes` and `--process_id` are added.
       processes: the number of processes.
 
@@ -78,7 +81,7 @@ def launch(command: list[str], *, processes: int) -> int:
     """
     gpus = visible_gpus()
     shares = divide_gpus(gpus, processes) if gpus else None
-    if command[0] == "train":
+    if command[0] in _COMMANDS:
         command = ["-m", "isojax", *command]
     coordinator = f"127.0.0.1:{_free_port()}"
     outputs: list[IO[str] | None] = [None]

@@ -20,7 +20,7 @@ COMMANDS = {
     "export": "write a run's weights for PyTorch, Flax or safetensors",
     "sweep": "train and evaluate several methods and seeds, and write tables",
     "profile": "measure the cost of a training step",
-    "launch": "train with several processes on this machine",
+    "launch": "train or evaluate with several processes on this machine",
 }
 
 

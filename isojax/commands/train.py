@@ -10,10 +10,9 @@ command resumes it; 2 for an error in the flags or the config.
 
 import sys
 
-from absl import flags
 from ml_collections import ConfigDict
 
-from isojax.commands import command_line, config_flag, path_flag
+from isojax.commands import command_line, config_flag, path_flag, process_flags
 from isojax.configs import config_names
 from isojax.configs.base import PRESETS
 from isojax.errors import UsageError
@@ -43,14 +42,7 @@ _FORK_FROM = path_flag.define_path(
     "Directory of another run. The new run starts from its newest checkpoint and a "
     "copy of its metrics, with the given config.",
 )
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "Address of process 0. Omit these three flags under Slurm and Open MPI, and set "
-    "only --coordinator=auto on TPU virtual machines. isojax launch sets all three.",
-)
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Index of this process, from 0.")
+process_flags.define_process_flags()
 
 
 def main() -> None:
@@ -71,9 +63,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
     from isojax.training import pretrain
 
     configure_cpu()
-    processes.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    processes.check_platform()
-    processes.print_local_devices()
+    process_flags.connect_processes()
     workdir = _WORKDIR.value or f"runs/{data_name(config.data)}-{config.preset}"
     enable_compilation_cache(workdir)
     # One process that exits alone would leave the others waiting.
@@ -105,11 +95,7 @@ def run() -> None:
                 "data_dir": "=DIR",
                 "fork_from": "=DIR",
             },
-            "several processes": {
-                "coordinator": "=HOST:PORT",
-                "num_processes": "=N",
-                "process_id": "=N",
-            },
+            **process_flags.GROUP,
         },
         notes={
             "presets": f"{', '.join(PRESETS)}. The suffixes _ema and _noema select the "

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import numpy as np
 
+from isojax import processes
 from isojax.data import Dataset
 from isojax.errors import UsageError
 from isojax.evaluation.measure import Evaluation, measure_run
 from isojax.evaluation.options import Options
-from isojax.evaluation.report_arrays import save_report_arrays
+from isojax.evaluation.report_arrays import (
+    ShownImages,
+    choose_shown_images,
+    save_report_arrays,
+)
 from isojax.evaluation.table import format_table as format_table
 from isojax.files import hold_lock, write_atomically
 from isojax.output import print_line, run_optional
@@ -41,7 +45,8 @@ def evaluate_run(
     """Evaluates a run and writes `linear_eval.json`.
 
     Several evaluations of one run may run at the same time: results are merged and
-    written under a lock.
+    written under a lock. All devices compute. If there are several processes, all of
+    them must call this function with the same arguments; the first one writes.
 
     Args:
       workdir: the run's folder, in which the result is written, and `evaluation.npz`
@@ -55,13 +60,13 @@ def evaluate_run(
       progress: reports features, fits, searches and fine-tuning; silent by default.
 
     Returns:
-      The content of the file: `accuracy` (0 to 1), the `split` it was measured on,
-      `num_train`, `num_test`, `num_test_pretrained` (the number of test images that the
-      encoder was pretrained on, if any), the baselines' accuracies, `knn_accuracy` by
-      number of neighbours, `knn_temperature`, and how the penalty was chosen; if
-      requested, `finetune_accuracy`, `online_accuracy` and the lists `label_fractions`
-      and `curve`. Results of other protocols in the file are kept if they are of the
-      same checkpoint and images.
+      The content of the file, in every process: `accuracy` (0 to 1), the `split` it
+      was measured on, `num_train`, `num_test`, `num_test_pretrained` (the number of
+      test images that the encoder was pretrained on, if any), the baselines'
+      accuracies, `knn_accuracy` by number of neighbours, `knn_temperature`, and how the
+      penalty was chosen; if requested, `finetune_accuracy`, `online_accuracy` and the
+      lists `label_fractions` and `curve`. Results of other protocols in the file are
+      kept if they are of the same checkpoint and images.
 
     Raises:
       UsageError: if the folder holds no run or no such checkpoint, the run has another
@@ -81,9 +86,32 @@ def evaluate_run(
         options=options,
         progress=progress,
     )
+    shown = None
+    if found.predictions is not None and not found.result.get("data"):
+        shown = choose_shown_images(
+            found.inputs.test.labels,
+            found.inputs.features,
+            found.inputs.test_features,
+            found.predictions,
+        )
+    written: list[dict[str, Any]] = []
+    processes.in_first_process(
+        lambda: written.append(_write(Path(workdir), found, shown, options))
+    )
+    return json.loads(processes.gather(json.dumps(written))[0])[0]
+
+
+def _write(
+    workdir: Path, found: Evaluation, shown: ShownImages | None, options: Options
+) -> dict[str, Any]:
+    """Merges a result with the stored one, writes it and returns it.
+
+    Raises:
+      UsageError: if it cannot be written; it is printed then.
+    """
     try:
-        with hold_lock(Path(workdir) / layout.EVALUATION_LOCK_FILE, required=False):
-            return _write(Path(workdir), found, options)
+        with hold_lock(workdir / layout.EVALUATION_LOCK_FILE, required=False):
+            return _write_locked(workdir, found, shown, options)
     except OSError as error:
         print_line(format_table(found.result))  # it may have taken hours
         raise UsageError(
@@ -92,16 +120,19 @@ def evaluate_run(
         ) from error
 
 
-def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]:
-    """Merges a result with the stored one, writes it and returns it."""
+def _write_locked(
+    workdir: Path, found: Evaluation, shown: ShownImages | None, options: Options
+) -> dict[str, Any]:
     changes = found.result.get("data", {})
     path = workdir / result_file(changes)
     result = merge_results(stored_result(path, found.result), found.result)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
-    predictions = found.predictions
-    if predictions is not None and not changes:
+    if shown is not None and (predictions := found.predictions) is not None:
+        inputs = found.inputs
         run_optional(
-            lambda: _save_arrays(workdir, found, predictions),
+            lambda: save_report_arrays(
+                workdir, inputs.dataset, inputs.test_features, predictions, shown
+            ),
             failure=f"{layout.EVALUATION_ARRAYS_FILE} was not written; the report "
             "lacks neighbours and confusion matrix of this evaluation",
         )
@@ -118,13 +149,6 @@ def _write(workdir: Path, found: Evaluation, options: Options) -> dict[str, Any]
             failure=f"{layout.FIGURES_FOLDER}/{picture} was not drawn",
         )
     return result
-
-
-def _save_arrays(workdir: Path, found: Evaluation, predictions: np.ndarray) -> None:
-    inputs = found.inputs
-    save_report_arrays(
-        workdir, inputs.dataset, inputs.features, inputs.test_features, predictions
-    )
 
 
 def _draw_curve(path: Path, result: dict[str, Any]) -> None:

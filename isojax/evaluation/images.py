@@ -6,12 +6,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from isojax import processes
 from isojax.data import Dataset, load_dataset
 from isojax.data.dataset import images_checksum, with_validation
 from isojax.data.overlap import count_common, may_share_images
 from isojax.errors import UsageError
 from isojax.fields import ARRAYS, FOLDER, data_name
-from isojax.output import print_line
 from isojax.training.settings import image_source
 
 
@@ -74,7 +74,7 @@ def _warn_if_changed(dataset: Dataset, run_data: ConfigDict) -> None:
     if checksum is None or run_data.validation_fraction > 0:
         return
     if images_checksum(dataset.pretrain.images) != checksum:
-        print_line(
+        processes.print_once(
             f"Warning: the images in {run_data.folder} have changed since pretraining; "
             "test images that the encoder was pretrained on cannot be detected."
         )

@@ -29,6 +29,7 @@ from isojax.progress import SILENT, Progress
 from isojax.runs.config_file import load_config
 from isojax.runs.evaluation_result import ENCODERS, PRETRAINED, RANDOM_INIT, RAW_PIXELS
 from isojax.training import random_encoder
+from isojax.training.agreement import check_agreement
 from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_step
 
 # Sides in pixels: the largest whose raw pixels are features, and that of larger images.
@@ -99,6 +100,15 @@ def measure_run(
         _refuse_stored(protocols)
     images, num_pretrained = load_images(
         config.data, changes, given=dataset, data_dir=data_dir
+    )
+    check_agreement(
+        config,
+        images,
+        workdir=workdir,
+        protocol=",".join(options.protocols),
+        label_fractions=",".join(map(str, options.label_fractions)),
+        steps=None if curve_steps is None else ",".join(map(str, curve_steps)),
+        data=str(sorted(options.data.items())),
     )
     make_inputs = partial(_make_inputs, workdir, config.augment, images)
     result: dict[str, Any] = {

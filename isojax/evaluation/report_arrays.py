@@ -1,6 +1,7 @@
 """Stores the arrays that a report shows, so that reporting needs no encoder."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +15,43 @@ _SHOWN, _SHOWN_WRONG = 8, 3  # shown test images, and how many of them misclassi
 _NEIGHBOURS = 6
 
 
-def save_report_arrays(
-    workdir: Path,
-    dataset: Dataset,
+class ShownImages(NamedTuple):
+    """Test images that a report shows.
+
+    Attributes:
+      indices: their indices, shape (s,).
+      neighbours: indices of their nearest training images, shape (s, k).
+    """
+
+    indices: np.ndarray
+    neighbours: np.ndarray
+
+
+def choose_shown_images(
+    labels: np.ndarray,
     features: np.ndarray,
     test_features: np.ndarray,
     predictions: np.ndarray,
+) -> ShownImages:
+    """Chooses test images and finds their neighbours; all processes must call it.
+
+    Args:
+      labels: classes of the test images, shape (m,).
+      features: features of the training images, shape (n, features).
+      test_features: features of the test images, shape (m, features).
+      predictions: the linear readout's class of each test image, shape (m,).
+    """
+    shown = _choose_shown(predictions != labels)
+    nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
+    return ShownImages(shown, nearest.indices)
+
+
+def save_report_arrays(
+    workdir: Path,
+    dataset: Dataset,
+    test_features: np.ndarray,
+    predictions: np.ndarray,
+    shown_images: ShownImages,
 ) -> None:
     """Writes features, predictions and nearest neighbours to `evaluation.npz`.
 
@@ -28,17 +60,15 @@ def save_report_arrays(
     Args:
       workdir: the run's folder.
       dataset: the data set of the evaluation.
-      features: features of the training images, shape (n, features).
       test_features: features of the test images, shape (m, features).
       predictions: the linear readout's class of each test image, shape (m,).
+      shown_images: the images to show.
     """
     path = Path(workdir) / layout.EVALUATION_ARRAYS_FILE
     path.unlink(missing_ok=True)  # of an earlier evaluation, in case this one fails
     test, train = dataset.evaluation, dataset.train
     embedded = _spread(np.arange(len(test.labels)), _EMBEDDED)
-    shown = _choose_shown(predictions != test.labels)
-    nearest = nearest_neighbours(features, test_features[shown], k=_NEIGHBOURS)
-    neighbours = nearest.indices
+    shown, neighbours = shown_images
     neighbour_images = np.asarray(train.images[neighbours.reshape(-1)])
     shape = neighbour_images.shape[1:]
     arrays = EvaluationArrays(

@@ -1,4 +1,4 @@
-"""Checks that processes that train together have the same settings and data."""
+"""Checks that processes that work together have the same settings and data."""
 
 import json
 import os
@@ -16,29 +16,34 @@ _SAMPLED_IMAGES = 1000
 
 
 def check_agreement(
-    config: ConfigDict, dataset: Dataset, **folders: str | os.PathLike | None
+    config: ConfigDict, dataset: Dataset, **settings: str | os.PathLike | None
 ) -> None:
-    """Checks that config, data, folders and number of devices are the same everywhere.
+    """Checks that config, data, flags and number of devices are the same everywhere.
 
     Must be called by every process.
 
     Args:
       config: the run's configuration.
       dataset: the images that this process has loaded.
-      **folders: folders that must be the same, by the names of their flags, such as
-        `workdir`.
+      **settings: folders and settings that must be the same, by the names of their
+        flags, such as `workdir`.
 
     Raises:
       UsageError: in every process, if a process differs from process 0. The message
         names the first such process and the difference.
     """
+    if processes.process_part()[1] == 1:
+        return
     flags = {
-        f"--{name}": folder and os.fspath(folder) for name, folder in folders.items()
+        f"--{name}": value and os.fspath(value) for name, value in settings.items()
     }
     here = {
         "config": {f"config.{n}": v for n, v in flat_fields(config).items()} | flags,
         "devices": data_parallel.local_device_count(),
-        "data": [_fingerprint(dataset.pretrain), _fingerprint(dataset.evaluation)],
+        "data": [
+            _fingerprint(split)
+            for split in (dataset.pretrain, dataset.train, dataset.evaluation)
+        ],
     }
     first, *others = (json.loads(each) for each in processes.gather(json.dumps(here)))
     for number, other in enumerate(others, start=1):

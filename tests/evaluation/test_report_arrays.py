@@ -1,7 +1,7 @@
 import numpy as np
 
 from isojax.data import Dataset, Split
-from isojax.evaluation.report_arrays import save_report_arrays
+from isojax.evaluation.report_arrays import choose_shown_images, save_report_arrays
 from isojax.runs import layout
 
 CLASSES, DIM = 3, 5
@@ -22,7 +22,8 @@ def test_the_arrays_hold_neighbours_and_misread_images(tmp_path):
     predictions = test.labels.copy()
     predictions[[7, 9]] = (test.labels[[7, 9]] + 1) % CLASSES
     dataset = Dataset(train, train, test, "test", CLASSES, ("a", "b", "c"))
-    save_report_arrays(tmp_path, dataset, features, test_features, predictions)
+    shown = choose_shown_images(test.labels, features, test_features, predictions)
+    save_report_arrays(tmp_path, dataset, test_features, predictions, shown)
 
     with np.load(tmp_path / layout.EVALUATION_ARRAYS_FILE) as arrays:
         stored = dict(arrays)

@@ -18,6 +18,7 @@ from tests.training.small_run import using_tiny_network
 
 ROOT = Path(__file__).parents[2]
 TINY = "tests/reliability/train_tiny.py"
+LAUNCHER = ("-m", "isojax.launch", "--processes=2", "--")
 SMALL = [
     "--config.batch_size=64",
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
@@ -27,21 +28,34 @@ SMALL = [
 
 def start(workdir, *flags, devices=1, launcher=(), script=TINY):
     """Starts training; `stdout` of the process contains its output and errors."""
+    fields = sorted([*SMALL, *flags], key=lambda flag: not flag.startswith("--config="))
+    arguments = [*launcher, script, *fields, f"--workdir={workdir}"]
+    return _open(arguments, devices)
+
+
+def _open(arguments, devices):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
     }
-    fields = sorted([*SMALL, *flags], key=lambda flag: not flag.startswith("--config="))
     return subprocess.Popen(
-        [sys.executable, *launcher, script, *fields, f"--workdir={workdir}"],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def run_command(script, *flags, devices=1, launcher=()):
+    """Runs a script to its end and returns its output."""
+    process = _open([*launcher, script, *flags], devices)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
 
 
 def wait_for(process, beginning):

@@ -9,10 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from tests.reliability.runs import final_state, finish, start, wait_for
+from tests.reliability.runs import LAUNCHER, final_state, finish, start, wait_for
 
 FLAGS = ["--config.steps=20", "--config.optimizer.learning_rate=1e-4"]
-LAUNCHER = ("-m", "isojax.launch", "--processes=2", "--")
 slow = pytest.mark.slow
 
 

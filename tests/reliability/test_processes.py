@@ -24,6 +24,7 @@ from isojax.data import load_dataset
 from isojax.training.settings import image_source
 from isojax.errors import UsageError
 from isojax.training.agreement import check_agreement
+processes._GATHERED_BYTES = 64  # two rows at a time
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.probe import init_probe
 from isojax.training.state import TrainState
@@ -51,6 +52,8 @@ def opened():
         return (folder / "run" / "config.json").exists()
 
 said = {"texts": processes.gather("a" * (number + 1)),
+        "rows": processes.gather_rows(np.full((3 * number, 2), 0.1 + number)).tolist(),
+        "sum": float(processes.add(np.float64(0.1 + number))),
         "any": [processes.any_process(number == 1), processes.any_process(False)],
         "refused": refusal(lambda: processes.in_first_process(refuse))}
 
@@ -118,6 +121,12 @@ def test_gather_returns_the_same_in_both_processes(said):
         assert process["texts"] == ["a", "aa"]
         assert process["any"] == [True, False]
         assert process["refused"] == "the first says no"
+
+
+def test_rows_of_different_number_are_gathered_without_rounding(said):
+    for process in said:
+        assert process["rows"] == [[1.1, 1.1]] * 3
+        assert process["sum"] == 0.1 + 1.1
 
 
 def test_one_opens_the_folder_for_both(said):
