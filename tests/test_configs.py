@@ -167,6 +167,7 @@ OFFICIAL = {
     "remat": False,
     "microbatches": 1,
     "checkpoint_every_epochs": 10,
+    "evaluate_every_epochs": 1,
     "on_collapse": "warn",
     "checkpoint.keep_last": 2,
     "checkpoint.keep_every_epochs": 0,

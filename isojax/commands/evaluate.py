@@ -2,7 +2,8 @@
 
     isojax evaluate --workdir=DIR [--protocol=linear,knn,finetune,online]
                     [--label_fractions=0.01,0.1,1] [--steps=all] [--per_class]
-                    [--config.data.name=NAME ...] [--data_dir=DIR]
+                    [--[no]raw_pixels] [--config.data.name=NAME ...]
+                    [--data_dir=DIR]
 
 Prints the accuracies together with those of a random encoder and of raw pixels, and
 writes DIR/linear_eval.json and the report DIR/report.html. --config.data.FIELD selects
@@ -47,6 +48,13 @@ _STEPS = flags.DEFINE_string(
     "Comma-separated steps of checkpoints, or all. Default: the newest checkpoint.",
 )
 _PER_CLASS = flags.DEFINE_bool("per_class", False, "Print the accuracy on each class.")
+_RAW_PIXELS = flags.DEFINE_bool(
+    "raw_pixels",
+    None,
+    "Measure the baseline of raw pixels, or with --noraw_pixels do not. Default: "
+    "measure it unless the pixels of the training images are more than 268 million "
+    "values.",
+)
 _DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
@@ -81,6 +89,7 @@ def main() -> None:
         given.parse_fractions(_LABEL_FRACTIONS.value),
         given.parse_steps(_STEPS.value),
         given.check_data_fields(overrides),
+        _RAW_PIXELS.value,
     )
     is_first = processes.is_first_process()
     with processes.exit_immediately_on_failure():
@@ -112,6 +121,7 @@ def run() -> None:
                 "protocol": "=NAME,...",
                 "label_fractions": "=FRACTION,...",
                 "per_class": "",
+                "raw_pixels": "",
                 "config": ".data.FIELD=VALUE",
             },
             **process_flags.GROUP,

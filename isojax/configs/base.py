@@ -90,6 +90,9 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     # (isojax/training/microbatches.py).
     config.microbatches = 1
     config.checkpoint_every_epochs = 10  # epochs between checkpoints; also at the end
+    # Epochs between evaluations on data.evaluation_split, for the metrics eval/...; the
+    # last epoch is always evaluated.
+    config.evaluate_every_epochs = 1
     config.on_collapse = "warn"  # "warn", or "stop" to end a collapsed run
 
     config.checkpoint = ConfigDict()

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from ml_collections import ConfigDict
 
+from isojax import processes
 from isojax.data import Dataset
 from isojax.data.dataset import check_dataset
 from isojax.errors import UsageError
@@ -34,6 +35,9 @@ from isojax.training.encoder import Encoder, checkpoint_steps, load_encoder_and_
 
 # Sides in pixels: the largest whose raw pixels are features, and that of larger images.
 _LARGEST_RAW, _REDUCED_RAW = 96, 32
+# Values of all training images up to which raw pixels are measured by default: 1 GB as
+# float32. CIFAR and STL-10 have about 150 million, TinyImageNet 1.2 billion.
+_MOST_RAW_VALUES = 2**28
 
 
 class Evaluation(NamedTuple):
@@ -65,8 +69,10 @@ def measure_run(
     The run's encoder, its encoder before the first step, and raw pixels are measured by
     the same protocols, on features that are computed once in evaluation mode. Protocols
     that train the encoder, or that read a classifier stored in the run, measure the
-    pretrained encoder alone. If several checkpoints are chosen, the last is measured by
-    every protocol, and the others by those that do not train the encoder.
+    pretrained encoder alone. Raw pixels are left out by default if those of the
+    training images are more than 268 million values. If several checkpoints are chosen,
+    the last is measured by every protocol, and the others by those that do not train
+    the encoder.
 
     Args:
       workdir: the run's folder.
@@ -138,7 +144,8 @@ def measure_run(
         rows.measure(own, protocol, about)
     frozen = [p for p in protocols.values() if p.kind is ProtocolKind.FROZEN]
     # One encoder at a time, because the features of large images fill the memory.
-    for prefix, load in _BASELINES.items() if frozen else ():
+    baselines = _baselines(images, options.raw_pixels) if frozen else {}
+    for prefix, load in baselines.items():
         about = progress.about(ENCODERS[prefix])
         inputs = make_inputs(step, load(workdir, backbone), about)
         for protocol in frozen:
@@ -253,8 +260,33 @@ def _raw_pixels(variables: dict, images: Array) -> Array:
     return images.reshape(len(images), -1)
 
 
+_Baseline = Callable[[str | os.PathLike, nn.Module | None], Encoder]
 # Loaders of the baseline encoders, by the prefix of their accuracies in the result.
-_BASELINES: dict[str, Callable[[str | os.PathLike, nn.Module | None], Encoder]] = {
+_BASELINES: dict[str, _Baseline] = {
     RANDOM_INIT: lambda workdir, backbone: random_encoder(workdir, backbone=backbone),
     RAW_PIXELS: lambda workdir, backbone: (_raw_pixels, {}),
 }
+
+
+def _baselines(dataset: Dataset, raw_pixels: bool | None) -> dict[str, _Baseline]:
+    """Returns the baselines to measure, and prints a line if raw pixels are left out.
+
+    Args:
+      dataset: the images.
+      raw_pixels: as in `Options`.
+    """
+    images = dataset.train.images
+    batch = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    values = len(images) * jax.eval_shape(_raw_pixels, {}, batch).size
+    if raw_pixels is None and values > _MOST_RAW_VALUES:
+        processes.print_once(
+            f"The baseline of raw pixels is left out: {len(images):,} images have "
+            f"{values:,} values, more than {_MOST_RAW_VALUES:,}. --raw_pixels measures "
+            "it."
+        )
+    measured = values <= _MOST_RAW_VALUES if raw_pixels is None else raw_pixels
+    return {
+        name: load
+        for name, load in _BASELINES.items()
+        if measured or name != RAW_PIXELS
+    }

@@ -30,12 +30,15 @@ class Options(NamedTuple):
       steps: the checkpoints of the curve over training, ascending, or "all"; None for
         the newest checkpoint alone.
       data: fields of the config's section `data`, for evaluation on other images.
+      raw_pixels: whether to measure the baseline of raw pixels; None to measure it
+        unless the training images are too many, as `measure_run` describes.
     """
 
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
     label_fractions: tuple[float, ...] = (1.0,)
     steps: tuple[int, ...] | Literal["all"] | None = None
     data: Mapping[str, Any] = {}
+    raw_pixels: bool | None = None
 
 
 def parse_protocols(text: str) -> tuple[str, ...]:

@@ -78,8 +78,9 @@ def _label_fractions(result: EvaluationResult) -> list[tuple[str, dict[str, floa
     ):
         values = dict(part.accuracies)
         for prefix, name in ((RANDOM_INIT, "random"), (RAW_PIXELS, "pixels")):
-            if LINEAR in values:
-                values[name] = content[f"{prefix}accuracy"]
+            accuracy = content.get(f"{prefix}accuracy")
+            if LINEAR in values and accuracy is not None:
+                values[name] = accuracy
         rows.append((f"{part.num_train:,} ({part.fraction:.2%})", values))
     return rows
 

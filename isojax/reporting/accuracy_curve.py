@@ -48,13 +48,14 @@ def save_accuracy(path: Path, result: EvaluationResult) -> None:
         )
     if LINEAR in names:
         for encoder, dashes in _DASHES.items():
-            axis.axhline(
-                result.accuracies[encoder][LINEAR],
-                color="0.5",
-                linestyle=dashes,
-                linewidth=1,
-                label=f"{ENCODERS[encoder]}, linear",
-            )
+            if LINEAR in result.accuracies[encoder]:
+                axis.axhline(
+                    result.accuracies[encoder][LINEAR],
+                    color="0.5",
+                    linestyle=dashes,
+                    linewidth=1,
+                    label=f"{ENCODERS[encoder]}, linear",
+                )
     axis.set_xlabel("training step")
     axis.set_ylabel(f"accuracy on the {result.split} images")
     axis.set_title("Accuracy during pretraining")

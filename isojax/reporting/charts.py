@@ -27,7 +27,7 @@ class Line(NamedTuple):
 
     Attributes:
       epochs: shape (e,).
-      values: shape (e,).
+      values: shape (e,); NaN where the metric was not measured.
       series: number of the line's colour.
     """
 
@@ -161,7 +161,9 @@ def sorted_spectra(spectra: Sequence[tuple[np.ndarray, int]]) -> Markup:
 
 
 def _plot(axis: Axes, line: Line) -> None:
-    points = _spread(len(line.epochs), _MAX_POINTS)
+    # Epochs without a value, such as those that were not evaluated, are skipped.
+    measured = np.flatnonzero(~np.isnan(line.values))
+    points = measured[_spread(len(measured), _MAX_POINTS)]
     axis.plot(
         line.epochs[points],
         line.values[points],

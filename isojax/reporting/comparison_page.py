@@ -86,7 +86,8 @@ def _rows(runs: Sequence[StoredRun], columns: list[str]) -> list[dict[str, Any]]
                 "epochs": run.last["epoch"],
                 "accuracies": [found.get(column) for column in columns],
                 "metrics": [
-                    (run.last.get(name), digits) for name, digits in _METRICS.values()
+                    (run.history.last_value(name), digits)
+                    for name, digits in _METRICS.values()
                 ],
             }
         )

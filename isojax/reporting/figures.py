@@ -83,11 +83,13 @@ def _draw_learning(axis: Axes, history: History, evaluation_name: str) -> None:
     epoch = history.column("epoch")
     axis.plot(epoch, history.column(layout.LOSS), color=BLUE)
     axis.set_ylabel("loss, summed over view orders", color=BLUE)
-    if any(layout.ONLINE_ACCURACY not in row for row in history.rows):
+    measured = history.column(layout.ONLINE_ACCURACY)
+    is_measured = ~np.isnan(measured)
+    if not is_measured.any():
         axis.set_title("Loss")
         return
     accuracy = axis.twinx()
-    accuracy.plot(epoch, history.column(layout.ONLINE_ACCURACY), color=ORANGE)
+    accuracy.plot(epoch[is_measured], measured[is_measured], color=ORANGE)
     accuracy.set_ylabel(
         f"online accuracy on the {evaluation_name} images", color=ORANGE
     )

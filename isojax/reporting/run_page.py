@@ -74,17 +74,18 @@ def _numbers(run: StoredRun) -> list[dict[str, str]]:
         f"{name} accuracy": f"{value:.1%}"
         for name, value in list(run.evaluation.pretrained.items())[:2]
     }
-    if not numbers and layout.ONLINE_ACCURACY in run.last:
-        value = run.last[layout.ONLINE_ACCURACY]
-        numbers["accuracy of the online probe"] = f"{value:.1%}"
+    accuracy = run.history.last_value(layout.ONLINE_ACCURACY)
+    if not numbers and accuracy is not None:
+        numbers["accuracy of the online probe"] = f"{accuracy:.1%}"
     for name, words in {
         layout.PARTICIPATION_RATIO: f"participation ratio, of {run.spectrum.shape[1]}",
         layout.EFFECTIVE_RANK: "effective rank of the features",
         layout.IMAGES_PER_SECOND: "images per second",
     }.items():
-        if isinstance(run.last.get(name), float):
+        value = run.history.last_value(name)
+        if isinstance(value, float):
             digits = 0 if name.endswith("second") else 1
-            numbers[words] = f"{run.last[name]:,.{digits}f}"
+            numbers[words] = f"{value:,.{digits}f}"
     return [{"words": words, "value": value} for words, value in numbers.items()]
 
 

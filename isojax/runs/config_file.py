@@ -30,6 +30,7 @@ FORKED_FROM = "forked_from"
 # results.
 _MAY_DIFFER = (
     "checkpoint_every_epochs",
+    "evaluate_every_epochs",
     "checkpoint.",
     "logging.",
     "on_collapse",

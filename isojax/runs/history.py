@@ -231,8 +231,12 @@ class History:
         self._metrics_whole = True
 
     def column(self, name: str) -> np.ndarray:
-        """Returns a metric of all epochs, shape (epochs,)."""
-        return np.array([row[name] for row in self.rows])
+        """Returns a metric of all epochs, shape (epochs,); NaN where it is missing."""
+        return np.array([row.get(name, np.nan) for row in self.rows])
+
+    def last_value(self, name: str) -> float | None:
+        """Returns a metric of the last epoch that has it; None if none has."""
+        return next((row[name] for row in self.rows[::-1] if name in row), None)
 
 
 def _epoch_of(line: str) -> float:

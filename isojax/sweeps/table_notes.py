@@ -94,17 +94,21 @@ def _readout(configs: dict[Row, ConfigDict], results: list[EvaluationResult]) ->
     temperature = first.knn_temperature
     votes = "" if temperature is None else f" (temperature {temperature:g})"
 
-    def mean(encoder: str, protocol: str) -> str:
-        values = [result.accuracies[encoder][protocol] for result in results]
-        return f"{mean_and_deviation(values)[0]:.3f}"
+    def means(encoder: str) -> str:
+        found = [
+            mean_and_deviation([r.accuracies[encoder][name] for r in results])[0]
+            for name in (LINEAR, knn(20))
+        ]
+        return " and ".join(f"{mean:.3f}" for mean in found)
+
+    has_pixels = all(LINEAR in result.accuracies[RAW_PIXELS] for result in results)
+    pixels = f", raw pixels {means(RAW_PIXELS)}" if has_pixels else ""
 
     return (
         f"Readout: a linear classifier on frozen features of {first.num_train:,} "
         f"labelled images, its penalty chosen on {first.penalty_chosen_on}, and "
         f"20-NN{votes}; accuracies on {first.num_test:,} images, split {split}. "
-        f"A random encoder has {mean(RANDOM_INIT, LINEAR)} and "
-        f"{mean(RANDOM_INIT, knn(20))}, raw pixels "
-        f"{mean(RAW_PIXELS, LINEAR)} and {mean(RAW_PIXELS, knn(20))}."
+        f"A random encoder has {means(RANDOM_INIT)}{pixels}."
     )
 
 

@@ -27,6 +27,7 @@ _POSITIVE = (
     "batch_size",
     "microbatches",
     "checkpoint_every_epochs",
+    "evaluate_every_epochs",
     "checkpoint.keep_last",
     "model.width",
     "model.kernel_size",

@@ -53,7 +53,7 @@ class EpochRecorder:
         *,
         steps_per_second: float,
     ) -> None:
-        """Evaluates and records a finished epoch.
+        """Records a finished epoch, and evaluates it if the config says so.
 
         Args:
           epoch: number of the epoch, from 0.
@@ -81,7 +81,9 @@ class EpochRecorder:
         eigenvalues, eigenvectors = np.linalg.eigh(correlation)
         row |= spectrum_metrics(eigenvalues)
         row |= alignment_metrics(state.params, correlation)
-        row |= self._evaluate(state, context.dataset.evaluation)
+        is_last = position.steps_done == context.last_step
+        if is_last or (epoch + 1) % context.config.evaluate_every_epochs == 0:
+            row |= self._evaluate(state, context.dataset.evaluation)
         modes = eigenvectors if context.options.tracked_modes else None
         self.history.append(row, eigenvalues, modes)
         self.write_steps(position.steps_done, on_host)

@@ -176,6 +176,19 @@ def test_several_runs_are_compared(tmp_path):
     assert all(address.startswith("#") for address in page.addresses)
 
 
+@pytest.mark.parametrize("evaluated", [(2, 4), (4,), ()])
+def test_the_last_evaluated_epoch_is_shown(tmp_path, evaluated):
+    folders = [
+        make_run(tmp_path / name, evaluated=evaluated if name == "a" else (5,))
+        for name in "ab"
+    ]
+    page = Page(write_report(folders[:1])).content
+    assert ("50.0%" in page) == bool(evaluated)
+    assert ("Effective rank" in page) == bool(evaluated)
+    compared = Page(write_report(folders)).sections["table"]
+    assert compared.count(">4.0<") == 1 + bool(evaluated)
+
+
 def test_runs_of_different_data_sets_are_refused(tmp_path):
     folders = [
         make_run(tmp_path / "a"),

@@ -39,6 +39,18 @@ def test_resuming_from_an_older_checkpoint_drops_later_epochs(tmp_path):
         np.testing.assert_array_equal(spectrum["eigenvalues"][:, 2], [1, 9])
 
 
+def test_epochs_that_were_not_evaluated_are_nan_in_a_column(tmp_path):
+    history = fill(tmp_path, 3)
+    for row in history.rows[::2]:
+        del row["eval/online_accuracy"]
+    column = history.column("eval/online_accuracy")
+    np.testing.assert_array_equal(np.isnan(column), [True, False, True])
+    assert history.last_value("eval/online_accuracy") == column[1]
+    assert history.last_value("eval/nothing") is None
+    save_figures(tmp_path / "figures", history, evaluation_name="test")
+    assert (tmp_path / "figures" / "learning.png").exists()
+
+
 def test_the_figures_are_pictures(tmp_path):
     save_figures(tmp_path / "figures", fill(tmp_path, 2), evaluation_name="test")
     for name in ("learning", "spectrum", "participation_ratio"):

@@ -69,16 +69,18 @@ def test_a_run_s_batches_and_checkpoints_are_those_of_its_config(
     assert given["checkpoints"] == {"keep_last": 3, "keep_every_steps": 6}
 
 
-def test_speed_is_without_compiling_and_checkpoints_come_when_they_are_due(
+def test_speed_is_without_compiling_and_checkpoints_and_evaluations_come_when_due(
     tmp_path, monkeypatch
 ):
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: next(ticks))
     monkeypatch.setattr(epochs, "time", clock)  # each epoch takes one tick
     config = small_config()
-    config.checkpoint_every_epochs = 2
+    config.checkpoint_every_epochs = config.evaluate_every_epochs = 2
     workdir = pretrain(config, tmp_path / "run")
-    rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    rows = [*map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())]
+    for name in ("eval/online_accuracy", "eval/effective_rank"):
+        assert [name in row for row in rows] == [False, True, True]  # the last, too
     assert [row["train/images_per_second"] for row in rows] == [64, 96, 96]
     assert {*os.listdir(workdir / "checkpoints")} == {"6", "9"}
 
