@@ -25,3 +25,50 @@ def test_a_mapped_step_returns_whether_a_stop_was_requested(requested):
     assert bool(result.stop_requested) is requested
     assert result.state == 3
     assert result.report == np.arange(2 * devices).sum()
+
+
+def test_a_mapped_function_returns_the_rows_of_the_batch():
+    mapped = data_parallel.MappedFunction(lambda shared, x: {"y": shared * x + 1})
+    rows = np.arange(48, dtype=np.float32).reshape(8, 2, 3)
+    batch = data_parallel.split_batch(rows)
+    found = data_parallel.join_batch(mapped(np.float32(2), batch))
+    np.testing.assert_array_equal(found["y"], 2 * rows + 1)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8])
+def test_sums_over_the_devices_count_each_row_once(count):
+    def sums(shared, rows):
+        counted = rows.get("counted", jnp.ones(len(rows["x"])))
+        return shared * (counted[:, None] * (rows["x"] + 1)).sum(axis=0)
+
+    mapped = data_parallel.MappedFunction(sums, adds=True)
+    x = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    rows = data_parallel.split_rows({"x": x})
+    assert ("counted" in rows) == (count != 8)
+    expected = 2 * (x + 1).sum(axis=0)
+    np.testing.assert_allclose(mapped(np.float32(2), rows), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 10, 24, 25])
+def test_the_processes_divide_all_rows_at_multiples_of_the_batch(
+    monkeypatch, processes, count
+):
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    rows = []
+    for process in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda number=process: number)
+        own = data_parallel.own_rows(count, 4)
+        assert own.start % 4 == 0 or own.start == count
+        rows += range(count)[own]
+    assert rows == [*range(count)]
+
+
+def test_a_few_results_are_dispatched_before_the_first_is_awaited():
+    dispatched = []
+    results = data_parallel.computed(
+        dispatched.append(number) or number for number in range(6)
+    )
+    assert next(results) == 0
+    assert dispatched == [0, 1, 2]
+    assert [*results] == [1, 2, 3, 4, 5]

@@ -9,7 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from tests.reliability.runs import LAUNCHER, final_state, finish, start, wait_for
+from tests.reliability.runs import (
+    LAUNCHER,
+    final_state,
+    finish,
+    record,
+    start,
+    wait_for,
+)
 
 FLAGS = ["--config.steps=20", "--config.optimizer.learning_rate=1e-4"]
 slow = pytest.mark.slow
@@ -17,10 +24,10 @@ slow = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The last state of 20 steps on one device."""
+    """The last state of 20 steps on one device, and the metrics of its epochs."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     finish(workdir, *FLAGS)
-    return final_state(workdir)
+    return final_state(workdir), record(workdir)[0]
 
 
 def relative_difference(tree, other):
@@ -51,7 +58,13 @@ def assert_equal_but_for_rounding(state, alone):
 )
 def test_the_run_is_the_same(alone, tmp_path, devices, launcher):
     finish(tmp_path / "run", *FLAGS, devices=devices, launcher=launcher)
-    assert_equal_but_for_rounding(final_state(tmp_path / "run"), alone)
+    state, rows = alone
+    assert_equal_but_for_rounding(final_state(tmp_path / "run"), state)
+    for row, expected in zip(record(tmp_path / "run")[0], rows, strict=True):
+        name = "eval/online_accuracy"
+        assert row[name] == pytest.approx(expected[name], abs=2 / 3600)
+        name = "eval/effective_rank"
+        assert row[name] == pytest.approx(expected[name], rel=1e-3)
 
 
 @slow
@@ -61,4 +74,4 @@ def test_a_run_resumes_with_more_devices(alone, tmp_path):
     process.kill()
     process.communicate()
     assert "Resuming after step" in finish(tmp_path / "run", *FLAGS, devices=4)
-    assert_equal_but_for_rounding(final_state(tmp_path / "run"), alone)
+    assert_equal_but_for_rounding(final_state(tmp_path / "run"), alone[0])

@@ -10,6 +10,7 @@ from tests.reliability.runs import LAUNCHER, finish, run_command
 
 EVALUATE = "tests/reliability/evaluate_tiny.py"
 FLAGS = ["--protocol=linear,knn,finetune,online"]
+LINEAR = [f"{each}accuracy" for each in ("", "random_init_", "raw_pixel_")]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,12 @@ def test_the_evaluation_is_the_same(trained, alone, tmp_path, devices, launcher)
     shutil.copytree(trained, workdir)
     result, arrays = evaluate(workdir, devices=devices, launcher=launcher)
     expected_result, expected_arrays = alone
-    assert result.pop("per_class_accuracy") == expected_result["per_class_accuracy"]
+    for name in (*LINEAR, "finetune_accuracy", "finetune_validation_accuracy"):
+        # Rounding may move single images across the border between two classes.
+        assert result.pop(name) == pytest.approx(expected_result[name], abs=2 / 3600)
     for name, value in result.items():
-        assert value == expected_result[name], name
-    np.testing.assert_allclose(
-        arrays.pop("features").astype(np.float32),
-        expected_arrays["features"].astype(np.float32),
-        atol=1e-3,  # they are stored in float16
-    )
-    for name, values in arrays.items():
-        np.testing.assert_array_equal(values, expected_arrays[name], name)
+        if name != "per_class_accuracy":
+            assert value == expected_result[name], name
+    assert (arrays.pop("predictions") != expected_arrays["predictions"]).sum() <= 2
+    for name in ("embedded", "features", "labels"):
+        np.testing.assert_array_equal(arrays[name], expected_arrays[name], name)
