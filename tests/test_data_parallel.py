@@ -72,3 +72,36 @@ def test_a_few_results_are_dispatched_before_the_first_is_awaited():
     assert next(results) == 0
     assert dispatched == [0, 1, 2]
     assert [*results] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_step_and_a_function_are_lowered_for_other_devices(count):
+    devices = jax.devices()[:count]
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    batch = data_parallel.split_shapes(
+        {"x": jax.ShapeDtypeStruct((4, 3), jnp.float32)}, devices
+    )
+    assert batch["x"].shape == (count, 4 // count, 3)
+
+    def step(state, batch, shared):
+        return state + shared * batch["x"].sum(), ()
+
+    lowered = data_parallel.MappedStep(step, devices=devices).lower(
+        number, batch, number
+    )
+    program = lowered.compile()
+    assert program.input_shardings[0][0].device_set == set(devices)
+    added = data_parallel.MappedFunction(
+        lambda shared, batch: shared * batch["x"].sum(), adds=True
+    )
+    text = added.on(devices).lower(number, batch).as_text()
+    assert ("all_reduce" in text) == (count > 1)
+    assert (
+        "all_reduce"
+        in added.lower(
+            number,
+            data_parallel.split_shapes(
+                {"x": jax.ShapeDtypeStruct((4, 3), jnp.float32)}, jax.devices()
+            ),
+        ).as_text()
+    )
