@@ -1,14 +1,18 @@
 import jax
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
+from isojax import data_parallel
 from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.targets.peaks import PEAKS, Peak
+from isojax.targets.program_costs import compile_program
+from isojax.targets.program_facts import Product
 from isojax.training.abstract_step import AbstractStep
 from isojax.training.device_memory import check_memory, memory_in_message
 from isojax.training.estimate_text import describe_estimate
-from isojax.training.step_estimate import estimate_step
+from isojax.training.step_estimate import StepEstimate, estimate_step
 from isojax.training.synthetic_step import SyntheticStep
 
 
@@ -21,10 +25,31 @@ def small(**fields):
 
 
 @pytest.fixture(scope="module")
-def estimate():
-    return estimate_step(small(), jax.devices())
+def costs():
+    """Costs of a small program with a state, a convolution and a collective."""
+
+    def step(state, batch, _):
+        images = jax.lax.conv(batch["x"], state["kernel"], (1, 1), "SAME")
+        product = jnp.matmul(state["w"], state["w"], precision="highest")
+        kernel = jax.lax.pmean(images.mean(), data_parallel.AXIS) + state["kernel"]
+        return {"bias": state["bias"] + 1, "kernel": kernel, "w": product}, ()
+
+    def shape(*sides):
+        return jax.ShapeDtypeStruct(sides, jnp.float32)
+
+    devices = jax.devices()
+    batch = data_parallel.split_shapes({"x": shape(8, 2, 5, 5)}, devices)
+    state = {"bias": shape(7), "kernel": shape(2, 2, 3, 3), "w": shape(16, 16)}
+    mapped = data_parallel.MappedStep(step, devices=devices)
+    return compile_program(mapped.lower(state, batch, {}), devices)
 
 
+@pytest.fixture
+def estimate(costs):
+    return StepEstimate(costs, 8, "float32", flops=1e6, state=4 * (7 + 36 + 256))
+
+
+@pytest.mark.slow
 def test_the_step_without_arrays_is_the_step_of_a_run():
     assert (
         AbstractStep(small(), jax.devices()).lower().as_text()
@@ -32,41 +57,49 @@ def test_the_step_without_arrays_is_the_step_of_a_run():
     )
 
 
-def test_the_state_is_donated_whole(estimate):
-    costs = estimate.costs
-    assert costs.aliased >= estimate.state > 0
-    assert costs.arguments > estimate.state
+def test_a_compiled_program_is_measured(costs, estimate):
+    # Besides the state, a device has two images and the request to stop.
+    assert costs.arguments == estimate.state + 4 * (2 * 2 * 5 * 5) + 4
+    assert estimate.state <= costs.aliased < costs.arguments
     assert costs.memory >= costs.arguments
+    assert (costs.devices, costs.hosts) == (jax.device_count(), 1)
+    assert set(costs.collectives) == {"all-reduce"}
+    assert costs.products == {
+        Product("convolution", "f32", "default"): 1,
+        Product("product", "f32", "highest"): 1,
+    }
 
 
-def test_convolutions_and_products_are_counted_by_precision(estimate):
+def test_the_text_has_what_was_found(costs, estimate):
+    text = describe_estimate(estimate)
+    assert f"{costs.devices} × {costs.device}" in text
+    assert "1 convolution in f32, 1 product in f32 at highest precision" in text
+    assert f"{costs.collectives['all-reduce'].number} all-reduce" in text
+    assert "roofline" not in text  # the peak of a CPU is not known
+
+
+def test_the_roofline_is_the_slower_of_operations_and_bytes(
+    costs, estimate, monkeypatch
+):
+    assert estimate.as_json()["roofline_seconds"] is None
+    bandwidth = costs.bytes_accessed / 2
+    peak = Peak({"float32": estimate.flops}, memory=1e12, bandwidth=bandwidth)
+    monkeypatch.setitem(PEAKS, costs.device, peak)
+    assert estimate.as_json()["roofline_seconds"] == pytest.approx(2)
+    assert "2,000.00 ms, 4 images/s" in describe_estimate(estimate)
+
+
+@pytest.mark.slow
+def test_convolutions_of_a_step_are_counted():
+    estimate = estimate_step(small(), jax.devices())
     # ResNet-18 has 20 convolutions. Both views run forward and, except for the input
     # of the first, backward; the target only forward. On CPU some become products.
     products = estimate.costs.products
     network = [n for p, n in products.items() if p.precision == "default"]
     assert sum(network) >= 2 * (20 + 20 + 19 + 20)
-    assert {p.kind for p in products} == {"convolution", "product"}
     assert {p.dtype for p in products} == {"f32"}
-    assert {p.precision for p in products} == {"default", "highest"}
-
-
-def test_the_text_has_what_was_found(estimate):
-    text = describe_estimate(estimate)
-    assert f"{jax.device_count()} × {estimate.costs.device}" in text
-    for product, number in estimate.costs.products.items():
-        assert f"{number} {product.kind}s in f32" in text
-    for kind, found in estimate.costs.collectives.items():
-        assert f"{found.number} {kind}" in text
-    assert "roofline" not in text  # the peak of a CPU is not known
-
-
-def test_the_roofline_is_the_slower_of_operations_and_bytes(estimate, monkeypatch):
-    assert estimate.as_json()["roofline_seconds"] is None
-    bandwidth = estimate.costs.bytes_accessed / 2
-    peak = Peak({"float32": estimate.flops}, memory=1e12, bandwidth=bandwidth)
-    monkeypatch.setitem(PEAKS, estimate.costs.device, peak)
-    assert estimate.as_json()["roofline_seconds"] == pytest.approx(2)
-    assert "2,000.00 ms, 4 images/s" in describe_estimate(estimate)
+    assert estimate.costs.aliased >= estimate.state
+    assert estimate.flops > 0
 
 
 def test_a_batch_that_the_devices_do_not_share_evenly_is_refused():
