@@ -153,6 +153,7 @@ def test_a_set_that_is_not_prepared_is_refused(tmp_path):
 
 
 def test_a_format_without_random_access_is_refused(folder, tmp_path):
+    pytest.importorskip("tensorflow")  # writes this format
     data_dir = prepare(folder, tmp_path, "tfrecord")
     with pytest.raises(UsageError, match="tfrecord.*array_record.*streaming") as error:
         load_dataset(source(), data_dir=data_dir)
