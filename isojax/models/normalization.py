@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_batching import custom_vmap
 
 
 class BatchNorm(nn.Module):
@@ -24,6 +25,9 @@ class BatchNorm(nn.Module):
       epsilon: constant added to the variance.
       axis_name: mapped axis over which the global batch is spread, if any. The
         statistics are those of the global batch.
+
+    Under `jax.vmap`, each batch has its own statistics. Running statistics that the
+    batches share are updated by one batch after the other.
     """
 
     momentum: float = 0.9
@@ -44,15 +48,40 @@ class BatchNorm(nn.Module):
             return _normalize(x, scale, bias, moments, self.epsilon)
         y, moments = normalize_batch(x, scale, bias, self.epsilon, self.axis_name)
         if self.is_mutable_collection("batch_stats"):
-            keep, count = self.momentum, _positions(x, self.axis_name)
+            count = _positions(x, self.axis_name)
             sample_var = moments.var * (count / max(count - 1, 1))
             for running, new in (
                 (running_mean, moments.mean),
                 (running_var, sample_var),
             ):
-                mixed = keep * running.value + (1 - keep) * new
-                running.value = mixed.astype(running.value.dtype)
+                running.value = _mix(running.value, new, self.momentum)
         return y
+
+
+def _mix(running: Array, new: Array, keep: float) -> Array:
+    """Updates running statistics, of which the fraction `keep` is kept.
+
+    With a mapped `new` and a `running` that is not mapped, the updates are made in
+    order and the result is not mapped.
+    """
+
+    def mix(running: Array, new: Array) -> Array:
+        return (keep * running + (1 - keep) * new).astype(running.dtype)
+
+    def mix_mapped(
+        size: int, is_mapped: list[bool], running: Array, new: Array
+    ) -> tuple[Array, bool]:
+        running_is_mapped, new_is_mapped = is_mapped
+        if running_is_mapped:
+            in_axes = (0, 0 if new_is_mapped else None)
+            return jax.vmap(mix, in_axes)(running, new), True
+        for i in range(size):
+            running = mix(running, new[i])
+        return running, False
+
+    mix_in_order = custom_vmap(mix)
+    mix_in_order.def_vmap(mix_mapped)
+    return mix_in_order(running, jax.lax.stop_gradient(new))
 
 
 class Moments(NamedTuple):
@@ -142,10 +171,18 @@ def _batch_moments(x: Array, axis_name: str | None) -> Moments:
     cancels if a channel's mean is large relative to its deviation. This takes one
     all-gather of 8 bytes per device and channel (4 MB for 256 devices and 2,048
     channels). Two smaller all-reduces would double the latency.
+
+    In bfloat16, a device's variance is E[x²] - E[x]², which needs one pass over the
+    batch instead of two. Its error in float32, about E[x]² 2⁻²³, is smaller than the
+    variance that the rounding of `x` to bfloat16 has added, E[x]² 2⁻¹⁸ / 3.
     """
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean, var = wide.mean(axes), wide.var(axes)
+    mean = wide.mean(axes)
+    if x.dtype == jnp.bfloat16:
+        var = jnp.maximum(jnp.square(wide).mean(axes) - jnp.square(mean), 0)
+    else:
+        var = wide.var(axes)
     if axis_name is not None:
         means, variances = jnp.moveaxis(
             jax.lax.all_gather(jnp.stack((mean, var)), axis_name), 1, 0

@@ -84,8 +84,22 @@ def test_a_batch_over_several_devices_is_normalised_as_on_one(ratio):
             np.testing.assert_allclose(device, value, rtol=1e-5, atol=1e-7)
 
 
-def test_a_constant_channel_stays_finite():
-    y, mutated = train(jnp.ones((4, 2)))
+@pytest.mark.parametrize("ratio", [0, 10, 100])
+def test_the_variance_in_bfloat16_is_more_precise_than_the_batch(ratio):
+    """`ratio` is mean over standard deviation."""
+    x = ratio + jax.random.normal(jax.random.key(0), (64, 8, 8, 3))
+    x = x.astype(jnp.bfloat16)
+    _, moments = normalize_batch(x, jnp.ones(3), jnp.zeros(3), 1e-5, None)
+    wide = np.asarray(x, np.float64)
+    by_rounding = ratio**2 * 2.0**-18 / 3
+    np.testing.assert_allclose(
+        moments.var, wide.var((0, 1, 2)), rtol=1e-5, atol=by_rounding / 4
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_constant_channel_stays_finite(dtype):
+    y, mutated = train(jnp.ones((4, 2), dtype))
     np.testing.assert_array_equal(y, 0)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(mutated))
 
@@ -114,3 +128,31 @@ def test_the_gradient_is_that_of_the_formula(x64):
         for function in (normalized, formula)
     )
     chex.assert_trees_all_close(gradients, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_mapped_batches_update_shared_running_statistics_in_order():
+    batches = jnp.stack([X, 2 * X + 1, X - 3])
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), X, train=False)
+    params, stats = variables["params"], variables["batch_stats"]
+
+    def apply(stats, x):
+        y, mutated = norm.apply(
+            {"params": params, "batch_stats": stats},
+            x,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return y, mutated["batch_stats"]
+
+    shared = jax.vmap(apply, in_axes=(None, 0), out_axes=(0, None))(stats, batches)
+    each = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), stats)
+    separate = jax.vmap(apply)(each, batches)
+    for i, x in enumerate(batches):
+        y, alone = apply(variables["batch_stats"], x)
+        chex.assert_trees_all_close(
+            (y, alone), jax.tree.map(lambda leaf, i=i: leaf[i], separate), rtol=1e-5
+        )
+        y, stats = apply(stats, x)
+        np.testing.assert_allclose(shared[0][i], y, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(shared[1], stats, rtol=1e-5)
