@@ -62,3 +62,29 @@ def image_and_label(builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
             "config.data.name to a data set for image classification"
         )
     return image, label
+
+
+def count_images(builder: tfds.core.DatasetBuilder, split: str) -> int:
+    """Returns the number of images of a split, at least one.
+
+    Args:
+      builder: builder of a prepared data set.
+      split: split in the notation of tensorflow-datasets.
+
+    Raises:
+      UsageError: if the split does not exist or is empty.
+    """
+    splits = ", ".join(builder.info.splits)
+    try:
+        count = builder.info.splits[split].num_examples
+    except (ValueError, KeyError, AssertionError) as error:
+        raise UsageError(
+            f"{builder.name} has no split {split!r}; it has {splits}; join splits with "
+            "+"
+        ) from error
+    if count < 1:
+        raise UsageError(
+            f"the split {split!r} of {builder.name} contains no images; choose another "
+            f"part of {splits}"
+        )
+    return count

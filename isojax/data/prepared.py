@@ -11,7 +11,11 @@ quiet_tensorflow()  # before the first import of TensorFlow
 
 import tensorflow_datasets as tfds  # noqa: E402
 
-from isojax.data.builders import find_builder, image_and_label  # noqa: E402
+from isojax.data.builders import (  # noqa: E402
+    count_images,
+    find_builder,
+    image_and_label,
+)
 from isojax.data.cache import (  # noqa: E402
     DamagedCacheError,
     read_images,
@@ -27,7 +31,6 @@ from isojax.data.disk import (  # noqa: E402
 )
 from isojax.data.downloads import prepare  # noqa: E402
 from isojax.data.records import decoded_batches  # noqa: E402
-from isojax.errors import UsageError  # noqa: E402
 
 
 def fill_cache(
@@ -71,19 +74,7 @@ def _decode(
     *,
     resolution: int,
 ) -> None:
-    splits = list(builder.info.splits)
-    try:
-        count = builder.info.splits[split].num_examples
-    except (ValueError, KeyError, AssertionError) as error:
-        raise UsageError(
-            f"{builder.name} has no split {split!r}; it has {', '.join(splits)}; join "
-            "splits with +"
-        ) from error
-    if count < 1:
-        raise UsageError(
-            f"the split {split!r} of {builder.name} contains no images; choose "
-            f"another part of {', '.join(splits)}"
-        )
+    count = count_images(builder, split)
     image, label = (builder.info.features[key] for key in features)
     shape = (resolution, resolution, image.shape[-1])
     purpose = f"decoding {split} of {builder.name}"
@@ -92,5 +83,9 @@ def _decode(
     batches = decoded_batches(builder, split, features, side=resolution, count=count)
     with naming_full_disk(folder.parents[1], purpose=purpose):
         write_images(
-            folder, batches, image_shape=shape, label_names=label.names, splits=splits
+            folder,
+            batches,
+            image_shape=shape,
+            label_names=label.names,
+            splits=list(builder.info.splits),
         )

@@ -14,10 +14,10 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
 from tensorflow_datasets.core.data_sources import base
 
-from isojax.data.builders import find_builder, image_and_label
+from isojax.data.builders import count_images, find_builder, image_and_label
 from isojax.data.dataset import Dataset, Split
 from isojax.data.folder_listing import ImageFiles, labels_among, read_classes
-from isojax.data.record_index import Shard, read_index, read_records
+from isojax.data.record_index import Records, Shard, read_index, read_records
 from isojax.data.streamed_split import missing_package, streamed
 from isojax.errors import UsageError
 
@@ -126,8 +126,9 @@ def _check_prepared(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
     if FORMAT not in formats:
         raise UsageError(
             f"{builder.data_path} has the format {', '.join(sorted(formats))}, which "
-            "cannot be read in random order. Delete or move it and prepare it in "
-            f"Python with {prepare}, or set config.data.streaming=False"
+            "cannot be read in random order. Convert it as docs/own_data_and_network."
+            f"md describes; delete it and prepare it in Python with {prepare}; or set "
+            "config.data.streaming=False"
         )
 
 
@@ -145,19 +146,9 @@ def _read(found: _Set, split: str, resolution: int) -> Split:
     builder = found.builder
     if split in _OTHER_NAMES and split not in builder.info.splits:
         split = _OTHER_NAMES[split]
+    count_images(builder, split)
+    records = _records(builder, split)
     shards = _shards(builder, split)
-    try:
-        records = builder.as_data_source(
-            split,
-            decoders={
-                key: tfds.decode.SkipDecoding()
-                for key, feature in builder.info.features.items()
-                if isinstance(feature, tfds.features.Image)
-            },
-            file_format=FORMAT,
-        )
-    except ModuleNotFoundError as error:
-        raise missing_package(error) from error
     folder = quote(builder.info.full_name, safe="")
     index = read_index(
         records,
@@ -189,19 +180,23 @@ def _read(found: _Set, split: str, resolution: int) -> Split:
     return streamed(files, resolution, content)
 
 
-def _shards(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[Shard]:
+def _records(builder: tfds.core.DatasetBuilder, split: str) -> Records:
+    """Returns the records of a split, and makes the builder use their format."""
     try:
-        instructions = base.file_instructions(builder.info, split)
-    except (ValueError, KeyError, AssertionError) as error:
-        raise UsageError(
-            f"{builder.name} has no split {split!r}; it has "
-            f"{', '.join(builder.info.splits)}; join splits with +"
-        ) from error
-    if not instructions:
-        raise UsageError(
-            f"the split {split!r} of {builder.name} contains no images; choose "
-            f"another part of {', '.join(builder.info.splits)}"
+        return builder.as_data_source(
+            split,
+            decoders={
+                key: tfds.decode.SkipDecoding()
+                for key, feature in builder.info.features.items()
+                if isinstance(feature, tfds.features.Image)
+            },
+            file_format=FORMAT,
         )
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
+
+
+def _shards(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[Shard]:
     return [
         Shard(
             path=Path(each.filename),
@@ -209,5 +204,5 @@ def _shards(builder: tfds.core.DatasetBuilder, split: str) -> Sequence[Shard]:
             first=each.skip,
             records=each.take,
         )
-        for each in instructions
+        for each in base.file_instructions(builder.info, split)
     ]

@@ -1,5 +1,6 @@
 """Prepared sets of tensorflow-datasets whose images are decoded when they are read."""
 
+import shutil
 import subprocess
 import sys
 
@@ -159,6 +160,14 @@ def test_a_format_without_random_access_is_refused(folder, tmp_path):
         load_dataset(source(), data_dir=data_dir)
     assert f"{data_dir}/photo_net/1.0.0" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_set_in_both_formats_is_read(data_dir, folder, tmp_path):
+    both = prepare(folder, tmp_path, "tfrecord")
+    for path in (data_dir / "photo_net" / "1.0.0").glob("*array_record*"):
+        shutil.copy(path, both / "photo_net" / "1.0.0")
+    found, expected = (load_dataset(source(), data_dir=d) for d in (both, data_dir))
+    assert_same_split(found.train, expected.train)
 
 
 def test_damaged_records_are_named(folder, tmp_path):
