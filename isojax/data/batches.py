@@ -1,6 +1,6 @@
 """Batches, and the order of the training images as a function of seed and epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def training_batches(
     first: int = 0,
     part: tuple[int, int] = (0, 1),
     with_images: bool = True,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields the batches of one epoch, without the last, partial one.
 
     Args:

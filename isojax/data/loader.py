@@ -1,6 +1,6 @@
 """Loads examples ahead of their use, in threads and in order, with grain."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import grain
@@ -10,7 +10,7 @@ from isojax.cpu_cores import cpu_cores
 
 def load_batches(
     load: Callable[[int], Any], count: int, *, batch_size: int
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yields batches of `load(0)`, `load(1)`, ..., `load(count - 1)`, in this order.
 
     As many threads as there are processors call `load`. They keep at most one batch and

@@ -1,6 +1,6 @@
 """Batches of random crops that are decoded while training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def crop_batches(
     epoch: int,
     first: int = 0,
     part: tuple[int, int] = (0, 1),
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields the batches of one epoch, without the last, partial one.
 
     Images are in the order of `training_batches`. Each image is decoded once for both

@@ -4,6 +4,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ from isojax.training.sample_views import draw_views
 from isojax.training.step_context import Metrics
 
 _STEPS_PER_REPORT = 10
-# Steps dispatched after the one that the host waits for, so that devices never idle.
+# Steps dispatched after the one that the host waits for, so that devices never idle:
+# the host never reads a result of the newest step.
 _STEPS_AHEAD = 1
 
 
@@ -122,29 +124,37 @@ def train_epoch(
     metrics: list[Metrics] = []
     running: deque[data_parallel.StepResult] = deque()
     stop_requested = False
-    batches = context.feed.epoch(epoch, first=done - epoch * context.steps_per_epoch)
-    for batch in itertools.islice(batches, context.last_step - done):
-        result = context.step(
-            state, batch, context.feed.shared, stop_requested=context.stop.is_set
-        )
-        state = result.state
-        if on_first_step is not None and not metrics:
-            on_first_step(context)  # while the devices compute
-            start = time.perf_counter()
-        else:
-            timed += 1
-        metrics.append(result.report.metrics)
-        running.append(result)
-        if len(running) > _STEPS_AHEAD:
-            done += 1
-            stop_requested = finish_step(context, running.popleft(), done, bar)
-        if stop_requested:
-            break
+    first = done - epoch * context.steps_per_epoch
+    with closing(context.feed.epoch(epoch, first=first)) as batches:
+        for batch in itertools.islice(batches, context.last_step - done):
+            result = context.step(
+                state, batch, context.feed.shared, stop_requested=context.stop.is_set
+            )
+            state = result.state
+            _copy_ahead(result)
+            if on_first_step is not None and not metrics:
+                on_first_step(context)  # while the devices compute
+                start = time.perf_counter()
+            else:
+                timed += 1
+            metrics.append(result.report.metrics)
+            running.append(result)
+            if len(running) > _STEPS_AHEAD:
+                done += 1
+                stop_requested = finish_step(context, running.popleft(), done, bar)
+            if stop_requested:
+                break
     while running:
         done += 1
         stop_requested |= finish_step(context, running.popleft(), done, bar)
     seconds = time.perf_counter() - start
     return TrainedEpoch(Position(state, done), metrics, timed / seconds, stop_requested)
+
+
+def _copy_ahead(result: data_parallel.StepResult) -> None:
+    """Starts to copy what `finish_step` reads of every step, without waiting for it."""
+    result.report.not_finite.copy_to_host_async()
+    result.stop_requested.copy_to_host_async()
 
 
 def finish_step(
@@ -175,7 +185,7 @@ def finish_step(
             workdir=context.workdir,
             last_checkpoint=saved[-1] if saved else None,
         )
-    if step % _STEPS_PER_REPORT == 0:
+    if step % _STEPS_PER_REPORT == 0 and not bar.disable:
         bar.set_postfix(loss=f"{float(metrics['loss']):.3f}", refresh=False)
     bar.update(context.config.batch_size)
     return bool(result.stop_requested)

@@ -1,13 +1,15 @@
 """Provides a step with images, from the devices' memory or streamed from the host.
 
 Both ways give the same batches. An image set that fits in memory is copied to every
-device once, and a step takes indices. A larger one stays on the host, and each batch is
-sent while earlier steps are computed.
+device once, and a step takes indices. A larger one stays on the host, and a thread
+prepares and sends each batch while earlier steps are computed.
 """
 
+import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -20,6 +22,9 @@ from isojax.errors import UsageError, choose
 # Fraction of a device's memory that the images may fill; activations need the rest.
 _DEVICE_SHARE = 0.25
 _BATCHES_AHEAD = 2
+
+# Batches of one epoch on the devices. Closing it ends the thread that prepares them.
+Batches: TypeAlias = Generator[dict[str, Array], None, None]
 
 
 class Feed:
@@ -34,6 +39,8 @@ class Feed:
     def __init__(self, split: Split, *, batch_size: int, seed: int, place: str):
         """Chooses where the images are kept, and copies them there.
 
+        Must be called by every process; all make the same choice.
+
         Args:
           split: the training images.
           batch_size: images per batch, over all devices.
@@ -46,7 +53,7 @@ class Feed:
         """
         self._split, self._batch_size, self._seed = split, batch_size, seed
         size = split.images.nbytes
-        on_device = choose("config.data.feed", place, FEEDS)(size, _device_memory())
+        on_device = choose("config.data.feed", place, FEEDS)(size, _smallest_memory())
         self.shared: dict[str, Array] = (
             data_parallel.replicate({"images": split.images}) if on_device else {}
         )
@@ -60,7 +67,7 @@ class Feed:
         """Number of images."""
         return len(self._split.labels)
 
-    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Array]]:
+    def epoch(self, epoch: int, *, first: int = 0) -> Batches:
         """Iterates over the batches of one epoch, sending a few ahead.
 
         Args:
@@ -92,21 +99,32 @@ class Feed:
         return {"images": np.asarray(self._split.images[indices]), "indices": indices}
 
 
-def sent_ahead(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, Array]]:
-    """Splits batches over the devices, and sends a few ahead of their use.
+def sent_ahead(batches: Generator[dict[str, np.ndarray], None, None]) -> Batches:
+    """Prepares batches in a thread, and sends a few to the devices ahead of their use.
 
     Args:
-      batches: this process's part of each batch.
+      batches: this process's part of each batch. Its exceptions are raised here. It is
+        closed with the result.
 
     Yields:
       The batches on the devices.
     """
-    ahead: deque[dict[str, Array]] = deque()
-    for batch in batches:
-        ahead.append(data_parallel.split_batch(batch))
-        if len(ahead) > _BATCHES_AHEAD:
-            yield ahead.popleft()
-    yield from ahead
+
+    def send_next() -> dict[str, Array] | None:
+        batch = next(batches, None)
+        return None if batch is None else data_parallel.split_batch(batch)
+
+    ahead: deque[Future[dict[str, Array] | None]] = deque()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
+    try:
+        ahead.extend(pool.submit(send_next) for _ in range(_BATCHES_AHEAD + 1))
+        while (batch := ahead.popleft().result()) is not None:
+            yield batch
+            del batch  # frees its memory before the next one is sent
+            ahead.append(pool.submit(send_next))
+    finally:
+        pool.shutdown(cancel_futures=True)  # waits for the batch in preparation
+        batches.close()
 
 
 def with_shared_images(step: Callable) -> Callable:
@@ -149,6 +167,14 @@ FEEDS: dict[str, Callable[[int, int | None], bool]] = {
     "device": _on_device,
     "host": lambda size, memory: False,
 }
+
+
+def _smallest_memory() -> int | None:
+    """Bytes of a device's own memory, the smallest of all processes; None for a CPU."""
+    found = [
+        json.loads(each) for each in processes.gather(json.dumps(_device_memory()))
+    ]
+    return None if None in found else min(found)
 
 
 def _device_memory() -> int | None:

@@ -1,7 +1,5 @@
 """Provides a step with random crops that are decoded while training."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from jax import Array
 
@@ -9,7 +7,7 @@ from isojax import processes
 from isojax.data.augment.crop import CropSettings
 from isojax.data.streamed_batches import crop_batches, random_crops
 from isojax.data.streamed_images import StreamedImages
-from isojax.training.feeding import sent_ahead
+from isojax.training.feeding import Batches, sent_ahead
 
 
 class StreamedFeed:
@@ -51,7 +49,7 @@ class StreamedFeed:
         """Number of images."""
         return len(self._labels)
 
-    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[dict[str, Array]]:
+    def epoch(self, epoch: int, *, first: int = 0) -> Batches:
         """Iterates over the batches of one epoch, sending a few ahead.
 
         Args:

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -60,19 +63,60 @@ def test_batches_are_those_of_seed_epoch_and_process(place, part, monkeypatch):
         np.testing.assert_array_equal(indices, other["indices"])
 
 
-def test_two_batches_are_sent_ahead(monkeypatch):
+def feed_threads():
+    return [thread for thread in threading.enumerate() if "feed" in thread.name]
+
+
+def test_a_thread_sends_two_batches_ahead(monkeypatch):
     fed, sent, split_batch = feed("host"), [], data_parallel.split_batch
 
     def count(batch):
+        assert threading.current_thread() in feed_threads()
         sent.append(batch)
         return split_batch(batch)
 
     fed._batch_size = 4  # five batches
     monkeypatch.setattr(data_parallel, "split_batch", count)
-    counts, batches = zip(*((len(sent), batch) for batch in fed.epoch(0)), strict=True)
-    assert counts == (3, 4, 5, 5, 5)
-    for batch, expected in zip(batches, sent, strict=True):
-        np.testing.assert_array_equal(np.ravel(batch["indices"]), expected["indices"])
+    for number, batch in enumerate(fed.epoch(0)):
+        expected, end = min(number + 3, 5), time.monotonic() + 10
+        while len(sent) < expected and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(0.01)  # long enough to send another batch
+        assert len(sent) == expected
+        np.testing.assert_array_equal(
+            np.ravel(batch["indices"]), sent[number]["indices"]
+        )
+    assert number == 4 and not feed_threads()
+
+
+def test_an_error_of_the_thread_is_raised_where_the_batch_is_used():
+    error = UsageError("the file cannot be read")
+
+    def batches():
+        yield {"indices": np.arange(4)}
+        raise error
+
+    sent = feeding.sent_ahead(batches())
+    next(sent)
+    with pytest.raises(UsageError) as raised:
+        next(sent)
+    assert raised.value is error and not feed_threads()
+
+
+def test_closing_ends_the_thread_and_its_source():
+    closed = []
+
+    def batches():
+        try:
+            while True:
+                yield {"indices": np.arange(4)}
+        finally:
+            closed.append(threading.current_thread())
+
+    sent = feeding.sent_ahead(batches())
+    next(sent)
+    sent.close()
+    assert closed == [threading.current_thread()] and not feed_threads()
 
 
 def test_resident_images_are_not_sent_again():
@@ -102,6 +146,23 @@ def test_the_place_is_chosen_by_size(memory, place, on_device, monkeypatch):
     chosen = feed(place)
     assert bool(chosen.shared) == on_device
     assert ("of each device" in chosen.description) == on_device
+
+
+@pytest.mark.parametrize("place", ["auto", "device"])
+def test_all_processes_choose_by_the_smallest_memory(place, monkeypatch):
+    size = SPLIT.images.nbytes
+    monkeypatch.setattr(feeding, "_device_memory", lambda: 8 * size)
+    assert feed(place).shared
+
+    def gather(text):
+        return [text, str(size // 2)]
+
+    monkeypatch.setattr(processes, "gather", gather)
+    if place == "auto":
+        assert not feed(place).shared
+    else:
+        with pytest.raises(UsageError, match="set config.data.feed=host"):
+            feed(place)
 
 
 def test_images_that_no_device_can_hold_are_refused(monkeypatch):
