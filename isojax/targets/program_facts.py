@@ -31,10 +31,15 @@ _LIBRARIES = {
 _DESCRIPTIONS = {
     "AllocateBuffer",
     "AssumeGatherIndicesInBound",
+    "AsyncCollectiveDone",
+    "AsyncCollectiveStart",
+    "ConcatBitcast",
     "GatherScatterIndicesBitpacked",
     "Sharding",
 }
 _TRITON = "Triton product"
+_OVERLAPPED = '"async_collective_fusion_config":'
+_STARTS = 'custom_call_target="AsyncCollectiveStart"'
 # Instructions without a kernel: they name parts of memory.
 _WITHOUT_TRAFFIC = {
     "parameter",
@@ -82,11 +87,21 @@ def collectives(program: Program) -> dict[str, Collective]:
     found: dict[str, Collective] = {}
     for instruction, computation, runs in program.instructions():
         kind = instruction.opcode.removesuffix("-start")
-        if kind in _COLLECTIVES and runs:
+        if kind in _COLLECTIVES and runs and not _continues(instruction, computation):
             old = found.get(kind, Collective(0, 0))
             size = _collective_bytes(kind, instruction, computation)
             found[kind] = Collective(old.number + runs, old.bytes + runs * size)
     return found
+
+
+def _continues(instruction: Instruction, within: Computation) -> bool:
+    """Whether a collective is a part of one that another instruction starts.
+
+    XLA for TPUs repeats a collective in each fusion that runs at the same time.
+    """
+    return _OVERLAPPED in instruction.attributes and not any(
+        _STARTS in other.attributes for other in within.values()
+    )
 
 
 def _collective_bytes(kind: str, instruction: Instruction, within: Computation) -> int:

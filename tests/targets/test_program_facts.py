@@ -77,6 +77,27 @@ def test_collectives_in_loops_count_each_pass():
     }
 
 
+def test_a_collective_that_overlaps_with_fusions_counts_once():
+    """XLA for TPUs repeats it in the fusions that start, accompany and end it."""
+    fusions, calls = "", ""
+    for name in ("AsyncCollectiveStart", "Between", "AsyncCollectiveDone"):
+        fusions += (
+            f"%{name} (p: f32[4]) -> f32[4,4] {{\n"
+            "  %p = f32[4]{0} parameter(0)\n"
+            "  %g = f32[4,4]{1,0} all-gather(%p), "
+            'backend_config={"async_collective_fusion_config":{"flag_start":"2"}}\n'
+            "  ROOT %c = f32[4,4]{1,0} custom-call(%g), "
+            f'custom_call_target="{name}"\n}}\n\n'
+        )
+        calls += f"  %{name} = f32[4,4]{{1,0}} fusion(%x), calls=%{name}\n"
+    program = parse_program(
+        f"HloModule m\n\n{fusions}ENTRY %main (x: f32[4]) -> f32[4,4] {{\n"
+        f"  %x = f32[4]{{0}} parameter(0)\n{calls}}}\n"
+    )
+    assert program_facts.collectives(program) == {"all-gather": Collective(1, 64)}
+    assert program_facts.library_calls(program) == {"Between": 1}
+
+
 def test_libraries_are_named_and_descriptions_left_out():
     assert program_facts.library_calls(COMPILED) == {
         "Triton product": 1,
