@@ -17,6 +17,7 @@ from isojax.runs.config_file import (
     save_config,
 )
 from isojax.runs.lock import run_lock
+from isojax.runs.stored_run import saved_steps
 
 
 @contextmanager
@@ -113,10 +114,9 @@ def _check_same_run(workdir: Path, config: ConfigDict) -> None:
             "isojax.training.pretrain with dataset=..., or choose another directory"
         )
     if differing:
-        has_checkpoint = any((workdir / layout.CHECKPOINTS_FOLDER).glob("*"))
         remedy = (
             f"and to start from this run's newest checkpoint add --fork_from={workdir}"
-            if has_checkpoint
+            if saved_steps(workdir)
             else "or delete this one, which contains no checkpoint"
         )
         raise UsageError(

@@ -14,6 +14,8 @@ WANDB_FILE = "wandb.json"
 TENSORBOARD_FOLDER = "tensorboard"
 CHECKPOINTS_FOLDER = "checkpoints"
 FIGURES_FOLDER = "figures"
+# In the folder of a checkpoint, which is complete if this file exists.
+RECORD_FILE = "checksums.json"
 # In the folder of the figures.
 VIEWS_PICTURE = "views.png"
 VIEWS_ARRAYS = "views.npz"

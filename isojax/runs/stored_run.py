@@ -106,12 +106,19 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
         evaluation_arrays=_read_evaluation_arrays(folder),
         views=read_arrays(folder / layout.FIGURES_FOLDER / layout.VIEWS_ARRAYS),
         not_finite=_read_json(folder / layout.NOT_FINITE_FILE),
-        checkpoints=sorted(
-            int(path.name)
-            for path in (folder / layout.CHECKPOINTS_FOLDER).glob("*")
-            if path.name.isdecimal()
-        ),
+        checkpoints=saved_steps(folder),
     )
+
+
+def saved_steps(workdir: Path) -> list[int]:
+    """Returns the steps of a run's complete checkpoints, ascending.
+
+    Args:
+      workdir: the run's folder.
+    """
+    records = (workdir / layout.CHECKPOINTS_FOLDER).glob(f"*/{layout.RECORD_FILE}")
+    names = (record.parent.name for record in records)
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read_result(folder: Path) -> EvaluationResult:

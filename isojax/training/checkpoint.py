@@ -1,33 +1,21 @@
 """Checkpoints of a run: written in the background, verified when read."""
 
-import errno
 import json
 import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
-import numpy as np
 
 from isojax import processes
 from isojax.errors import UsageError, first_line
 from isojax.output import print_line
-from isojax.runs import layout
 from isojax.training.leaves import Arrays, Leaf, describe, host_arrays, rebuild
+from isojax.training.local_steps import LocalSteps
 from isojax.training.state import TrainState
-from isojax.training.step_folder import (
-    UNFINISHED,
-    Damaged,
-    read_step,
-    reserve_space,
-    write_step,
-)
-
-_DELETED = ".deleted"
-_TRIAL = f"trial{_DELETED}"  # deleted as a leftover if the process is killed
+from isojax.training.step_folder import Damaged
 
 
 class Checkpoints:
@@ -52,7 +40,7 @@ class Checkpoints:
           keep_every_steps: checkpoints at multiples of this step are kept too; 0 for
             none.
         """
-        self._folder = (Path(workdir) / layout.CHECKPOINTS_FOLDER).absolute()
+        self._storage = LocalSteps(Path(workdir))
         self._keep_last = keep_last
         self._keep_every_steps = keep_every_steps
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -61,10 +49,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints, ascending."""
-        if not self._folder.is_dir():
-            return []
-        names = (path.name for path in self._folder.iterdir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        return self._storage.steps()
 
     def agreed_steps(self) -> list[int]:
         """Steps of the checkpoints, ascending, compared between the processes.
@@ -75,8 +60,8 @@ class Checkpoints:
         steps = self.steps()
         if len({*processes.gather(json.dumps(steps))}) > 1:
             raise UsageError(
-                f"not all processes see the same checkpoints in {self._folder}; choose "
-                "a --workdir that they share"
+                f"not all processes see the same checkpoints in {self._storage}; "
+                "choose a --workdir that they share"
             )
         return steps
 
@@ -95,16 +80,12 @@ class Checkpoints:
         processes.in_first_process(lambda: self._write_trial(size))
 
     def _write_trial(self, size: int) -> None:
-        trial = self._folder / _TRIAL
         try:
-            self._prepare_folder()
-            reserve_space(self._folder / f"space{UNFINISHED}", size)
-            write_step(trial, {"number": np.zeros(())})
-            shutil.rmtree(trial)
+            self._storage.write_trial(size)
         except Exception as error:  # orbax and TensorStore raise many types
-            self._delete_leftovers()
+            self._storage.delete_leftovers()
             raise UsageError(
-                f"no checkpoint can be written to {self._folder} "
+                f"no checkpoint can be written to {self._storage} "
                 f"({first_line(error)}), so the run was not started; fix this or "
                 "choose another --workdir"
             ) from error
@@ -139,7 +120,7 @@ class Checkpoints:
             return
         kept = self.steps()
         raise UsageError(
-            f"the first checkpoint could not be saved in {self._folder} ({problem}), "
+            f"the first checkpoint could not be saved in {self._storage} ({problem}), "
             "so the run was stopped. "
             + (
                 f"The newest checkpoint is that of step {kept[-1]}"
@@ -175,7 +156,7 @@ class Checkpoints:
             try:
                 arrays = self._read(steps[-1], wanted, whole=not isinstance(like, dict))
             except Damaged as error:
-                if (self._folder / str(steps[-1])).exists():
+                if self._storage.contains(steps[-1]):
                     damaged[steps[-1]] = str(error)
             else:
                 self._report_damaged(damaged, set_aside=set_aside)
@@ -200,7 +181,7 @@ class Checkpoints:
         kept = self.steps()
         source = f"step {kept[-1]}, the newest checkpoint" if kept else "the beginning"
         raise UsageError(
-            f"the last state could not be saved in {self._folder} ({problem}); fix "
+            f"the last state could not be saved in {self._storage} ({problem}); fix "
             f"this and repeat the command, which resumes from {source}"
         )
 
@@ -227,12 +208,12 @@ class Checkpoints:
     def _write(self, step: int, arrays: Arrays) -> str | None:
         """Writes a checkpoint, prunes old ones; returns the error message or None."""
         try:
-            self._prepare_folder()
-            write_step(self._folder / str(step), arrays)
+            self._storage.prepare()
+            self._storage.write(step, arrays)
             self._prune()
         except Exception as error:  # orbax and TensorStore raise many types
             problem = first_line(error)
-            self._delete_leftovers()
+            self._storage.delete_leftovers()
             if self._has_saved:
                 print_line(
                     f"The checkpoint of step {step} could not be saved ({problem}); "
@@ -241,30 +222,10 @@ class Checkpoints:
             return problem
         return None
 
-    def _prepare_folder(self) -> None:
-        if self._folder.exists() and not self._folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        self._folder.mkdir(exist_ok=True)
-        self._delete_leftovers()
-
     def _prune(self) -> None:
         for step in self.steps()[: -self._keep_last]:
-            if self._keep_every_steps and step % self._keep_every_steps == 0:
-                continue
-            # Renamed first, so that a partly deleted folder does not count as damaged.
-            folder = self._folder / str(step)
-            shutil.rmtree(
-                folder.rename(folder.with_suffix(_DELETED)), ignore_errors=True
-            )
-
-    def _delete_leftovers(self) -> None:
-        """Deletes unfinished files of a killed process or a failed save."""
-        for pattern in (f"*{UNFINISHED}", f"*{_DELETED}"):
-            for leftover in self._folder.glob(pattern):
-                if leftover.is_dir():
-                    shutil.rmtree(leftover, ignore_errors=True)
-                else:
-                    leftover.unlink(missing_ok=True)
+            if not self._keep_every_steps or step % self._keep_every_steps:
+                self._storage.delete(step)
 
     def _candidates(self, step: int | None, damaged: dict[int, str]) -> list[int]:
         return [
@@ -277,7 +238,7 @@ class Checkpoints:
         """Reads a checkpoint; raises Damaged if any process cannot read it."""
         arrays, problem = None, ""
         try:
-            arrays = read_step(self._folder / str(step), wanted, whole=whole)
+            arrays = self._storage.read(step, wanted, whole=whole)
         except Damaged as error:
             problem = str(error)
         if processes.any_process(arrays is None) or arrays is None:
@@ -288,36 +249,28 @@ class Checkpoints:
         if not processes.is_first_process():
             return
         for step, problem in damaged.items():
-            line = f"The checkpoint of step {step} in {self._folder} is damaged"
+            line = f"The checkpoint of step {step} in {self._storage} is damaged"
             line += f" ({problem}); an older one is used"
             if set_aside:
-                line += f", and it is set aside as {self._set_aside(step)}"
+                line += f", and it is set aside as {self._storage.set_aside(step)}"
             print_line(line + ".")
-
-    def _set_aside(self, step: int) -> str:
-        folder = self._folder / str(step)
-        number, name = 1, f"{step}.damaged"
-        while (self._folder / name).exists():
-            number += 1
-            name = f"{step}.damaged-{number}"
-        return folder.rename(self._folder / name).name
 
     def _nothing_to_restore(self, step: int | None, damaged: dict[int, str]) -> str:
         saved = ", ".join(map(str, self.steps()))
         if not saved:
-            return f"there is no checkpoint in {self._folder}; train the run further"
+            return f"there is no checkpoint in {self._storage}; train the run further"
         if step is not None and step not in damaged:
             return (
-                f"there is no checkpoint of step {step} in {self._folder}; there are "
+                f"there is no checkpoint of step {step} in {self._storage}; there are "
                 f"{saved}"
             )
         problems = "; ".join(f"{s}: {problem}" for s, problem in damaged.items())
         if step is not None:
             return (
-                f"the checkpoint of step {step} in {self._folder} is damaged "
+                f"the checkpoint of step {step} in {self._storage} is damaged "
                 f"({problems}); there are {saved}"
             )
         return (
-            f"all checkpoints in {self._folder} are damaged ({problems}); restore one "
+            f"all checkpoints in {self._storage} are damaged ({problems}); restore one "
             "from a copy, or choose another folder to start again"
         )

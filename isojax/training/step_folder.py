@@ -1,8 +1,8 @@
 """One checkpoint on disk: arrays written by orbax, and their checksums.
 
-Orbax restores a file with a flipped bit without an error. Therefore a file
-`checksums.json` has a checksum of each file, of each array and of itself. The folder
-gets its name only when it is complete.
+Orbax restores a file with a flipped bit without an error. Therefore a record,
+`checksums.json`, has a checksum of each file, of each array and of itself. It is
+written last and deleted first: a folder without it is not a checkpoint.
 """
 
 import errno
@@ -18,10 +18,12 @@ import orbax.checkpoint as ocp
 
 from isojax import processes
 from isojax.errors import UsageError, first_line
+from isojax.files import write_atomically
+from isojax.runs import layout
 from isojax.training.leaves import Arrays, Leaf, checksum
 
 UNFINISHED = ".unfinished"
-_ARRAYS, _RECORD = "arrays", "checksums.json"
+_ARRAYS = "arrays"
 _CHUNK = 1 << 22
 
 
@@ -30,7 +32,7 @@ class Damaged(Exception):
 
 
 def write_step(folder: Path, arrays: Arrays) -> None:
-    """Writes a checkpoint atomically.
+    """Writes a checkpoint, its record last.
 
     Args:
       folder: folder of the checkpoint, which must not exist.
@@ -39,28 +41,42 @@ def write_step(folder: Path, arrays: Arrays) -> None:
     Raises:
       Exception: any error of orbax and TensorStore, if the disk is full or fails.
     """
-    unfinished = folder.with_name(folder.name + UNFINISHED)
-    unfinished.mkdir()
-    reserve_space(unfinished / "space", sum(array.nbytes for array in arrays.values()))
+    folder.mkdir()
+    reserve_space(folder / "space", sum(array.nbytes for array in arrays.values()))
     options = _options()
     handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
     with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-        checkpointer.save(unfinished / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
-    files = [path for path in (unfinished / _ARRAYS).rglob("*") if path.is_file()]
+        checkpointer.save(folder / _ARRAYS, args=ocp.args.PyTreeSave(arrays))
+    files = [path for path in (folder / _ARRAYS).rglob("*") if path.is_file()]
     record: dict[str, Any] = {
-        "files": {
-            str(path.relative_to(unfinished)): _file_crc32(path) for path in files
-        },
+        "files": {str(path.relative_to(folder)): _file_crc32(path) for path in files},
         "leaves": {
             name: [list(array.shape), array.dtype.name, checksum(array)]
             for name, array in arrays.items()
         },
     }
     record["crc32"] = _record_crc32(record)
-    (unfinished / _RECORD).write_text(json.dumps(record))
-    for path in (*files, unfinished / _RECORD, unfinished, folder.parent):
+    folders = [path for path in (folder / _ARRAYS).rglob("*") if path.is_dir()]
+    for path in (*files, *folders, folder / _ARRAYS):
         _flush(path)
-    unfinished.rename(folder)
+    write_atomically(folder / layout.RECORD_FILE, json.dumps(record).encode())
+    for path in (folder, folder.parent):
+        _flush(path)
+
+
+def delete_step(folder: Path, *, ignore_errors: bool = False) -> None:
+    """Deletes a checkpoint, its record first.
+
+    Args:
+      folder: folder of the checkpoint.
+      ignore_errors: whether files other than the record may remain.
+
+    Raises:
+      OSError: if a file cannot be deleted.
+    """
+    (folder / layout.RECORD_FILE).unlink(missing_ok=True)
+    _flush(folder)
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
@@ -80,7 +96,7 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
       UsageError: if the checkpoint is undamaged, but of another model.
     """
     try:
-        files, leaves = _read_record(folder / _RECORD)
+        files, leaves = _read_record(folder / layout.RECORD_FILE)
         # Checked before orbax reads them: its behaviour on damaged files is undefined.
         for name, crc32 in files.items():
             if _file_crc32(folder / name) != crc32:
@@ -103,7 +119,7 @@ def read_step(folder: Path, wanted: dict[str, Leaf], *, whole: bool) -> Arrays:
 
 
 def _flush(path: Path) -> None:
-    """Flushes a file or folder to disk, in case power fails after the rename."""
+    """Flushes a file or folder to disk, in case power fails."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -106,7 +106,7 @@ def test_damage_is_reported_in_one_line_and_set_aside(saved, make_state, same, c
     # The step can be saved again, and damaged again.
     checkpoints.save(make_state(2))
     checkpoints.close()
-    (newest(saved) / "checksums.json").unlink()
+    (newest(saved) / "checksums.json").write_text("{}")
     Checkpoints(saved).restore(make_state(0), set_aside=True)
     assert "set aside as 2.damaged-2" in capsys.readouterr().out
     names = {path.name for path in (saved / "checkpoints").iterdir()}
@@ -114,7 +114,7 @@ def test_damage_is_reported_in_one_line_and_set_aside(saved, make_state, same, c
 
 
 def test_a_reader_of_a_run_sets_nothing_aside(saved, make_state, capsys):
-    (newest(saved) / "checksums.json").unlink()
+    (newest(saved) / "checksums.json").write_text("{}")
     part = {"params": {"backbone": make_state(1).params["backbone"]}}
     restored = Checkpoints(saved).restore(part)
     expected = make_state(1).params["backbone"]["kernel"]
@@ -140,9 +140,13 @@ def test_without_an_intact_checkpoint_every_attempt_fails(saved, make_state):
 
 def test_leftovers_of_a_killed_save_are_deleted(saved, make_state):
     folder = saved / "checkpoints"
-    shutil.copytree(newest(saved), folder / "3.unfinished")
+    shutil.copytree(newest(saved), folder / "3.unfinished")  # by earlier versions
     shutil.copytree(newest(saved), folder / "0.deleted")
+    for step in ("3", "4"):
+        shutil.copytree(newest(saved), folder / step)
+        (folder / step / "checksums.json").unlink()
+    shutil.copytree(newest(saved), folder / "1.copy")  # by the user
     with Checkpoints(saved) as checkpoints:
         assert checkpoints.steps() == [1, 2]
         checkpoints.save(make_state(3))
-    assert {path.name for path in folder.iterdir()} == {"2", "3"}
+    assert {path.name for path in folder.iterdir()} == {"1.copy", "2", "3"}

@@ -110,8 +110,8 @@ def test_a_run_that_cannot_save_is_not_started(tmp_path, make_state):
     ("owner", "operation"),
     [
         (Path, "mkdir"),
-        (Path, "rename"),
-        (Path, "write_text"),
+        (Path, "replace"),
+        (Path, "unlink"),
         (os, "fsync"),
         (os, "posix_fallocate"),
         (shutil, "rmtree"),

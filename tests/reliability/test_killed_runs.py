@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from isojax.runs.stored_run import saved_steps
 from isojax.stopping import STOPPED_EXIT_CODE
 from tests.reliability.runs import (
     assert_same_state,
@@ -65,12 +66,8 @@ def _epochs_without_checkpoint(workdir):
     metrics = workdir / "metrics.jsonl"
     if not metrics.exists():
         return 0
-    steps = [
-        int(path.name)
-        for path in (workdir / "checkpoints").glob("*")
-        if path.name.isdecimal()
-    ]
-    return len(metrics.read_text().splitlines()) - max(steps, default=0) // 6
+    last = max(saved_steps(workdir), default=0)
+    return len(metrics.read_text().splitlines()) - last // 6
 
 
 @pytest.mark.parametrize(
@@ -119,8 +116,7 @@ def test_a_run_that_loses_its_newest_checkpoint_ends_the_same(whole, tmp_path):
     wait_for(process, "epoch 4/")
     process.kill()
     process.communicate()
-    checkpoints = workdir / "checkpoints"
-    steps = sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdecimal())
+    checkpoints, steps = workdir / "checkpoints", saved_steps(workdir)
     data = max(
         (checkpoints / str(steps[-1])).rglob("*"), key=lambda p: p.stat().st_size
     )

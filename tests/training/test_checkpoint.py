@@ -8,7 +8,7 @@ import pytest
 
 from isojax import data_parallel, processes
 from isojax.errors import UsageError
-from isojax.training import checkpoint
+from isojax.training import local_steps
 from isojax.training.checkpoint import Checkpoints
 
 
@@ -136,14 +136,14 @@ def test_a_checkpoint_deleted_while_it_is_read_is_not_called_damaged(
     tmp_path, make_state, monkeypatch, capsys
 ):
     checkpoints = save(tmp_path, make_state(1), make_state(2))
-    read_step = checkpoint.read_step
+    read_step = local_steps.read_step
 
     def read(folder, *arguments, **options):
         if folder.name == "2":
             shutil.rmtree(folder)  # by the run that is training
         return read_step(folder, *arguments, **options)
 
-    monkeypatch.setattr(checkpoint, "read_step", read)
+    monkeypatch.setattr(local_steps, "read_step", read)
     assert_same(checkpoints.restore(make_state(0)), make_state(1))
     assert capsys.readouterr().out == ""
 
@@ -161,13 +161,13 @@ def test_a_checkpoint_that_another_process_cannot_read_is_passed_over(
 def test_a_run_that_ends_in_an_error_waits_for_its_checkpoint(
     tmp_path, make_state, monkeypatch
 ):
-    write_step = checkpoint.write_step
+    write_step = local_steps.write_step
 
     def write_slowly(*arguments):
         time.sleep(0.5)
         write_step(*arguments)
 
-    monkeypatch.setattr(checkpoint, "write_step", write_slowly)
+    monkeypatch.setattr(local_steps, "write_step", write_slowly)
     with pytest.raises(KeyError), Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(make_state(1))
         checkpoints.save(make_state(2))
@@ -181,3 +181,15 @@ def test_a_checkpoint_that_is_half_deleted_is_none(tmp_path, make_state, monkeyp
     )  # killed at that moment
     checkpoints = save(tmp_path, make_state(1), make_state(2), keep_last=1)
     assert checkpoints.steps() == [2]
+    assert (tmp_path / "checkpoints" / "1").exists()
+
+
+def test_a_checkpoint_counts_once_its_record_is_written(tmp_path, make_state):
+    checkpoints = save(tmp_path, make_state(1), make_state(2))
+    newest = tmp_path / "checkpoints" / "2"
+    (newest / "checksums.json").rename(tmp_path / "record")  # killed before it
+    assert checkpoints.steps() == [1]
+    assert_same(checkpoints.restore(make_state(0)), make_state(1))
+    (tmp_path / "record").rename(newest / "checksums.json")
+    assert checkpoints.steps() == [1, 2]
+    assert_same(checkpoints.restore(make_state(0)), make_state(2))
