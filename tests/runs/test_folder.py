@@ -41,6 +41,7 @@ def test_another_config_is_refused_with_its_fields_and_the_remedy(tmp_path, conf
     with pytest.raises(UsageError, match="delete this one"):
         open_once(tmp_path, config)
     (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "5" / "checksums.json").touch()
     with pytest.raises(UsageError, match=f"add --fork_from={tmp_path}") as refused:
         open_once(tmp_path, config)
     assert "epochs (stored 50, current 60), method.alpha (stored" in str(refused.value)
