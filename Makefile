@@ -70,6 +70,7 @@ need = $($1) -c '' 2> /dev/null || \
   { echo "$($1) is not a Python interpreter: make $1=/path/to/python$2 ..."; exit 2; }
 
 torture: setup
+	$(BIN)/pip install --quiet -r requirements-buckets.txt
 	$(BIN)/python -m pytest -m slow
 
 accelerators: .venv-accelerators/installed

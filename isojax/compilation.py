@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 from scipy.linalg import cython_lapack
 
+from isojax.runs.bucket import is_url
+
 FOLDER = ".compiled"
 MOST_BYTES = 2**29
 _KERNELS = "--xla_cpu_experimental_ynn_fusion_type"
@@ -63,14 +65,18 @@ def enable_compilation_cache(workdir: str | os.PathLike) -> None:
     is not pruned; JAX_ENABLE_COMPILATION_CACHE=false disables the cache.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder. Programs of runs in a bucket are cached in the home
+        directory, in `.cache/isojax`.
     """
     warnings.filterwarnings(
         "ignore", message="Error (reading|writing) persistent compilation cache entry"
     )
     # JAX defines its settings at run time.
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        folder = Path(workdir).absolute().parent / FOLDER
+        if is_url(workdir):
+            folder = Path.home() / ".cache" / "isojax" / FOLDER
+        else:
+            folder = Path(workdir).absolute().parent / FOLDER
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # A run compiles dozens of small programs when it starts, three seconds in all.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -5,7 +5,8 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +15,8 @@ from isojax.errors import UsageError
 _USAGE_EXIT_CODE = 2
 # Error handler for characters that the encoding of an output lacks.
 _LOOKALIKES = "isojax_lookalikes"
+# Names to show instead of temporary folders.
+_shown_names: dict[str, str] = {}
 _IN_ASCII = {"±": "+-", "–": "-", "×": "x", "…": "...", "µ": "u", "τ": "tau"}
 
 
@@ -33,6 +36,28 @@ def accept_all_characters() -> None:
         sys.stdout.reconfigure(errors=_LOOKALIKES)
 
 
+@contextmanager
+def show_as(folder: str, name: str) -> Iterator[None]:
+    """Shows a name instead of a temporary folder in messages.
+
+    Args:
+      folder: path of the temporary folder.
+      name: what the user calls it, such as the URL whose files it contains.
+    """
+    _shown_names[folder] = name
+    try:
+        yield
+    finally:
+        del _shown_names[folder]
+
+
+def with_shown_names(text: str) -> str:
+    """Replaces temporary folders in a text by the names of `show_as`."""
+    for folder, name in _shown_names.items():
+        text = text.replace(folder, name)
+    return text
+
+
 def print_line(
     text: str, *, write: Callable[..., object] = print, stream: TextIO | None = None
 ) -> None:
@@ -50,6 +75,7 @@ def print_line(
     if stream is None:  # the shell closed it
         return
     try:
+        text = with_shown_names(text)
         encoding = getattr(stream, "encoding", None) or "utf-8"
         write(text.encode(encoding, _LOOKALIKES).decode(encoding), file=stream)
         stream.flush()

@@ -287,7 +287,7 @@ def in_first_process(action: Callable[[], object]) -> None:
         try:
             action()
         except UsageError as error:
-            message = str(error)
+            message = output.with_shown_names(str(error))
     if message := gather(message)[0]:
         raise UsageError(message)
 

@@ -71,6 +71,20 @@ def same():
 
 
 @pytest.fixture
+def memory_bucket(tmp_path, monkeypatch):
+    """Returns a run in a bucket that is in the memory of this process."""
+    import fsspec
+
+    from isojax.runs.bucket import Bucket
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files = fsspec.filesystem("memory")
+    yield Bucket("memory://bkt/runs/small")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
 def x64():
     """Enables 64-bit floats for one test; finite differences need them."""
     with jax.enable_x64(True):

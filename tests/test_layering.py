@@ -104,6 +104,9 @@ def test_imports_point_down(path):
         ("scipy", {"compilation.py", "evaluation", "runs"}),
         ("diffrax", {"dynamics"}),
         ("safetensors", {"interop"}),
+        ("fsspec", {"runs"}),
+        ("gcsfs", {"runs"}),
+        ("s3fs", {"runs"}),
     ],
 )
 def test_a_library_is_imported_in_few_parts(library, allowed):

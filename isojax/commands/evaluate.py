@@ -28,7 +28,7 @@ config_flag.define_config(
     "are those of the run.",
 )
 _WORKDIR = path_flag.define_path(
-    "workdir", "runs/digits-isoloss", "Directory of the run."
+    "workdir", "runs/digits-isoloss", "Directory or URL of the run."
 )
 _PROTOCOL = flags.DEFINE_string(
     "protocol",

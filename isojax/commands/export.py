@@ -11,7 +11,7 @@ from isojax.commands import command_line, path_flag
 from isojax.output import print_line
 
 _WORKDIR = path_flag.define_path(
-    "workdir", "runs/digits-isoloss", "Directory of the run."
+    "workdir", "runs/digits-isoloss", "Directory or URL of the run."
 )
 _FORMAT = flags.DEFINE_enum(
     "format",

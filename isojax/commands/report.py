@@ -11,7 +11,7 @@ from isojax.output import print_line
 _WORKDIR = path_flag.define_path(
     "workdir",
     "runs/digits-isoloss",
-    "Directory of the run. Further directories are compared with it.",
+    "Directory or URL of the run. Further ones are compared with it.",
 )
 _OUTPUT = path_flag.define_path(
     "output",

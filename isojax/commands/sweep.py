@@ -10,8 +10,8 @@ if all runs finished; 1 if a run crashed; 75 if a signal stopped the sweep and t
 current run is saved; 2 for an error in the flags or the config.
 """
 
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -21,6 +21,7 @@ from isojax.commands import command_line, config_flag, path_flag
 from isojax.fields import data_name
 from isojax.invocation import command as command_text
 from isojax.output import print_line
+from isojax.runs.mirror import local_folder
 from isojax.sweeps.plan import (
     SweepRun,
     check_effects,
@@ -44,7 +45,7 @@ _EMA = flags.DEFINE_list(
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds; 5 means the seeds 0 to 4.")
 _WORKDIR = path_flag.define_path(
-    "workdir", None, "Directory of the sweep. Default: runs/DATA-sweep."
+    "workdir", None, "Directory or URL of the sweep. Default: runs/DATA-sweep."
 )
 _DATA_DIR = path_flag.define_path(
     "data_dir",
@@ -59,11 +60,12 @@ _TABLES_ONLY = flags.DEFINE_bool(
 
 def main() -> None:
     """Runs a sweep with the settings of the flags."""
-    directory = Path(_WORKDIR.value or f"runs/{data_name(_CONFIG.value.data)}-sweep")
+    workdir = _WORKDIR.value or f"runs/{data_name(_CONFIG.value.data)}-sweep"
     if _TABLES_ONLY.value:
         from isojax.sweeps.run_sweep import rewrite_tables
 
-        print_line(rewrite_tables(directory))
+        with local_folder(workdir) as directory:
+            print_line(rewrite_tables(directory))
         return
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     fields = config_flags.get_override_values(flags.FLAGS["config"])
@@ -86,7 +88,7 @@ def main() -> None:
             f"--config={location}:{run.preset}",
             f"--config.seed={run.seed}",
             *(f"--config.{n}={value}" for n, value in fields_of(run.preset).items()),
-            f"--workdir={directory / run.name}",
+            f"--workdir={os.path.join(workdir, run.name)}",
             *([f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []),
         ]
 
@@ -103,14 +105,15 @@ def main() -> None:
 
     from isojax.sweeps.run_sweep import run_sweep  # after the flags: JAX takes a second
 
-    code = run_sweep(
-        directory,
-        plan,
-        config_of=config_of,
-        command=command,
-        again=command_text("sweep", *sys.argv[1:]),
-        retry=_RETRY.value,
-    )
+    with local_folder(workdir, trains=True) as directory:
+        code = run_sweep(
+            directory,
+            plan,
+            config_of=config_of,
+            command=command,
+            again=command_text("sweep", *sys.argv[1:]),
+            retry=_RETRY.value,
+        )
     sys.exit(code)
 
 

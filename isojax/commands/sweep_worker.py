@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 from isojax.commands import command_line, config_flag, path_flag
 from isojax.runs import layout
+from isojax.runs.mirror import local_folder
 from isojax.stopping import STOPPED_EXIT_CODE, StopRequest
 
 _CONFIG = config_flag.define_config(
@@ -43,9 +43,10 @@ def _train_and_evaluate(stop: StopRequest) -> None:
     _end_with_parent()
     configure_cpu()
     processes.check_platform()
-    workdir = Path(_WORKDIR.value)
-    for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of an earlier attempt
-        (workdir / name).unlink(missing_ok=True)
+    workdir = _WORKDIR.value
+    with local_folder(workdir) as folder:
+        for name in (layout.RESULT_FILE, layout.NOT_FINITE_FILE):  # of earlier attempts
+            (folder / name).unlink(missing_ok=True)
     enable_compilation_cache(workdir)
     pretrain(
         config_flag.config_to_train(_CONFIG),

@@ -27,8 +27,8 @@ _CONFIG = config_flag.define_config(
 _WORKDIR = path_flag.define_path(
     "workdir",
     None,
-    "Directory of the run. An unfinished run in it is resumed. Default: "
-    "runs/DATA-PRESET.",
+    "Directory of the run, or a URL such as gs://bucket/run. An unfinished run in it "
+    "is resumed. Default: runs/DATA-PRESET.",
 )
 _DATA_DIR = path_flag.define_path(
     "data_dir",
@@ -39,8 +39,8 @@ _DATA_DIR = path_flag.define_path(
 _FORK_FROM = path_flag.define_path(
     "fork_from",
     None,
-    "Directory of another run. The new run starts from its newest checkpoint and a "
-    "copy of its metrics, with the given config.",
+    "Directory or URL of another run. The new run starts from its newest checkpoint "
+    "and a copy of its metrics, with the given config.",
 )
 process_flags.define_process_flags()
 

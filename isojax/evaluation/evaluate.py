@@ -30,6 +30,7 @@ from isojax.runs.evaluation_result import (
     result_file,
     stored_result,
 )
+from isojax.runs.mirror import find_mirror, local_folder, refresh, upload
 from isojax.training.metric_writers import write_accuracies
 
 
@@ -49,8 +50,8 @@ def evaluate_run(
     them must call this function with the same arguments; the first one writes.
 
     Args:
-      workdir: the run's folder, in which the result is written, and `evaluation.npz`
-        with arrays for the report.
+      workdir: path or URL of the run's folder, in which the result is written, and
+        `evaluation.npz` with arrays for the report.
       dataset: labelled images, such as those of `isojax.data.from_arrays`, instead of
         those that the run's config names. If its images for pretraining are not those
         of the run, the result's file is named after their checksum.
@@ -73,32 +74,45 @@ def evaluate_run(
         backbone, the images do not fit the encoder, or the result cannot be written, in
         which case it is printed.
     """
-    if Path(workdir).is_dir() and not os.access(workdir, os.W_OK):
+    with local_folder(workdir) as folder:
+        _check_writable(folder)
+        found = measure_run(
+            folder,
+            dataset=dataset,
+            backbone=backbone,
+            data_dir=data_dir,
+            options=options,
+            progress=progress,
+        )
+        shown = None
+        if found.predictions is not None and not found.result.get("data"):
+            shown = choose_shown_images(
+                found.inputs.test.labels,
+                found.inputs.features,
+                found.inputs.test_features,
+                found.predictions,
+            )
+        written: list[dict[str, Any]] = []
+        processes.in_first_process(
+            lambda: written.append(_write(folder, found, shown, options))
+        )
+        return json.loads(processes.gather(json.dumps(written))[0])[0]
+
+
+def _check_writable(workdir: Path) -> None:
+    problem = ""
+    if mirror := find_mirror(workdir):
+        try:
+            mirror.check_writable()
+        except OSError as error:
+            problem = f" ({error.strerror})"
+    elif not workdir.is_dir() or os.access(workdir, os.W_OK):
+        return
+    if mirror is None or problem:
         raise UsageError(
-            f"--workdir={workdir} is not writable, so the result could not be stored; "
-            "copy the run to another folder, or change the folder's permissions"
+            f"--workdir={workdir} is not writable{problem}, so the result could not be "
+            "stored; copy the run to another folder, or change the folder's permissions"
         )
-    found = measure_run(
-        workdir,
-        dataset=dataset,
-        backbone=backbone,
-        data_dir=data_dir,
-        options=options,
-        progress=progress,
-    )
-    shown = None
-    if found.predictions is not None and not found.result.get("data"):
-        shown = choose_shown_images(
-            found.inputs.test.labels,
-            found.inputs.features,
-            found.inputs.test_features,
-            found.predictions,
-        )
-    written: list[dict[str, Any]] = []
-    processes.in_first_process(
-        lambda: written.append(_write(Path(workdir), found, shown, options))
-    )
-    return json.loads(processes.gather(json.dumps(written))[0])[0]
 
 
 def _write(
@@ -110,8 +124,11 @@ def _write(
       UsageError: if it cannot be written; it is printed then.
     """
     try:
+        refresh(workdir)  # another evaluation may have ended in the meantime
         with hold_lock(workdir / layout.EVALUATION_LOCK_FILE, required=False):
-            return _write_locked(workdir, found, shown, options)
+            result = _write_locked(workdir, found, shown, options)
+        upload(workdir)
+        return result
     except OSError as error:
         print_line(format_table(found.result))  # it may have taken hours
         raise UsageError(

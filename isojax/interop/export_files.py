@@ -12,11 +12,13 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save
 
 from isojax.errors import UsageError
-from isojax.files import write_atomically
 from isojax.interop.model_card import model_card
 from isojax.interop.timm import timm_state_dict
 from isojax.interop.torchvision import torchvision_state_dict
+from isojax.output import with_shown_names
+from isojax.runs.bucket import is_url, write_output
 from isojax.runs.config_file import load_config
+from isojax.runs.mirror import local_folder, shown_path
 from isojax.training import Trained, load_trained
 
 
@@ -66,11 +68,11 @@ def export_run(
     file_format: str,
     output: str | os.PathLike | None = None,
     backbone: nn.Module | None = None,
-) -> tuple[Path, Path]:
+) -> tuple[Path | str, Path | str]:
     """Writes the weights of a run's newest checkpoint, and a model card.
 
     Args:
-      workdir: the run's folder.
+      workdir: path or URL of the run's folder.
       file_format: `safetensors` and `flax` contain the variables of the backbone and
         the projector, and W_P if the method's predictor is closed-form; `torchvision`
         is a safetensors file of a ResNet with torchvision's names, and `timm` one of a
@@ -80,7 +82,8 @@ def export_run(
       backbone: the module that was passed to `pretrain`, if any.
 
     Returns:
-      The paths of the file and of the card, which is named after the file plus `.md`.
+      The paths of the file and of the card, which is named after the file plus `.md`;
+      strings if they are URLs.
 
     Raises:
       UsageError: if the format is unknown or does not suit the backbone, the folder
@@ -91,21 +94,28 @@ def export_run(
             f"there is no format {file_format!r}; choose one of {', '.join(_FORMATS)}"
         )
     file_name, encode, _ = _FORMATS[file_format]
-    path = Path(output or Path(workdir) / file_name)
-    card = path.with_name(f"{path.name}.md")
-    _check_format(file_format, load_config(workdir).model.backbone)
-    trained = load_trained(workdir, backbone=backbone)
-    content = encode(trained)
-    text = model_card(workdir, trained, file_format=file_format, file_name=path.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-        write_atomically(card, text.encode())
-    except OSError as error:
-        raise UsageError(
-            f"--output={path} is not writable ({error.strerror}); choose another file"
-        ) from error
-    return path, card
+    with local_folder(workdir) as folder:
+        path = os.fspath(output or folder / file_name)
+        card = f"{path}.md"
+        _check_format(file_format, load_config(folder).model.backbone)
+        trained = load_trained(folder, backbone=backbone)
+        text = model_card(
+            folder,
+            trained,
+            file_format=file_format,
+            file_name=os.path.basename(path),
+        )
+        try:
+            if not is_url(path):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_output(path, encode(trained))
+            write_output(card, with_shown_names(text).encode())
+        except OSError as error:
+            raise UsageError(
+                f"--output={path} is not writable ({error.strerror}); choose another "
+                "file"
+            ) from error
+        return shown_path(path), shown_path(card)
 
 
 def _check_format(file_format: str, backbone: str) -> None:

@@ -1,11 +1,11 @@
 """Prints the last lines of a command: the path of the report, and what to run next."""
 
 import os
-from pathlib import Path
 
 from isojax.invocation import command
 from isojax.output import print_line, run_optional
 from isojax.runs.config_file import read_fields
+from isojax.runs.mirror import local_folder
 
 
 def announce_report(workdir: str | os.PathLike) -> None:
@@ -46,12 +46,13 @@ def next_commands(workdir: str | os.PathLike) -> str:
     Raises:
       UsageError: if the folder contains no run.
     """
-    config = read_fields(workdir)
+    with local_folder(workdir) as folder:
+        config = read_fields(folder)
     this = f"--workdir={workdir}"
     if config["data"]["name"] != "digits":  # training another run would take hours
         return f"Next: {command('export', this, '--format=torchvision')}"
     name = "isoloss" if config["preset"].startswith("byol") else "byol"
-    directory = str(Path(workdir).parent / name)
+    directory = os.path.join(os.path.dirname(workdir), name)
     other = f"--workdir={directory}"
     commands = [
         command("train", f"--config=digits:{name}", other),

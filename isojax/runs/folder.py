@@ -17,7 +17,8 @@ from isojax.runs.config_file import (
     save_config,
 )
 from isojax.runs.lock import run_lock
-from isojax.runs.stored_run import saved_steps
+from isojax.runs.mirror import names_in, upload
+from isojax.runs.saved_steps import saved_steps
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def open_run_folder(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[
     train together, only the first calls this.
 
     Args:
-      workdir: the folder, which is created if it is missing.
+      workdir: the folder, which is created if it is missing, or the folder of a mirror.
       config: the run's configuration, which is written to the folder.
 
     Yields:
@@ -45,11 +46,6 @@ def open_run_folder(workdir: str | os.PathLike, config: ConfigDict) -> Iterator[
 
 
 def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
-    if ":/" in str(workdir):
-        raise UsageError(
-            f"--workdir={workdir} is not a local path; choose a directory, such as "
-            "one where the bucket is mounted"
-        )
     try:
         if workdir.exists() and not workdir.is_dir():
             raise UsageError(f"--workdir={workdir} is a file; choose a directory")
@@ -59,6 +55,7 @@ def _claim(workdir: Path, config: ConfigDict, held: ExitStack) -> None:
         # Again, now that no other process can change the folder.
         _check_contents(workdir, config)
         save_config(workdir, config)
+        upload(workdir)
     except OSError as error:
         raise cannot_be_written(workdir, error) from error
 
@@ -69,7 +66,7 @@ def _check_contents(workdir: Path, config: ConfigDict) -> None:
         return
     # A run that was killed while it created the folder leaves these files.
     leftovers = (layout.LOCK_FILE, f".{layout.CONFIG_FILE}")
-    if any(not path.name.startswith(leftovers) for path in workdir.iterdir()):
+    if any(not name.startswith(leftovers) for name in names_in(workdir)):
         raise UsageError(
             f"--workdir={workdir} contains files but no run; choose another directory"
         )

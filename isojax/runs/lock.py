@@ -38,7 +38,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _in_use(workdir, _read_owner(file)) from error
+            raise in_use(workdir, _read_owner(file)) from error
         owner = {
             "process": os.getpid(),
             "host": socket.gethostname(),
@@ -65,7 +65,13 @@ def _close_inherited() -> None:
 os.register_at_fork(after_in_child=_close_inherited)
 
 
-def _in_use(workdir: Path, owner: dict) -> UsageError:
+def in_use(workdir: str | os.PathLike, owner: dict) -> UsageError:
+    """Returns the error for a run's folder that another process uses.
+
+    Args:
+      workdir: the run's folder or URL.
+      owner: the owner's `process`, `host` and `since`, as far as they are known.
+    """
     return UsageError(
         f"--workdir={workdir} is in use by process {owner.get('process', '?')} on "
         f"{owner.get('host', '?')} since {owner.get('since', '?')}. Wait until it "

@@ -15,6 +15,8 @@ from isojax.runs.config_file import read_fields
 from isojax.runs.evaluation_arrays import EvaluationArrays
 from isojax.runs.evaluation_result import EvaluationResult
 from isojax.runs.history import History
+from isojax.runs.mirror import local_folder
+from isojax.runs.saved_steps import saved_steps
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,7 +26,7 @@ class StoredRun:
     """The content of a run's folder. Values of missing files are empty.
 
     Attributes:
-      folder: path of the folder, as the user gave it.
+      folder: path of the folder; for a run in a bucket, that of a temporary copy.
       config: the fields of `config.json`, in sections.
       history: metrics and eigenvalues of the finished epochs, at least one.
       machine: device and package versions, from `machine.json`.
@@ -81,7 +83,7 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
     """Reads the folder of a run.
 
     Args:
-      workdir: the run's folder.
+      workdir: path or URL of the run's folder.
 
     Returns:
       The content of the folder.
@@ -89,7 +91,11 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
     Raises:
       UsageError: if there is no run, no finished epoch, or a file is damaged.
     """
-    folder = Path(workdir)
+    with local_folder(workdir) as folder:
+        return _read_folder(folder)
+
+
+def _read_folder(folder: Path) -> StoredRun:
     config = read_fields(folder)
     history = History(folder, writes=False)
     if not history.rows:
@@ -108,17 +114,6 @@ def read_run(workdir: str | os.PathLike) -> StoredRun:
         not_finite=_read_json(folder / layout.NOT_FINITE_FILE),
         checkpoints=saved_steps(folder),
     )
-
-
-def saved_steps(workdir: Path) -> list[int]:
-    """Returns the steps of a run's complete checkpoints, ascending.
-
-    Args:
-      workdir: the run's folder.
-    """
-    records = (workdir / layout.CHECKPOINTS_FOLDER).glob(f"*/{layout.RECORD_FILE}")
-    names = (record.parent.name for record in records)
-    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read_result(folder: Path) -> EvaluationResult:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import print_line
+from isojax.runs.mirror import refresh
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import (
@@ -85,6 +86,7 @@ def execute(
             signals=signals,
             describe=describe,
         )
+        refresh(directory, run.name)
         row = read_row(directory, run)
         if row.status == UNFINISHED:
             # The sweep was stopped, or a signal was sent to the run alone.

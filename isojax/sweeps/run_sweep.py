@@ -10,6 +10,7 @@ from isojax.output import print_line, run_optional
 from isojax.runs import layout
 from isojax.runs.folder import cannot_be_written
 from isojax.runs.lock import run_lock
+from isojax.runs.mirror import names_in, upload
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.execute import execute
@@ -32,7 +33,8 @@ def run_sweep(
     """Runs the unfinished runs of a sweep and writes its tables after each.
 
     Args:
-      directory: the sweep's folder; created if it does not exist.
+      directory: the sweep's folder, or the folder of a mirror; created if it does not
+        exist.
       plan: the runs.
       config_of: returns the config of any run, including runs that are not in the plan.
       command: returns the command that trains and evaluates a run.
@@ -65,7 +67,7 @@ def run_sweep(
                 retry=retry,
                 signals=signals,
                 after_each=lambda: run_optional(
-                    lambda: write_tables(directory),
+                    lambda: _write_tables(directory),
                     failure="the tables were not written; the sweep continues",
                 ),
             )
@@ -101,12 +103,17 @@ def rewrite_tables(directory: Path) -> str:
     return write_tables(directory)
 
 
+def _write_tables(directory: Path) -> None:
+    write_tables(directory)
+    upload(directory)
+
+
 def _check_folder(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"--workdir={directory} is a file; choose a directory")
     if not directory.exists() or planned_names(directory) or runs_in(directory):
         return
-    if any(path.name != layout.LOCK_FILE for path in directory.iterdir()):
+    if any(name != layout.LOCK_FILE for name in names_in(directory)):
         raise UsageError(
             f"--workdir={directory} contains files but no sweep; choose a new directory"
         )

@@ -12,6 +12,8 @@ import jax
 from isojax import processes
 from isojax.errors import UsageError, first_line
 from isojax.output import print_line
+from isojax.runs.mirror import find_mirror
+from isojax.training.bucket_steps import BucketSteps
 from isojax.training.leaves import Arrays, Leaf, describe, host_arrays, rebuild
 from isojax.training.local_steps import LocalSteps
 from isojax.training.state import TrainState
@@ -35,16 +37,20 @@ class Checkpoints:
         """Opens the checkpoints of a run, which may have none yet.
 
         Args:
-          workdir: the run's folder.
+          workdir: the run's folder, or the folder of a mirror of a run in a bucket.
           keep_last: number of newest checkpoints that are kept.
           keep_every_steps: checkpoints at multiples of this step are kept too; 0 for
             none.
         """
-        self._storage = LocalSteps(Path(workdir))
+        mirror = find_mirror(workdir)
+        self._storage: BucketSteps | LocalSteps = (
+            BucketSteps(mirror) if mirror else LocalSteps(Path(workdir))
+        )
         self._keep_last = keep_last
         self._keep_every_steps = keep_every_steps
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[str | None] | None = None
+        self._writing_step = 0
         self._has_saved = False
 
     def steps(self) -> list[int]:
@@ -83,7 +89,7 @@ class Checkpoints:
         try:
             self._storage.write_trial(size)
         except Exception as error:  # orbax and TensorStore raise many types
-            self._storage.delete_leftovers()
+            self._storage.clean_up()
             raise UsageError(
                 f"no checkpoint can be written to {self._storage} "
                 f"({first_line(error)}), so the run was not started; fix this or "
@@ -93,10 +99,11 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Copies `state` to the host and starts writing its checkpoint.
 
-        Waits for a checkpoint that is still being written. The first call also waits
-        until its own checkpoint is on disk. If a later checkpoint cannot be written,
-        one line is logged and training continues with the older ones. A step that is
-        already saved is not written again.
+        Waits for a checkpoint that is still being written to a local disk, but not for
+        an upload: if another one waits for it, this one replaces that. The first call
+        also waits until its own checkpoint is stored. If a later checkpoint cannot be
+        written, one line is logged and training continues with the older ones. A step
+        that is already saved is not written again.
 
         Args:
           state: the state, on the devices.
@@ -106,10 +113,16 @@ class Checkpoints:
         """
         step = int(state.step)
         if processes.is_first_process():
-            self.wait()
-            if step not in self.steps():
-                arrays = host_arrays(state)
-                self._writing = self._writer.submit(self._write, step, arrays)
+            arrays = host_arrays(state)
+            if not self._storage.is_remote:
+                self.wait()
+            elif self._writing is not None and self._writing.cancel():
+                print_line(
+                    f"The checkpoint of step {self._writing_step} was skipped, because "
+                    "an earlier one is still being uploaded."
+                )
+            self._writing = self._writer.submit(self._write, step, arrays)
+            self._writing_step = step
         if not self._has_saved:
             processes.in_first_process(self._check_first_save)
             self._has_saved = True
@@ -208,12 +221,14 @@ class Checkpoints:
     def _write(self, step: int, arrays: Arrays) -> str | None:
         """Writes a checkpoint, prunes old ones; returns the error message or None."""
         try:
+            if self._storage.contains(step):
+                return None
             self._storage.prepare()
             self._storage.write(step, arrays)
             self._prune()
         except Exception as error:  # orbax and TensorStore raise many types
             problem = first_line(error)
-            self._storage.delete_leftovers()
+            self._storage.clean_up()
             if self._has_saved:
                 print_line(
                     f"The checkpoint of step {step} could not be saved ({problem}); "

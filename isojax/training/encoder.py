@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,6 +15,7 @@ from isojax.data import augment
 from isojax.errors import UsageError
 from isojax.models import SiameseNetwork, build_network
 from isojax.runs.config_file import load_config
+from isojax.runs.mirror import local_folder
 from isojax.training.backbone import check_stored_backbone
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.method import CLOSED_FORM_PREDICTORS, Method
@@ -33,7 +35,7 @@ def load_encoder(
     """Loads the pretrained backbone of a run.
 
     Args:
-      workdir: the run's folder.
+      workdir: path or URL of the run's folder.
       step: step of the checkpoint; the newest by default.
       backbone: the module that was passed to `pretrain`, if any.
 
@@ -46,7 +48,8 @@ def load_encoder(
       UsageError: if the folder contains no run or no such checkpoint, or the run was
         trained with another backbone.
     """
-    apply, variables, _ = load_encoder_and_step(workdir, step, backbone=backbone)
+    with local_folder(workdir) as folder:
+        apply, variables, _ = load_encoder_and_step(folder, step, backbone=backbone)
     return apply, variables
 
 
@@ -56,7 +59,7 @@ def load_encoder_and_step(
     *,
     backbone: nn.Module | None = None,
 ) -> tuple[Apply, dict, int]:
-    """Returns the result of `load_encoder` and the step of its checkpoint."""
+    """Returns the result of `load_encoder` for a local folder, and the step."""
     network, config = _network(workdir, backbone)
     shapes = jax.eval_shape(lambda: _init(network, config))
     like: dict[str, Any] = {
@@ -146,14 +149,19 @@ def load_trained(
     """Loads backbone, projector and closed-form predictor of the newest checkpoint.
 
     Args:
-      workdir: the run's folder.
+      workdir: path or URL of the run's folder.
       backbone: the module that was passed to `pretrain`, if any.
 
     Raises:
       UsageError: if the folder contains no run or no checkpoint, or the run was trained
         with another backbone.
     """
-    network, config = _network(workdir, backbone)
+    with local_folder(workdir) as folder:
+        return _load_trained(folder, backbone)
+
+
+def _load_trained(folder: Path, backbone: nn.Module | None) -> Trained:
+    network, config = _network(folder, backbone)
     shapes = jax.eval_shape(lambda: _init(network, config))
     dim = config.model.projection_dim
     like: dict[str, Any] = {
@@ -162,9 +170,8 @@ def load_trained(
     }
     like["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     like["correlation"] = jax.ShapeDtypeStruct((dim, dim), jnp.float32)
-    checkpoints = Checkpoints(workdir)
-    restored = checkpoints.restore(like)
-    checkpoints.close()
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(like)
     variables = {kind: restored[kind] for kind in shapes}
     predictor = _closed_form(method_settings(config), restored["correlation"])
     return Trained(int(restored["step"]), variables, predictor)
@@ -176,14 +183,15 @@ def random_encoder(
     """Returns a run's backbone before the first step, in the form of `load_encoder`.
 
     Args:
-      workdir: the run's folder.
+      workdir: path or URL of the run's folder.
       backbone: the module that was passed to `pretrain`, if any.
 
     Raises:
       UsageError: if the folder contains no run, or the run was trained with another
         backbone.
     """
-    network, config = _network(workdir, backbone)
+    with local_folder(workdir) as folder:
+        network, config = _network(folder, backbone)
     return _apply(network, config), _backbone(_init(network, config))
 
 

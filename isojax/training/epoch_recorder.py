@@ -9,6 +9,7 @@ from isojax import processes
 from isojax.output import run_optional
 from isojax.runs import layout
 from isojax.runs.history import History
+from isojax.runs.mirror import upload_history_later
 from isojax.training.metric_writers import MetricWriters, open_writers
 from isojax.training.monitor import (
     alignment_metrics,
@@ -88,6 +89,7 @@ class EpochRecorder:
         self.history.append(row, eigenvalues, modes)
         self.write_steps(position.steps_done, on_host)
         self._writers.write_epoch(row, eigenvalues)
+        upload_history_later(context.workdir)
 
     def write_steps(self, steps_done: int, steps: Sequence[Metrics]) -> None:
         """Passes the metrics of consecutive steps to the metric writers.

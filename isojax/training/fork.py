@@ -3,8 +3,10 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,8 @@ from isojax.runs.config_file import load_config, load_forked_from, save_config
 from isojax.runs.folder import cannot_be_written
 from isojax.runs.history import FILES as HISTORY_FILES
 from isojax.runs.history import History
+from isojax.runs.mirror import find_mirror, original_path
+from isojax.training.bucket_steps import BucketSteps
 from isojax.training.checkpoint import Checkpoints
 from isojax.training.leaves import host_arrays
 from isojax.training.settings import method_settings
@@ -41,7 +45,8 @@ def fork_run(
     same run is not changed, so that the same command resumes it.
 
     Args:
-      source: folder of the other run, which may still be training.
+      source: folder of the other run, which may still be training. This and `workdir`
+        may be folders of mirrors.
       workdir: folder of the new run.
       config: configuration of the new run.
       like: shapes of the new run's state.
@@ -54,7 +59,7 @@ def fork_run(
     """
     source, workdir = Path(source).absolute(), Path(workdir)
     if (workdir / layout.CONFIG_FILE).exists():
-        if load_forked_from(workdir).get("workdir") != str(source):
+        if load_forked_from(workdir).get("workdir") != original_path(source):
             raise UsageError(
                 f"--workdir={workdir} contains a run that is not a fork of {source}; "
                 "choose a new folder, or leave out --fork_from to resume the run"
@@ -108,23 +113,48 @@ def _check_schedule(
 def _write_folder(
     source: Path, workdir: Path, config: ConfigDict, state: TrainState, step: int
 ) -> None:
-    """Writes the folder under a temporary name and renames it to `workdir`."""
+    """Writes the new run, which exists once its folder or its config does."""
+    origin = {"workdir": original_path(source), "step": step}
     try:
-        workdir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=workdir.parent, prefix=f".{workdir.name}.", ignore_cleanup_errors=True
-        ) as temporary:
-            folder = Path(temporary) / "run"
-            folder.mkdir()
-            save_config(folder, config, {"workdir": str(source), "step": step})
-            for name in HISTORY_FILES:
-                if (source / name).exists():
-                    shutil.copy(source / name, folder / name)
-            (folder / layout.CHECKPOINTS_FOLDER).mkdir()
-            write_step(
-                folder / layout.CHECKPOINTS_FOLDER / str(step), host_arrays(state)
-            )
-            folder.rename(workdir)
+        if mirror := find_mirror(workdir):
+            _copy_history(source, workdir)
+            steps = BucketSteps(mirror)
+            if not steps.contains(step):  # by a process that was killed
+                steps.prepare()
+                steps.write(step, host_arrays(state))
+            save_config(workdir, config, origin)
+            mirror.upload()
+        else:
+            _write_local_folder(source, workdir, config, state, origin)
     except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise cannot_be_written(workdir, error) from error
     print_line(f"Forked from step {step} of {source}.")
+
+
+def _write_local_folder(
+    source: Path,
+    workdir: Path,
+    config: ConfigDict,
+    state: TrainState,
+    origin: Mapping[str, Any],
+) -> None:
+    """Writes the folder under a temporary name and renames it to `workdir`."""
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=workdir.parent, prefix=f".{workdir.name}.", ignore_cleanup_errors=True
+    ) as temporary:
+        folder = Path(temporary) / "run"
+        folder.mkdir()
+        save_config(folder, config, origin)
+        _copy_history(source, folder)
+        (folder / layout.CHECKPOINTS_FOLDER).mkdir()
+        write_step(
+            folder / layout.CHECKPOINTS_FOLDER / str(origin["step"]), host_arrays(state)
+        )
+        folder.rename(workdir)
+
+
+def _copy_history(source: Path, folder: Path) -> None:
+    for name in HISTORY_FILES:
+        if (source / name).exists():
+            shutil.copy(source / name, folder / name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from isojax.runs import layout
-from isojax.runs.stored_run import saved_steps
+from isojax.runs.saved_steps import saved_steps
 from isojax.training.leaves import Arrays, Leaf
 from isojax.training.step_folder import (
     UNFINISHED,
@@ -28,6 +28,8 @@ class LocalSteps:
     A folder without a record is not a checkpoint: a process was killed while it wrote
     or deleted the folder. The next save deletes it.
     """
+
+    is_remote = False
 
     def __init__(self, workdir: Path):
         """Opens the checkpoints of a run.
@@ -59,9 +61,9 @@ class LocalSteps:
         if self._folder.exists() and not self._folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         self._folder.mkdir(exist_ok=True)
-        self.delete_leftovers()
+        self.clean_up()
 
-    def delete_leftovers(self) -> None:
+    def clean_up(self) -> None:
         """Deletes incomplete checkpoints and trial files; errors are ignored."""
         if not self._folder.is_dir():
             return

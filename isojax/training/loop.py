@@ -17,7 +17,9 @@ from isojax.models import check_backbone
 from isojax.progress import image_bar
 from isojax.runs import layout
 from isojax.runs.backbone_text import describe_backbone
+from isojax.runs.bucket import is_url
 from isojax.runs.folder import open_run_folder
+from isojax.runs.mirror import check_owner, local_folder
 from isojax.stopping import StopRequest
 from isojax.training.agreement import check_agreement
 from isojax.training.assembly import (
@@ -57,12 +59,12 @@ def pretrain(
     data_dir: str | os.PathLike | None = None,
     fork_from: str | os.PathLike | None = None,
     stop: StopRequest | None = None,
-) -> Path:
+) -> Path | str:
     """Pretrains an encoder, or resumes an interrupted run.
 
     Args:
       config: the run's configuration, with the fields of `configs/base.py`.
-      workdir: the run's folder.
+      workdir: the run's folder: a local path or a URL such as gs://bucket/run.
       dataset: the images, such as those of `isojax.data.from_arrays`, instead of those
         that `config.data` names. Pass the same images to resume the run. Mean and
         standard deviation are computed from them, unless `config.data.name` is
@@ -72,12 +74,14 @@ def pretrain(
         variables are `params` and, optionally, `batch_stats`. If it has a field
         `axis_name`, the name of the mapped axis of the devices is stored there.
       data_dir: folder of the data sets, as in `load_dataset`.
-      fork_from: folder of another run. A new run starts from its newest checkpoint.
+      fork_from: path or URL of another run. A new run starts from its newest
+        checkpoint.
       stop: request to stop. Once it `is_set`, the run finishes the steps already
         dispatched, saves, sets `has_stopped_run` and returns.
 
     Returns:
-      The folder, which contains config, metrics, spectrum, checkpoints and figures.
+      `workdir`; a URL is a string. The folder contains config, metrics, spectrum,
+      checkpoints and figures.
 
     Raises:
       UsageError: if the config, the data set or the backbone is invalid, the folder
@@ -98,38 +102,63 @@ def pretrain(
             images.pretrain.images.shape[1:],
             devices=data_parallel.device_count(),
         )
-    if fork_from is not None:
-        fork_run(
-            fork_from,
-            workdir,
-            config,
-            like=jax.eval_shape(lambda: first_state(config, images, backbone=backbone)),
-            steps_per_epoch=steps_per_epoch(config, images),
-            last_step=last_step(config, images),
-        )
-    workdir = Path(workdir)
+    stop = stop or StopRequest()
     with ExitStack() as held:
-        processes.in_first_process(
-            lambda: held.enter_context(open_run_folder(workdir, config))
-        )
-        context = open_run_context(
-            config, images, workdir, stop or StopRequest(), backbone=backbone
-        )
-        start = starting_position(context)
-        history = open_history(context, start)
-        if start.steps_done >= context.last_step:
-            draw_figures(context, history)
-            processes.print_once(
-                f"The run in {workdir} is finished. To start a new run, choose another "
-                "--workdir."
+        folder = _open_workdir(workdir, stop, held)
+        if fork_from is not None:
+            fork_run(
+                held.enter_context(local_folder(fork_from)),
+                folder,
+                config,
+                like=jax.eval_shape(
+                    lambda: first_state(config, images, backbone=backbone)
+                ),
+                steps_per_epoch=steps_per_epoch(config, images),
+                last_step=last_step(config, images),
             )
-            return workdir
-        with (
-            context.checkpoints,
-            open_metric_writers(context, history, start) as writers,
-        ):
-            train(context, EpochRecorder(context, history, writers), start)
-    return workdir
+        processes.in_first_process(
+            lambda: held.enter_context(open_run_folder(folder, config))
+        )
+        _train_in_folder(
+            open_run_context(config, images, folder, stop, backbone=backbone)
+        )
+    return os.fspath(workdir) if is_url(workdir) else Path(workdir)
+
+
+def _open_workdir(
+    workdir: str | os.PathLike, stop: StopRequest, held: ExitStack
+) -> Path:
+    """Returns a local path for the run's folder; the first process takes its lease."""
+    opened: list[Path] = []
+
+    def open_folder(trains: bool) -> None:
+        folder = local_folder(
+            workdir, trains=trains, on_loss=lambda: setattr(stop, "is_set", True)
+        )
+        opened.append(held.enter_context(folder))
+
+    processes.in_first_process(lambda: open_folder(trains=True))
+    if not opened:
+        open_folder(trains=False)
+    return opened[0]
+
+
+def _train_in_folder(context: RunContext) -> None:
+    """Trains a run from its newest checkpoint, unless it is finished."""
+    start = starting_position(context)
+    history = open_history(context, start)
+    if start.steps_done >= context.last_step:
+        draw_figures(context, history)
+        processes.print_once(
+            f"The run in {context.workdir} is finished. To start a new run, choose "
+            "another --workdir."
+        )
+        return
+    with (
+        context.checkpoints,
+        open_metric_writers(context, history, start) as writers,
+    ):
+        train(context, EpochRecorder(context, history, writers), start)
 
 
 def _normalize_by_own_images(config: ConfigDict, dataset: Dataset) -> ConfigDict:
@@ -195,6 +224,7 @@ def _announce(context: RunContext, start: Position) -> None:
 
 def _save_early(context: RunContext, end: Position) -> None:
     """Saves the state of a run that was asked to stop before its last step."""
+    processes.in_first_process(lambda: check_owner(context.workdir))
     context.checkpoints.save(end.state)
     context.checkpoints.close()
     context.stop.has_stopped_run = True

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from isojax.runs.stored_run import saved_steps
+from isojax.runs.saved_steps import saved_steps
 from isojax.stopping import STOPPED_EXIT_CODE
 from tests.reliability.runs import (
     assert_same_state,
