@@ -129,6 +129,7 @@ def test_unknown_fields_of_the_evaluation_are_ignored(tmp_path):
 def test_what_other_protocols_found_is_shown(tmp_path):
     folder = make_run(tmp_path / "run")
     (folder / "checkpoints" / "50").mkdir(parents=True)
+    (folder / "checkpoints" / "50" / "checksums.json").touch()
     add_evaluation(
         folder,
         step=40,
