@@ -88,8 +88,7 @@ def load_records(
             f"config.data.classes={classes} names one class, {chosen[0]}; name at "
             "least two"
         )
-    builder = find_builder(name, data_dir)
-    _check_prepared(builder, data_dir)
+    builder = _prepared_builder(name, data_dir)
     found = _Set(builder, *image_and_label(builder), data_dir, classes, chosen)
     train = _read_labelled(found, train_split, "train_split", resolution)
     pretrain = train
@@ -111,7 +110,8 @@ def load_records(
     )
 
 
-def _check_prepared(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
+def _prepared_builder(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
+    builder = find_builder(name, data_dir)
     prepare = (
         f"tfds.builder('{builder.name}', data_dir='{data_dir}', "
         f"file_format='{FORMAT}').download_and_prepare()"
@@ -122,6 +122,8 @@ def _check_prepared(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
             f"archives into {data_dir}/downloads/manual and prepare it in Python with "
             f"{prepare}, or choose another folder with --data_dir"
         )
+    # Unlike the one above, this builder knows the formats that were added later.
+    builder = tfds.builder_from_directory(builder.data_path)
     formats = {each.value for each in builder.info.available_file_formats()}
     if FORMAT not in formats:
         raise UsageError(
@@ -130,6 +132,7 @@ def _check_prepared(builder: tfds.core.DatasetBuilder, data_dir: Path) -> None:
             f"md describes; delete it and prepare it in Python with {prepare}; or set "
             "config.data.streaming=False"
         )
+    return builder
 
 
 def _read_labelled(found: _Set, split: str, field: str, resolution: int) -> Split:
