@@ -32,7 +32,7 @@ def connect(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Connects this process to the other processes of a training run.
+    """Connects this process to the other processes of a run or an evaluation.
 
     Must be called before any other use of JAX. Without arguments it connects if the
     environment shows more than one process of Slurm, Open MPI or a TPU pod, and
@@ -113,7 +113,7 @@ def _connection_problem(given: tuple, error: Exception) -> str:
     if given == (AUTO, None, None):
         return (
             f"--coordinator=auto: JAX found no cluster on this machine ({reason}). "
-            "Leave the flag out to train in one process, or give "
+            "Leave the flag out to use one process, or give "
             "--coordinator=HOST:PORT with --num_processes and --process_id"
         )
     return f"the processes could not be connected ({reason})"

@@ -38,7 +38,8 @@ def extract_features(
     Returns:
       float32 features of all images in every process, shape (n, features).
     """
-    shape = jax.eval_shape(apply, variables, np.asarray(images[:1])).shape[1:]
+    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    shape = jax.eval_shape(apply, variables, image).shape[1:]
     size = data_parallel.rows_per_device(len(images), _BATCH_SIZE)
     own = images[data_parallel.own_rows(len(images), size)]
     features, first = np.empty((len(own), *shape), np.float32), 0

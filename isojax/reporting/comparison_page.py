@@ -16,7 +16,7 @@ from isojax.runs import layout
 from isojax.runs.evaluation_result import BASELINES, ENCODERS
 from isojax.runs.stored_run import StoredRun
 
-_NOT_COMPARED = ("data.feed", "checkpoint")
+_NOT_COMPARED = ("data.feed", "checkpoint", "evaluate_every_epochs")
 _METRICS = {
     "participation ratio": (layout.PARTICIPATION_RATIO, 1),
     "effective rank": (layout.EFFECTIVE_RANK, 1),

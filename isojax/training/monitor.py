@@ -64,7 +64,8 @@ def make_evaluation(
                 split.images[own], size * data_parallel.local_device_count()
             )
         )
-        dim = jax.eval_shape(evaluate_batch, variables, split.images[:1])[1].shape[1]
+        image = jax.ShapeDtypeStruct((1, *split.images.shape[1:]), split.images.dtype)
+        dim = jax.eval_shape(evaluate_batch, variables, image)[1].shape[1]
         products, correct = np.zeros((dim, dim)), np.zeros((), np.int64)
         for result, count in data_parallel.computed(results):
             classes, z = (x[:count] for x in data_parallel.join_batch(result))
