@@ -44,8 +44,8 @@ def _use_one_lapack_thread() -> None:
     """Makes SciPy's OpenBLAS, which computes JAX's `eigh` on the CPU, use one thread.
 
     After each call OpenBLAS's other threads wait actively for the next one, which takes
-    the cores from the rest of the training step. `eigh` itself is not slower. Does
-    nothing if SciPy uses another library.
+    the cores from the rest of the training step. Does nothing if SciPy uses another
+    library.
     """
     # Finds the functions of the libraries that the module is linked with.
     library = ctypes.CDLL(cython_lapack.__file__)
