@@ -15,7 +15,7 @@ from isojax.files import write_atomically
 
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+]+):/{1,2}(?P<path>.+)")
 # A request that hangs fails after this time; the libraries then repeat it.
-_SECONDS = 20
+_SECONDS = 30
 # Python package for each protocol; `memory` is for tests.
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "memory": "fsspec"}
 
