@@ -164,9 +164,15 @@ class Bucket:
     def delete(self, names: Iterable[str]) -> None:
         """Deletes objects; missing ones are ignored."""
         paths = [self._path(name) for name in names]
-        if paths:
-            with suppress(FileNotFoundError), _errors():
+        if not paths:
+            return
+        try:
+            with _errors():
                 self._files.rm(paths)
+        except FileNotFoundError:  # the others may not have been deleted
+            for path in paths:
+                with suppress(FileNotFoundError), _errors():
+                    self._files.rm([path])
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
