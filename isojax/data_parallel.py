@@ -33,6 +33,11 @@ def local_device_count() -> int:
     return jax.local_device_count()
 
 
+def is_cpu(devices: Devices = None) -> bool:
+    """Returns whether the devices are CPUs."""
+    return (jax.devices() if devices is None else devices)[0].platform == "cpu"
+
+
 def axis_name(devices: Devices = None) -> str | None:
     """Returns the name of the mapped axis of the devices; None with one device.
 

@@ -170,6 +170,8 @@ def build_step_context(
         total_steps=steps * config.epochs,
         microbatches=config.microbatches,
         axis_name=axis_name,
+        # Another backbone may have batch statistics that are not isojax's.
+        stacks_views=backbone is None and not data_parallel.is_cpu(devices),
     )
 
 

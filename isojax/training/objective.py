@@ -95,7 +95,8 @@ def compute_loss(
       The scalar loss and its by-products.
     """
     network, method = context.network, context.method
-    apply = jax.jit(partial(apply_in_training, network))  # traced once for all views
+    apply = jax.jit(partial(apply_in_training, network))  # traced once
+    forward = forward_stacked if context.stacks_views else forward_in_turn
     online = forward(apply, params, state.batch_stats, views)
     targets = online.projections
     if method.has_moving_target:
@@ -144,10 +145,12 @@ def compute_loss(
     return loss + probe_cross_entropy, details
 
 
-def forward(
+def forward_in_turn(
     apply: ApplyInTraining, params: Any, batch_stats: Any, views: list[Array]
 ) -> Outputs:
     """Applies backbone and projector to one view after the other.
+
+    On a CPU this is faster than `forward_stacked`.
 
     Args:
       apply: `apply_in_training` with its network bound, compiled or not.
@@ -164,6 +167,31 @@ def forward(
         representations.append(representation)
         projections.append(projection)
     return Outputs(representations, projections, batch_stats)
+
+
+def forward_stacked(
+    apply: ApplyInTraining, params: Any, batch_stats: Any, views: list[Array]
+) -> Outputs:
+    """Applies backbone and projector to all views at once.
+
+    The results are those of `forward_in_turn`. The program has half as many operations
+    and collectives, each twice as large.
+
+    Args:
+      apply: as for `forward_in_turn`, of a network whose batch statistics are those of
+        `isojax.models.BatchNorm`.
+      params: parameters of backbone and projector.
+      batch_stats: running statistics, updated once per view.
+      views: one array (n, h, w, c) per view.
+
+    Returns:
+      The outputs of all views.
+    """
+    apply_to_views = jax.vmap(apply, in_axes=(None, None, 0), out_axes=(0, None))
+    (representations, projections), batch_stats = apply_to_views(
+        params, batch_stats, jnp.stack(views)
+    )
+    return Outputs(list(representations), list(projections), batch_stats)
 
 
 def apply_in_training(

@@ -1,9 +1,8 @@
 """The training step, a pure function of state and batch.
 
-A batch of images becomes two views (`make_views`), representations and projections
-(`objective.forward`), predictions and a loss (`objective.compute_loss`), gradients
-(`part_result`, averaged by `microbatches.accumulate`) and a new state
-(`apply_update`). `train_step` connects them.
+A batch of images becomes two views (`make_views`), representations, projections,
+predictions and a loss (`objective.compute_loss`), gradients (`part_result`, averaged by
+`microbatches.accumulate`) and a new state (`apply_update`). `train_step` connects them.
 """
 
 from functools import partial

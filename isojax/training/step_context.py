@@ -25,6 +25,9 @@ class StepContext(NamedTuple):
       total_steps: length of the run, for the schedule of the target.
       microbatches: number of parts that a device's batch is processed in.
       axis_name: mapped axis over which the global batch is spread, if any.
+      stacks_views: whether the network processes both views at once; each view still
+        has its own batch statistics. The network's batch statistics must be those of
+        `isojax.models.BatchNorm`.
     """
 
     network: SiameseNetwork
@@ -35,3 +38,4 @@ class StepContext(NamedTuple):
     total_steps: int
     microbatches: int = 1
     axis_name: str | None = None
+    stacks_views: bool = False

@@ -1,5 +1,7 @@
 """The parts of a run take every field of the config that concerns them."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from isojax.training.assembly import build_step_context, first_state
 from isojax.training.settings import method_settings, network_settings, view_pair
 from isojax.training.state import random_key
 from tests.training.small_run import small_config, using_small_network
+from tests.training.tiny_network import TinyBackbone
 
 
 def test_a_step_is_built_from_its_config(small_data):
@@ -31,6 +34,28 @@ def test_a_step_is_built_from_its_config(small_data):
     assert context.views == view_pair(config)
     assert context.views.first != context.views.second
     assert (context.microbatches, context.total_steps) == (2, 15)
+
+
+@pytest.mark.parametrize(
+    ("platform", "backbone", "stacks_views"),
+    [
+        ("tpu", None, True),
+        ("gpu", None, True),
+        ("cpu", None, False),
+        # Its batch statistics may not be those of isojax's BatchNorm.
+        ("gpu", TinyBackbone(), False),
+    ],
+)
+def test_accelerators_process_both_views_at_once(
+    small_data, platform, backbone, stacks_views
+):
+    context = build_step_context(
+        small_config(),
+        small_data,
+        backbone=backbone,
+        devices=[SimpleNamespace(platform=platform)],
+    )
+    assert context.stacks_views == stacks_views
 
 
 @pytest.mark.parametrize(("seed", "target"), [(5, "ema"), (6, "online")])

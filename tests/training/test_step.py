@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from isojax import data_parallel, losses, predictor
-from isojax.training.step import make_views
+from isojax.training.step import make_views, train_step
 
 # Each part of the step that differs between devices is in one of the first three.
 COMBINATIONS = [
@@ -334,17 +334,22 @@ def test_equal_images_of_different_indices_have_different_views(tiny_run, batch)
 
 
 @pytest.mark.parametrize(
-    ("target", "passes"),
-    # BatchNorm's statistics are combined once a layer and view: forward, backward, and
-    # forward in the target network. The others are the number of labels, the
-    # correlation, gradients with metrics, and the two moments of the projections.
-    [("ema", 3), ("online", 2)],
+    ("target", "passes", "stacks_views"),
+    # BatchNorm's statistics are combined once a layer, for each view or for both:
+    # forward, backward, and forward in the target network. The others are the number of
+    # labels, the correlation, gradients with metrics, and the two moments of the
+    # projections.
+    [("ema", 3, False), ("online", 2, True)],
 )
-def test_collectives_are_few(tiny_run, batch, target, passes):
-    layers, views = 2, 2
+def test_collectives_are_few(tiny_run, batch, target, passes, stacks_views):
+    layers, views = 2, 1 if stacks_views else 2
     run = tiny_run(axis_name=data_parallel.AXIS, target=target)
+    context = run.context._replace(stacks_views=stacks_views)
     mapped = jax.pmap(
-        run.step, axis_name=data_parallel.AXIS, in_axes=(None, 0), out_axes=None
+        partial(train_step, context),
+        axis_name=data_parallel.AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
     )
     program = (
         mapped.lower(run.state, data_parallel.split_batch(batch)).compile().as_text()

@@ -9,7 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from isojax.training.objective import apply_in_training, compute_loss, forward
+from isojax.training.objective import (
+    apply_in_training,
+    compute_loss,
+    forward_in_turn,
+    forward_stacked,
+)
 from isojax.training.step import Gradients, apply_update, target_decay
 
 
@@ -20,7 +25,8 @@ def views(batch):
     return [jnp.asarray(view) for view in rng.normal(size=shape).astype(np.float32)]
 
 
-def test_forward_passes_views_one_after_the_other(tiny_run, views):
+@pytest.mark.parametrize("forward", [forward_in_turn, forward_stacked])
+def test_each_view_has_its_own_batch_statistics(tiny_run, views, forward):
     run = tiny_run()
     params, stats = run.state.params, run.state.batch_stats
     apply = partial(apply_in_training, run.network)
@@ -40,6 +46,29 @@ def test_forward_passes_views_one_after_the_other(tiny_run, views):
             outputs.projections[i], projection, rtol=1e-4, atol=1e-4
         )
     chex.assert_trees_all_close(outputs.batch_stats, stats, rtol=1e-4, atol=1e-6)
+
+
+def test_both_views_at_once_have_the_gradients_of_views_in_turn(tiny_run, batch, views):
+    run = tiny_run(target="ema")
+
+    def gradients(*, stacks_views):
+        loss = partial(
+            compute_loss,
+            context=run.context._replace(stacks_views=stacks_views),
+            state=run.state,
+            views=views,
+            labels=batch["labels"],
+            labelled=jnp.float32(2 * len(batch["labels"])),
+        )
+        gradient = jax.jit(jax.grad(loss, has_aux=True))
+        return gradient(run.state.params, run.state.probe.weights)
+
+    chex.assert_trees_all_close(
+        gradients(stacks_views=True),
+        gradients(stacks_views=False),
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
 def test_the_loss_does_not_depend_on_the_order_of_the_views(tiny_run, batch, views):
