@@ -1,6 +1,7 @@
 """Assembles the parts of a run from its config and data."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from isojax import data_parallel
@@ -149,11 +150,12 @@ def build_step_context(
     """
     method = method_settings(config)
     axis_name = data_parallel.axis_name(devices)
+    dtype = choose("config.precision", config.precision, PRECISIONS)
     network = build_network(
         network_settings(config),
         predictor=method.learned_predictor,
         axis_name=axis_name,
-        dtype=choose("config.precision", config.precision, PRECISIONS),
+        dtype=dtype,
         remat=config.remat,
         backbone=backbone,
     )
@@ -170,8 +172,11 @@ def build_step_context(
         total_steps=steps * config.epochs,
         microbatches=config.microbatches,
         axis_name=axis_name,
-        # Another backbone may have batch statistics that are not isojax's.
-        stacks_views=backbone is None and not data_parallel.is_cpu(devices),
+        # Another backbone may have batch statistics that are not isojax's. In float32
+        # the variance, which takes two passes, would be computed from a copy on TPUs.
+        stacks_views=backbone is None
+        and dtype == jnp.bfloat16
+        and not data_parallel.is_cpu(devices),
     )
 
 

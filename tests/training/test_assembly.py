@@ -37,20 +37,23 @@ def test_a_step_is_built_from_its_config(small_data):
 
 
 @pytest.mark.parametrize(
-    ("platform", "backbone", "stacks_views"),
+    ("platform", "precision", "backbone", "stacks_views"),
     [
-        ("tpu", None, True),
-        ("gpu", None, True),
-        ("cpu", None, False),
+        ("tpu", "bfloat16", None, True),
+        ("gpu", "bfloat16", None, True),
+        ("gpu", "float32", None, False),
+        ("cpu", "bfloat16", None, False),
         # Its batch statistics may not be those of isojax's BatchNorm.
-        ("gpu", TinyBackbone(), False),
+        ("gpu", "bfloat16", TinyBackbone(), False),
     ],
 )
-def test_accelerators_process_both_views_at_once(
-    small_data, platform, backbone, stacks_views
+def test_accelerators_process_both_views_at_once_in_bfloat16(
+    small_data, platform, precision, backbone, stacks_views
 ):
+    config = small_config()
+    config.precision = precision
     context = build_step_context(
-        small_config(),
+        config,
         small_data,
         backbone=backbone,
         devices=[SimpleNamespace(platform=platform)],
