@@ -49,8 +49,7 @@ draw.draw_eigenvalue_curves(
 # Under the Euclidean losses every eigenvalue converges to one; under the iso loss all
 # do so at the same rate. Without stop-gradient the modes collapse, and without a
 # predictor the network does not learn. Under the cosine losses the eigenvalues become
-# equal. The simulation adds a small amount of noise to the second view. The theory
-# curves of the cosine losses neglect it.
+# equal. Simulation and theory both include a small amount of noise on the second view.
 
 # %%
 curves = toys.eigenvalue_curves(key, steps=steps, samples=samples)
@@ -58,11 +57,9 @@ draw.draw_eigenvalue_curves(curves)
 
 # %% [markdown]
 # The appendix argues that the cosine loss without stop-gradient diverges. Under the
-# exact gradient it does not. The norm of the weights is conserved, and all modes except
-# the largest vanish. The table shows the three largest eigenvalues and, in the last
-# column, the sum of all, which is the squared norm. In the panel above, noise on the
-# second view lets several modes survive, which the theory without noise does not
-# predict.
+# exact gradient it does not. The norm of the weights is conserved. Without noise, all
+# modes except the largest vanish; noise lets several survive. The table shows the three
+# largest eigenvalues and, in the last column, the sum of all, which is the squared norm.
 
 # %%
 collapsing = curves["cosine_no_stop_gradient"].theory[:: steps // 5]

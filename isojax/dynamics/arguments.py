@@ -4,11 +4,13 @@ Values of traced arrays are not known and are not checked.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -53,3 +55,78 @@ def check_view_noise(value: Any) -> None:
         raise ValueError(f"view_noise={value} is not a pair (sigma_1, sigma_2)")
     for sigma in value:
         check_not_negative("view_noise", sigma)
+
+
+def is_noisy(view_noise: Sequence[Any]) -> bool:
+    """Whether the noise of the views is not known to be zero."""
+    return not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
+
+
+def check_times(times: Array) -> None:
+    """Raises ValueError unless the times are nonnegative and increasing floats."""
+    check_vector("times", times)
+    if not isinstance(times, jax.core.Tracer):
+        values = np.asarray(times)
+        if not (values.size and values[0] >= 0 and np.all(np.diff(values) > 0)):
+            raise ValueError(
+                f"times={values} are not nonnegative and increasing; sort them and "
+                "remove duplicates"
+            )
+
+
+def check_finite(
+    name: str, solution: np.ndarray, times: np.ndarray, reason: str
+) -> None:
+    """Raises FloatingPointError with the first time whose row is not finite."""
+    is_finite = np.isfinite(solution).all(axis=-1)
+    if not is_finite.all():
+        raise FloatingPointError(
+            f"the solution of {name!r} failed before time {times[~is_finite][0]:g}: "
+            f"{reason}; choose earlier times"
+        )
+
+
+def check_weights(weights: Array) -> None:
+    """Raises ValueError unless the weights are a finite real matrix."""
+    if weights.ndim != 2 or weights.size == 0:
+        raise ValueError(
+            f"weights must have the shape (outputs, inputs), not {weights.shape}"
+        )
+    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
+        raise ValueError(f"weights must be real, not {weights.dtype}")
+    # NumPy, because under a trace JAX's functions turn known values into tracers.
+    if not isinstance(weights, jax.core.Tracer) and not np.isfinite(weights).all():
+        raise ValueError("weights contain NaN or infinity; choose finite numbers")
+
+
+def check_covariance(value: Any, weights: Array) -> Array | None:
+    """Returns a covariance in the dtype of the weights, or None if given None.
+
+    Raises:
+      ValueError: if it is not a symmetric positive definite matrix whose size is the
+        number of inputs.
+    """
+    inputs = weights.shape[1]
+    if value is None:
+        return None
+    covariance = jnp.asarray(value)
+    if covariance.shape != (inputs, inputs):
+        raise ValueError(
+            f"input_covariance must have the shape ({inputs}, {inputs}) for weights of "
+            f"shape {weights.shape}, not {covariance.shape}"
+        )
+    if not isinstance(covariance, jax.core.Tracer):
+        matrix = np.asarray(covariance, np.float64)
+        tolerance = 1e-6 * np.abs(matrix).max()
+        if not np.allclose(matrix, matrix.T, rtol=0, atol=tolerance):
+            raise ValueError(
+                "input_covariance is not a finite symmetric matrix; use (A + A.T) / 2"
+            )
+        smallest = np.linalg.eigvalsh(matrix)[0]
+        if not smallest > 0:
+            raise ValueError(
+                f"input_covariance is not positive definite: its smallest eigenvalue "
+                f"is {smallest:g}; choose a matrix with positive eigenvalues only"
+            )
+    covariance = covariance.astype(weights.dtype)
+    return (covariance + covariance.T) / 2

@@ -5,7 +5,7 @@ In units of time s = 2 alpha rate t, with c = 1 + sigma_1^2 and weight decay kap
   iso_euclidean           dlam/ds = lam (1 - kappa - c lam)       a logistic
   euclidean               dlam/ds = lam^2 (1 - c lam)             kappa = 0 only
   euclidean_no_predictor  dlam/ds = -(sigma_1^2 + kappa) lam      an exponential
-  cosine_no_predictor     dlam/ds = -kappa lam                    an exponential
+  cosine_no_predictor     dlam/ds = -kappa lam                    sigma = 0 only
 
 For "euclidean", y = 1/(c lam) - 1 satisfies y e^y = y_0 e^{y_0 - s/c}, which is solved
 by Lambert's W function: y + log|y| decreases at the rate 1/c. Above the fixed point the
@@ -17,6 +17,8 @@ from numbers import Real
 
 import jax.numpy as jnp
 from jax import Array
+
+from isojax.dynamics.arguments import is_noisy
 
 _NEWTON_STEPS = 6
 _SERIES_TERMS = 16
@@ -93,6 +95,7 @@ def _euclidean_no_predictor(lam: Array, s: Array, sigma1: float, decay: float) -
 
 
 def _cosine_no_predictor(lam: Array, s: Array, sigma1: float, decay: float) -> Array:
+    del sigma1  # zero, see `has_closed_form`
     return lam * jnp.exp(-decay * s)
 
 
@@ -105,7 +108,15 @@ CLOSED_FORMS: dict[str, Callable[[Array, Array, float, float], Array]] = {
 }
 
 
-def has_closed_form(name: str, weight_decay: float) -> bool:
-    """Whether the flow has a closed form; "euclidean" has none with weight decay."""
-    is_free = isinstance(weight_decay, Real) and weight_decay == 0
-    return name in CLOSED_FORMS and (name != "euclidean" or is_free)
+def has_closed_form(
+    name: str, weight_decay: float, view_noise: tuple[float, float]
+) -> bool:
+    """Whether the flow has a closed form under the given settings.
+
+    "euclidean" has none with weight decay, "cosine_no_predictor" none with view noise.
+    """
+    if name == "euclidean":
+        return isinstance(weight_decay, Real) and weight_decay == 0
+    if name == "cosine_no_predictor":
+        return not is_noisy(view_noise)
+    return name in CLOSED_FORMS

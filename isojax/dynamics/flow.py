@@ -9,21 +9,26 @@ described by the eigenvalues lam of W_P. Mode m has the variance v_m = lam_m^{1/
   euclidean_no_stop_gradient  -2 alpha rate lam ((1 + sigma_1^2) lam^2 - 2 lam + 1
                                                  + sigma_2^2)
   euclidean_no_predictor      -2 alpha rate sigma_1^2 lam
-  cosine                      2 alpha rate lam_m^{2-1/alpha}
-                                sum_k lam_k (lam_k - lam_m) Q_km
-  iso_cosine                  2 alpha rate lam_m^{1-1/alpha}
-                                sum_k lam_k (lam_k - lam_m) Q_km
-  cosine_no_stop_gradient     cosine - 2 alpha rate lam_m^{1-1/alpha}
-                                sum_k (lam_k - lam_m) R_km
-  cosine_no_predictor         0
+  iso_cosine                  2 alpha rate lam_m sum_k lam_k ((lam_k - lam_m) Q_mk
+                                + (lam_k v_k - lam_m v_m) T_mk)
+  cosine                      lam_m times that of iso_cosine
+  cosine_near_uniform         2 alpha rate lam_m^2 (Q_mm + v_m T_mm)
+                                sum_k lam_k (lam_k - lam_m)
+  cosine_no_stop_gradient     cosine - 2 alpha rate lam_m sum_k ((lam_k - lam_m) R_mk
+                                - lam_m lam_k (lam_k v_k - lam_m v_m) T_mk)
+  cosine_no_predictor         that of iso_cosine with lam = 1 on the right-hand side
+                                except for the leading factor
 
-Q and R are defined in `isojax.dynamics.quadrature`. The flows of the cosine losses are
-those without view noise. Weight decay kappa adds -2 alpha rate kappa lam. The cosine
-loss conserves sum_m v_m, the iso-cosine loss sum_m lam_m v_m.
+Q, R and T are averages of the views, see `isojax.dynamics.quadrature`. T is zero
+without view noise. Weight decay kappa adds -2 alpha rate kappa lam. The cosine losses
+conserve sum_m v_m, with and without stop-gradient and predictor; the iso-cosine loss
+conserves sum_m lam_m v_m. View noise preserves these sums.
+
+`cosine_near_uniform` is not the gradient of a loss, but the velocity of that name with
+dW/dt = E[dz/dt x^T].
 """
 
 from collections.abc import Callable
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +61,7 @@ def eigenvalue_flow(
       alpha: exponent of the predictor W_P = (W W^T)^alpha.
       rate: learning rate, which sets the unit of time.
       view_noise: standard deviations sigma_1 and sigma_2 of the noise added to the
-        online and the target view; zero for the cosine losses.
+        online and the target view.
       weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
 
     Returns:
@@ -65,7 +70,7 @@ def eigenvalue_flow(
     Raises:
       ValueError: if `name` is unknown, `eigenvalues` is not a vector of floats, an
         eigenvalue, `alpha` or `rate` is not positive and finite, or `view_noise` is not
-        a pair, negative, or not zero for a cosine loss. Traced values are not checked.
+        a pair of nonnegative numbers. Traced values are not checked.
 
     Example:
       >>> eigenvalue_flow("euclidean", jnp.array([0.5, 1.0])).tolist()
@@ -92,12 +97,15 @@ def log_flow(
     *,
     alpha: float,
     rate: float,
-    view_noise: tuple[float, float],
+    view_noise: tuple[float, float] | None,
     weight_decay: float,
 ) -> Array:
-    """Computes the velocity of log(lam) without checking arguments; shape (dim,)."""
+    """Computes the velocity of log(lam) without checking arguments; shape (dim,).
+
+    `view_noise=None` stands for views known to be free of noise, also under a trace.
+    """
     lam = jnp.exp(log_eigenvalues)
-    growth = FLOWS[name](lam, lam ** (1 / alpha), *view_noise)
+    growth = FLOWS[name](lam, lam ** (1 / alpha), *(view_noise or (0.0, 0.0)))
     return 2 * alpha * rate * (growth - weight_decay)
 
 
@@ -128,26 +136,34 @@ def _cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
     return lam * _iso_cosine(lam, v, sigma1, sigma2)
 
 
+def _cosine_near_uniform(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
+    q, t = cosine_moments(lam, v, (sigma1, sigma2))
+    gaps = jnp.sum(lam[None, :] * _differences(lam), axis=1)
+    return lam * jnp.diagonal(q + v[None, :] * t) * gaps
+
+
 def _iso_cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
-    q = cosine_moments(lam, v)
-    return jnp.sum(lam[None, :] * _differences(lam) * q, axis=1)
+    q, t = cosine_moments(lam, v, (sigma1, sigma2))
+    pulls = _differences(lam) * q + _differences(lam * v) * t
+    return jnp.sum(lam[None, :] * pulls, axis=1)
 
 
 def _cosine_no_stop_gradient(
     lam: Array, v: Array, sigma1: float, sigma2: float
 ) -> Array:
-    r = target_cosine_moments(lam, v)
-    collapse = jnp.sum(_differences(lam) * r, axis=1)
-    return _cosine(lam, v, sigma1, sigma2) - collapse
+    q, r, t = target_cosine_moments(lam, v, (sigma1, sigma2))
+    pulls = _differences(lam) * q + 2 * _differences(lam * v) * t
+    collapse = _differences(lam) * r
+    return jnp.sum(lam[:, None] * lam[None, :] * pulls - collapse, axis=1)
 
 
 def _cosine_no_predictor(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
-    return jnp.zeros_like(lam)
+    return _iso_cosine(jnp.ones_like(lam), v, sigma1, sigma2)
 
 
-def _differences(lam: Array) -> Array:
-    """Returns the matrix with lam_k - lam_m in row m and column k."""
-    return lam[None, :] - lam[:, None]
+def _differences(x: Array) -> Array:
+    """Returns the matrix with x_k - x_m in row m and column k."""
+    return x[None, :] - x[:, None]
 
 
 FLOWS: dict[str, Callable[[Array, Array, float, float], Array]] = {
@@ -156,6 +172,7 @@ FLOWS: dict[str, Callable[[Array, Array, float, float], Array]] = {
     "euclidean_no_stop_gradient": _euclidean_no_stop_gradient,
     "euclidean_no_predictor": _euclidean_no_predictor,
     "cosine": _cosine,
+    "cosine_near_uniform": _cosine_near_uniform,
     "iso_cosine": _iso_cosine,
     "cosine_no_stop_gradient": _cosine_no_stop_gradient,
     "cosine_no_predictor": _cosine_no_predictor,
@@ -182,10 +199,4 @@ def check_flow(
     check_positive("alpha", alpha)
     check_positive("rate", rate)
     check_view_noise(view_noise)
-    is_noisy = not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
-    if "cosine" in name and is_noisy:
-        raise ValueError(
-            f"view_noise={view_noise} is not supported for {name!r}; choose (0, 0) or "
-            "use simulate_network"
-        )
     return lam

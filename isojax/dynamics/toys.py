@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from isojax.dynamics.arguments import check_choice
-from isojax.dynamics.flow import FLOWS, eigenvalue_flow
+from isojax.dynamics.flow import eigenvalue_flow
+from isojax.dynamics.network_step import LOSSES
 from isojax.dynamics.networks import simulate_network
 from isojax.dynamics.solve import solve_eigenvalues
 from isojax.dynamics.velocities import VELOCITIES
@@ -34,8 +35,8 @@ class Curves(NamedTuple):
     Attributes:
       times: learning rate times step, shape (steps,).
       simulation: eigenvalues in a trained network, ascending, shape (steps, dim).
-      theory: eigenvalues of the population flow from the same start, without view noise
-        for the cosine losses, shape (steps, dim); None for nonlinear networks.
+      theory: eigenvalues of the population flow from the same start, shape (steps,
+        dim); None for nonlinear networks.
     """
 
     times: Array
@@ -64,7 +65,7 @@ def learning_rate(name: str) -> float:
     """Returns the official notebook's learning rate for networks of many neurons.
 
     Args:
-      name: name of the loss, one of `flow.FLOWS`.
+      name: name of the loss, one of `network_step.LOSSES`.
 
     Returns:
       The learning rate.
@@ -76,14 +77,14 @@ def learning_rate(name: str) -> float:
       >>> learning_rate("iso_cosine")
       0.1
     """
-    check_choice("name", name, FLOWS)
+    check_choice("name", name, LOSSES)
     return 0.1 if "cosine" in name else 0.01
 
 
 def eigenvalue_curves(
     key: Array,
     *,
-    names: Sequence[str] = tuple(FLOWS),
+    names: Sequence[str] = tuple(LOSSES),
     inputs: int = 15,
     outputs: int = 10,
     activation: str = "linear",
@@ -351,10 +352,9 @@ def _curves(
         times = rate * jnp.arange(steps, dtype=float)
         theory = None
         if activation == "linear":
-            noise = (0.0, 0.0) if "cosine" in name else VIEW_NOISE
             with jax.enable_x64(True):
                 start = simulation[0].astype(float)
-                theory = solve_eigenvalues(name, start, times, view_noise=noise)
+                theory = solve_eigenvalues(name, start, times, view_noise=VIEW_NOISE)
                 theory = theory.astype(times.dtype)
         curves[name] = Curves(times, simulation, theory)
     return curves

@@ -9,6 +9,7 @@ import pytest
 from isojax.dynamics import velocities
 from isojax.dynamics.flow import FLOWS, eigenvalue_flow
 from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
+from isojax.losses import cosine_loss, euclidean_loss
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -43,12 +44,11 @@ def plain_moments(lam, v, nodes, *, swap=False):
 def test_quadrature_is_the_plain_one_with_160_nodes(spectrum, alpha):
     lam = SPECTRA[spectrum]
     v = lam ** (1 / alpha)
-    np.testing.assert_allclose(
-        cosine_moments(lam, v), plain_moments(lam, v, 160), rtol=1e-7
-    )
-    np.testing.assert_allclose(
-        target_cosine_moments(lam, v), plain_moments(lam, v, 160, swap=True), rtol=1e-7
-    )
+    q, r, t = target_cosine_moments(lam, v)
+    np.testing.assert_allclose(q, plain_moments(lam, v, 160), rtol=1e-7)
+    np.testing.assert_allclose(r, plain_moments(lam, v, 160, swap=True), rtol=1e-7)
+    np.testing.assert_array_equal(t, 0)
+    np.testing.assert_allclose(cosine_moments(lam, v)[0], q, rtol=1e-14)
 
 
 def growth_of_two_modes(lam, v):
@@ -72,26 +72,36 @@ def test_the_flow_of_two_modes_is_the_integral_over_angles(ratio, alpha):
     np.testing.assert_allclose(flow, expected, rtol=1e-7)
 
 
-def equal_steps_flow(lam, counts, alpha):
+def equal_steps_flow(lam, counts, alpha, noise=(0.0, 0.0)):
     """Flow of distinct eigenvalues, each repeated, by equal steps of log t and log u.
 
-    Returns those of the cosine loss with and without stop-gradient.
+    Returns those of the cosine loss with and without stop-gradient. Under e^{-ta-ub}
+    the modes are Gaussian with the covariance S / d, and moments factor over modes.
     """
     step = 0.35
     v = lam ** (1 / alpha)
-    a, b = lam**2 * v, v
+    a1, a2 = 1 + np.square(noise)
+    rho = a1 * a2 - 1
+    a, b = a1 * lam**2 * v, a2 * v
     edges = [
-        np.arange(np.log(1 / scale.sum()) - 40, np.log(1 / scale.min()) + 25, step)
+        np.arange(np.log(1 / scale.sum()) - 40, np.log(1 / scale.min()) + 35, step)
         for scale in (a, b)
     ]
-    t = np.exp(edges[0])
+    t = np.exp(edges[0])[:, None]
     growth = np.zeros((2, len(lam)))
+    gaps, wide_gaps = (x - x[:, None] for x in (lam, lam * v))
     for u in np.exp(edges[1]):
-        d = 1 + 2 * t[:, None] * a + 2 * u * b
-        rest = np.exp(-0.5 * np.log(d) @ counts) * step**2 * 2 / np.pi
-        pulls = (lam - lam[:, None]) * counts * v / d[:, None, :] / d[:, :, None]
-        growth[0] += np.einsum("t,tmk,k->m", rest * t**1.5 * u**0.5, pulls, lam) * lam
-        growth[1] += np.einsum("t,tmk->m", rest * t**0.5 * u**1.5, pulls)
+        d = 1 + 2 * t * a + 2 * u * b + 4 * t * u * rho * (lam * v) ** 2
+        rest = np.exp(-0.5 * np.log(d) @ counts)[:, None] * step**2 * 2 / np.pi
+        # lam_k S11_k S12_m - lam_m S11_m S12_k, and the same with S22.
+        online = lam[:, None] * lam * (a1 * gaps + 2 * u * rho * wide_gaps)
+        weights = (rest * t**1.5 * u**0.5 / d).T @ (counts * v / d)
+        growth[0] += np.sum(online * weights, axis=1)
+        weights = (rest * t**0.5 * u**1.5 / d).T @ (counts * v / d)
+        growth[1] += np.sum(a2 * gaps * weights, axis=1)
+        weights = (rest * t**1.5 * u**1.5 / d).T @ (counts * v / d)
+        target = lam[:, None] * lam * 2 * rho * wide_gaps
+        growth[1] -= np.sum(target * weights, axis=1)
     return 2 * alpha * lam * np.array([growth[0], growth[0] - growth[1]])
 
 
@@ -131,6 +141,21 @@ def test_modes_six_decades_apart(dtype, spectrum, alpha):
         tolerance = 1e-6 if dtype == "float64" else 1e-4
         expected_flow = np.repeat(row, counts.astype(int))
         np.testing.assert_allclose(flow, expected_flow, rtol=tolerance)
+
+
+@pytest.mark.parametrize("noise", [(0.0, 1e-3), (0.1, 0.0), (0.3, 0.5), (2.0, 2.0)])
+@pytest.mark.parametrize("spectrum", ["two", "three", "ten", "near", "eleven"])
+def test_modes_six_decades_apart_with_view_noise(spectrum, noise):
+    lam, counts = (np.array(column, float) for column in REPEATED[spectrum])
+    repeated = np.repeat(lam, counts.astype(int))
+    for alpha in (0.5, 2.0):
+        settings = {"alpha": alpha, "view_noise": noise}
+        expected = equal_steps_flow(lam, counts, alpha, noise)
+        names = ["cosine", "cosine_no_stop_gradient"]
+        for name, row in zip(names, expected, strict=True):
+            flow = eigenvalue_flow(name, jnp.array(repeated), **settings)
+            row = np.repeat(row, counts.astype(int))
+            np.testing.assert_allclose(flow, row, rtol=1e-6)
 
 
 def test_the_nodes_of_a_batch_resolve_all_of_its_spectra():
@@ -177,16 +202,19 @@ def test_quadrature_agrees_with_sampling(moments):
     weights = a ** powers[0] * b ** powers[1]
     sampled = z[:, :, None] ** 2 * z[:, None, :] ** 2 * weights[:, None, None]
     error = sampled.std(0) / np.sqrt(len(z))
-    expected = moments(lam, v) * v[:, None]
+    q, r, _ = target_cosine_moments(lam, v)
+    expected = (q if moments is cosine_moments else r) * v[:, None]
     assert np.all(np.abs(sampled.mean(0) - expected) < 5 * error)
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_quadrature_in_float32(spectrum):
     lam = SPECTRA[spectrum]
-    narrow = cosine_moments(jnp.float32(lam), jnp.float32(lam))
-    assert narrow.dtype == jnp.float32
-    np.testing.assert_allclose(narrow, cosine_moments(lam, lam), rtol=1e-5)
+    narrow = target_cosine_moments(jnp.float32(lam), jnp.float32(lam), (0.3, 1.0))
+    wide = target_cosine_moments(lam, lam, (0.3, 1.0))
+    for found, expected in zip(narrow, wide, strict=True):
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
@@ -196,16 +224,20 @@ def test_flow_is_the_average_of_the_velocities(name, alpha):
     rng = np.random.default_rng(2)
     lam = np.array([0.1, 0.3, 0.8])
     v = lam ** (1 / alpha)
-    noise = (0.0, 0.0) if name in COSINE else (0.4, 0.3)
+    noise = (0.4, 0.3)
     x = rng.standard_normal((2, 200_000, 3))
     x = np.concatenate([x, -x], axis=1)  # antithetic, for the odd terms
     xi = rng.standard_normal((2, 400_000, 3))
     views = [x[0] + sigma * xi[i] for i, sigma in enumerate(noise)]
     z1, z2 = (np.sqrt(v) * view for view in views)
-    if name.endswith("no_stop_gradient") and noise != (0.0, 0.0):
+    if name.endswith("no_stop_gradient"):
         # Each view's part of the gradient goes with its own input.
-        p = lam * z1
-        growth = -((p - z2) * lam * views[0] - (p - z2) * views[1]) / np.sqrt(v)
+        loss = euclidean_loss if "euclidean" in name else cosine_loss
+        gradients = jax.grad(
+            lambda z1, z2: loss(lam[None] * z1, z2, stop_gradient=False).sum(), (0, 1)
+        )(jnp.array(z1), jnp.array(z2))
+        parts = [np.asarray(g) * x for g, x in zip(gradients, views, strict=True)]
+        growth = -sum(parts) / np.sqrt(v)
     else:
         velocity = getattr(velocities, name)(jnp.array(z1), jnp.array(z2), lam)
         growth = np.asarray(velocity) * views[0] / np.sqrt(v)
@@ -215,15 +247,47 @@ def test_flow_is_the_average_of_the_velocities(name, alpha):
     assert np.all(np.abs(mean - flow) <= 5 * error + 1e-12)
 
 
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.3, 1.0)])
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
-def test_the_cosine_losses_conserve_a_sum(alpha):
+def test_the_cosine_losses_conserve_a_sum(alpha, noise):
     lam = jnp.array(SPECTRA["ten"])
     v = lam ** (1 / alpha)
     dv = v / lam / alpha
-    cosine = eigenvalue_flow("cosine", lam, alpha=alpha)
-    assert abs(jnp.sum(dv * cosine)) < 1e-14 * jnp.sum(jnp.abs(dv * cosine))
-    iso = eigenvalue_flow("iso_cosine", lam, alpha=alpha)
+    settings = {"alpha": alpha, "view_noise": noise}
+    for name in ("cosine", "cosine_no_stop_gradient", "cosine_no_predictor"):
+        change = dv * eigenvalue_flow(name, lam, **settings)
+        assert abs(jnp.sum(change)) <= 1e-14 * jnp.sum(jnp.abs(change))
+    iso = eigenvalue_flow("iso_cosine", lam, **settings)
     assert abs(jnp.sum(lam * dv * iso)) < 1e-14 * jnp.sum(jnp.abs(lam * dv * iso))
+
+
+def test_noise_enters_the_cosine_losses_by_the_correlation_of_the_views():
+    lam = jnp.array(SPECTRA["two"])
+    one_sided = (0.0, np.sqrt(1.04 * 1.25 - 1))
+    for name in COSINE:
+        flows = [
+            eigenvalue_flow(name, lam, view_noise=noise)
+            for noise in ((0.2, 0.5), (0.5, 0.2), one_sided)
+        ]
+        np.testing.assert_allclose(flows[1:], [flows[0]] * 2, rtol=1e-12)
+        assert np.abs(flows[0] - eigenvalue_flow(name, lam)).min() > 1e-3
+
+
+@pytest.mark.parametrize("name", COSINE)
+def test_the_flow_is_smooth_in_the_noise(name):
+    lam = jnp.array(SPECTRA["ten"])
+    flow = jax.jit(lambda sigma: eigenvalue_flow(name, lam, view_noise=(0.0, sigma)))
+    without = eigenvalue_flow(name, lam)
+    np.testing.assert_allclose(flow(0.0), without, rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(jax.jacfwd(flow)(0.0), 0, atol=1e-16)
+    # The first term of the expansion in the noise is of order sigma^2.
+    small, large = (flow(sigma) - without for sigma in (1e-3, 2e-3))
+    np.testing.assert_allclose(large, 4 * small, rtol=1e-4)
+    batch = jax.vmap(flow)(jnp.array([0.5, 2.0]))
+    for sigma, row in zip((0.5, 2.0), batch, strict=True):
+        alone = eigenvalue_flow(name, lam, view_noise=(0.0, sigma))
+        np.testing.assert_allclose(row, alone, rtol=1e-12)
+    jax.test_util.check_grads(flow, (0.5,), order=1, modes=["rev"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -289,7 +353,8 @@ def test_transformations(name):
         (("cosine", [np.inf]), {}, "finite"),
         (("euclidean", [0.1]), {"view_noise": (-0.1, 0)}, "view_noise=-0.1 is not"),
         (("euclidean", [0.1]), {"view_noise": 0.1}, "not a pair"),
-        (("iso_cosine", [0.1]), {"view_noise": (0.0, 0.1)}, "simulate_network"),
+        (("iso_cosine", [0.1]), {"view_noise": (0.0, -0.1)}, "view_noise=-0.1"),
+        (("cosine", [0.1]), {"view_noise": (0.1, 0.2, 0.3)}, "not a pair"),
     ],
 )
 def test_bad_input(arguments, settings, message):
