@@ -54,6 +54,7 @@ def update_weights(
     alpha: Array | float,
     view_noise: Array,
     weight_decay: Array | float,
+    root: Array | None = None,
 ) -> tuple[Array, Array]:
     """Computes W - learning_rate (grad + weight_decay W) for sum_k share_k loss_k.
 
@@ -64,12 +65,14 @@ def update_weights(
       shares: weights of the columns in the mean, shape (chunks, k).
       name: name of the loss, a key of `LOSSES`.
       activation: name of the activation, a key of `ACTIVATIONS`.
-      predictor_from: definition of C: "weights" for W W^T, "activations" for the mean
-        of z z^T over both views.
+      predictor_from: definition of C: "weights" for W L L^T W^T, "activations" for
+        the mean of z z^T over both views.
       learning_rate: learning rate of the step.
       alpha: exponent of the predictor.
       view_noise: sigma_1 and sigma_2, shape (2,).
       weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
+      root: factor L of the covariance L L^T of the inputs, shape (N, N); None for the
+        identity.
 
     Returns:
       The new weights, shape (M, N), and the eigenvalues of W_P before the step,
@@ -77,9 +80,13 @@ def update_weights(
     """
     act = ACTIVATIONS[activation]
 
+    def transform(weights: Array) -> Array:
+        return weights if root is None else weights @ root
+
     def project(weights: Array, columns: Array) -> tuple[Array, Array]:
         x1, x2 = mix_views(columns, view_noise)
-        return act(weights @ x1), act(weights @ x2)
+        on_white = transform(weights)
+        return act(on_white @ x1), act(on_white @ x2)
 
     def second_moment(columns: Array, shares: Array) -> Array:
         z1, z2 = project(weights, columns)
@@ -87,7 +94,8 @@ def update_weights(
         return (half * z1) @ z1.T + (half * z2) @ z2.T
 
     if predictor_from == "weights":
-        correlation = weights @ weights.T
+        on_white = transform(weights)
+        correlation = on_white @ on_white.T
     else:
         correlation = _sum_chunks(second_moment, columns, shares)
     predictor = direct_predictor(correlation, alpha=alpha, clip_max=math.inf)

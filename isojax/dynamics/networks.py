@@ -1,6 +1,7 @@
 """Trains one-layer networks on the paper's losses and records their eigenvalues.
 
-The network is z = act(W x) with inputs x ~ N(0, I_N) and two views x + sigma_i xi_i.
+The network is z = act(W x) with Gaussian inputs x, uncorrelated unless a covariance is
+given, and two views x + sigma_i xi_i, where xi_i has the covariance of the inputs.
 Each step draws new samples, computes the closed-form predictor W_P = C^alpha, which is
 not differentiated, and updates the weights by the gradient of the mean loss:
 W <- W - learning_rate (grad + weight_decay W).
@@ -17,15 +18,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from isojax.dynamics.arguments import (
     check_choice,
     check_count,
+    check_covariance,
     check_not_negative,
     check_positive,
     check_view_noise,
+    check_weights,
 )
 from isojax.dynamics.network_step import (
     ACTIVATIONS,
@@ -65,6 +67,7 @@ def simulate_network(
     samples: int | None = 50_000,
     weight_decay: float = 0.0,
     predictor_from: str = "weights",
+    input_covariance: Array | None = None,
     key: Array | None,
 ) -> NetworkTrajectory:
     """Trains a one-layer network with full-batch gradient steps on new samples.
@@ -85,9 +88,12 @@ def simulate_network(
       samples: number of samples per step, or None for the exact expectation, which is
         available for a linear network with a Euclidean loss.
       weight_decay: coefficient kappa of the penalty kappa/2 |W|^2.
-      predictor_from: definition of C: "weights" for W W^T, as in the authors' notebook,
-        or "activations" for the mean of z z^T over both views of the step's samples.
+      predictor_from: definition of C: "weights" for W input_covariance W^T, with the
+        identity as in the authors' notebook, or "activations" for the mean of z z^T
+        over both views of the step's samples.
         Under the losses without predictor it only affects the eigenvalues returned.
+      input_covariance: covariance of the inputs, symmetric and positive definite,
+        shape (N, N); None for the identity.
       key: PRNG key; step t uses `fold_in(key, t)`. Ignored, and can be None, if
         `samples` is None.
 
@@ -118,7 +124,7 @@ def simulate_network(
     check_positive("learning_rate", learning_rate)
     check_positive("alpha", alpha)
     check_not_negative("weight_decay", weight_decay)
-    _check_weights(weights)
+    check_weights(weights)
     dtype = jnp.promote_types(weights.dtype, jnp.float32)
     check_view_noise(view_noise)
     if samples is not None:
@@ -135,8 +141,11 @@ def simulate_network(
         "view_noise": jnp.asarray(view_noise, dtype),
         "weight_decay": jnp.asarray(weight_decay, dtype),
     }
+    weights = weights.astype(dtype)
+    covariance = check_covariance(input_covariance, weights)
     trajectory = _simulate(
-        weights.astype(dtype),
+        weights,
+        covariance,
         jax.random.key(0) if samples is None else key,
         numbers,
         steps=steps,
@@ -156,6 +165,7 @@ def simulate_network(
 @jax.default_matmul_precision("highest")
 def _simulate(
     weights: Array,
+    covariance: Array | None,
     key: Array,
     numbers: dict[str, Array],
     *,
@@ -167,6 +177,7 @@ def _simulate(
 ) -> NetworkTrajectory:
     is_quadratic = _is_quadratic(name, activation)
     inputs, dtype = weights.shape[1], weights.dtype
+    root = None if covariance is None else jnp.linalg.cholesky(covariance)
     draw: Callable[[Array], tuple[Array, Array]]
     if samples is None or is_quadratic:
         draw = partial(draw_factor, inputs=inputs, samples=samples, dtype=dtype)
@@ -179,6 +190,7 @@ def _simulate(
         updated, eigenvalues = update_weights(
             weights,
             *drawn,
+            root=root,
             name=name,
             activation=activation,
             predictor_from=predictor_from,
@@ -201,18 +213,6 @@ def _simulate(
 def _is_quadratic(name: str, activation: str) -> bool:
     """Whether the loss depends only on the second moment of the samples."""
     return activation == "linear" and name in EUCLIDEAN_LOSSES
-
-
-def _check_weights(weights: Array) -> None:
-    if weights.ndim != 2 or weights.size == 0:
-        raise ValueError(
-            f"weights must have the shape (outputs, inputs), not {weights.shape}"
-        )
-    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
-        raise ValueError(f"weights must be real, not {weights.dtype}")
-    # NumPy, because under a trace JAX's functions turn known values into tracers.
-    if not isinstance(weights, jax.core.Tracer) and not np.isfinite(weights).all():
-        raise ValueError("weights contain NaN or infinity; choose finite numbers")
 
 
 def _check_finite(
