@@ -9,7 +9,9 @@ from isojax import losses, predictor, schedules, spectral
 from isojax.data import augment
 from isojax.dynamics import (
     expectations,
+    fixed_points,
     flow,
+    network_flow,
     networks,
     ntk,
     quadrature,
@@ -21,9 +23,9 @@ from isojax.dynamics import (
 
 MODULES = [losses, predictor, schedules, spectral]
 MODULES += [expectations, flow, networks, ntk, quadrature, solve, toys, velocities]
-MODULES += [wishart]
-# Used by `flow` and `solve` only, with arguments that have been checked.
-INTERNAL = {"check_flow", "log_flow"}
+MODULES += [fixed_points, network_flow, wishart]
+# Used inside `dynamics` only, with arguments that have been checked.
+INTERNAL = {"check_flow", "log_flow", "network_velocity"}
 
 
 def public_functions(module):

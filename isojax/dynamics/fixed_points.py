@@ -94,8 +94,8 @@ def fixed_point(
 
     Example:
       >>> end = fixed_point("cosine", jnp.array([0.1, 0.5]))
-      >>> end.eigenvalues.round(2).tolist(), end.stability
-      ([0.30000001192092896, 0.30000001192092896], 'stable')
+      >>> [round(float(lam), 3) for lam in end.eigenvalues], end.stability
+      ([0.3, 0.3], 'stable')
       >>> fixed_point("euclidean_no_stop_gradient", jnp.array([0.1, 0.5])).stability
       'collapse'
 
