@@ -59,7 +59,8 @@ draw.draw_eigenvalue_curves(curves)
 # The appendix argues that the cosine loss without stop-gradient diverges. Under the
 # exact gradient it does not. The norm of the weights is conserved. Without noise, all
 # modes except the largest vanish; noise lets several survive. The table shows the three
-# largest eigenvalues and, in the last column, the sum of all, which is the squared norm.
+# largest eigenvalues and, in the last column, the sum of all, which is the squared
+# norm.
 
 # %%
 collapsing = curves["cosine_no_stop_gradient"].theory[:: steps // 5]
