@@ -117,8 +117,8 @@ def check_covariance(value: Any, weights: Array) -> Array | None:
         )
     if not isinstance(covariance, jax.core.Tracer):
         matrix = np.asarray(covariance, np.float64)
-        tolerance = 1e-6 * np.abs(matrix).max()
-        if not np.allclose(matrix, matrix.T, rtol=0, atol=tolerance):
+        # NaN compares as false.
+        if not np.abs(matrix - matrix.T).max() <= 1e-6 * np.abs(matrix).max():
             raise ValueError(
                 "input_covariance is not a finite symmetric matrix; use (A + A.T) / 2"
             )

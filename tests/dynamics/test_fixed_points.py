@@ -94,10 +94,10 @@ def test_a_trained_network_ends_there():
         trained = simulate_network(
             name,
             weights,
-            steps=1_500,
-            learning_rate=0.02 if name == "euclidean" else 0.1,
+            steps=2_000,
+            learning_rate=0.02,
             view_noise=(0.1, 0.1),
-            samples=1_000,
+            samples=2_000,
             key=jax.random.key(0),
         )
         end = fixed_point(name, jnp.array([0.3, 0.8]), view_noise=(0.1, 0.1))
