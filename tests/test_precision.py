@@ -199,8 +199,8 @@ def test_an_epoch_s_evaluation_keeps_the_network_s_precision(monkeypatch):
 
 
 def test_fine_tuning_keeps_the_network_s_precision(monkeypatch):
-    monkeypatch.setattr(data_parallel, "MappedStep", lambda step: step)
-    monkeypatch.setattr(data_parallel, "axis_name", lambda: None)
+    monkeypatch.setattr(data_parallel, "MappedStep", lambda step, devices: step)
+    monkeypatch.setattr(data_parallel, "axis_name", lambda devices: None)
     backbone = TinyBackbone()
     images = jnp.zeros((4, SIDE, SIDE, 1))
     train = finetuning._make_step(

@@ -19,13 +19,13 @@ _CONSTANT = re.compile(r'dense<"0x([0-9A-F]+)"')  # as a program's text writes i
 
 @pytest.fixture
 def constants(tmp_path):
-    """Gives bytes of the largest constant of each program compiled so far, by name."""
+    """Gives bytes of the largest constant of each program compiled so far, by text."""
     jax.config.update("jax_dump_ir_to", str(tmp_path))
 
     def largest():
         return {
-            path.name: max(map(len, _CONSTANT.findall(path.read_text())), default=0) / 2
-            for path in tmp_path.iterdir()
+            text: max(map(len, _CONSTANT.findall(text)), default=0) / 2
+            for text in (path.read_text() for path in tmp_path.iterdir())
         }
 
     yield largest
@@ -46,8 +46,8 @@ def test_readout_and_neighbours_capture_nothing(constants):
     for name in ("linear", "knn"):
         PROTOCOLS[name].measure(inputs, SILENT)
     found = constants()
-    for name in ("value_and_gradient", "gram", "merge_block"):
-        assert any(name in program for program in found), found
+    for rows in ("<4x275x38xf32", "<1100x37xf32"):  # readout, neighbours
+        assert any(rows in program for program in found), rows
     assert max(found.values()) < _LARGEST
 
 
@@ -68,5 +68,5 @@ def test_features_and_fine_tuning_capture_nothing(constants, monkeypatch):
     augment = digits.get_config().augment
     finetune(apply, variables, split, split, augment=augment, epochs=1)
     found = constants()
-    assert any("step" in program for program in found), found
-    assert max(found.values()) < _LARGEST, found
+    assert sum("x28x28x1xui8" in program for program in found) >= 2
+    assert max(found.values()) < _LARGEST
