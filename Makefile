@@ -9,7 +9,7 @@ NEWEST_PYTHON ?= python3.13
 TESTS ?= tests
 pytest = $1/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: setup demo test test-versions test-oldest test-newest torture accelerators lint results bench figures notebooks docs clean
+.PHONY: setup demo test test-versions test-oldest test-newest torture cluster accelerators lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -19,6 +19,7 @@ help:
 	@echo "make test          check style and types, run the tests"
 	@echo "make test-versions run the tests with the oldest and the newest Python and JAX"
 	@echo "make torture       run the slow tests: kill runs, damage their files (half an hour)"
+	@echo "make cluster       train under Slurm and Open MPI on this machine (minutes)"
 	@echo "make accelerators  compile the training steps for TPUs and GPUs (an hour)"
 	@echo "make lint          check style and types"
 	@echo "make results       reproduce the README's table (half an hour; can be resumed)"
@@ -82,6 +83,11 @@ accelerators: .venv-accelerators/installed
 	$(NEWEST_PYTHON) -m venv --clear .venv-accelerators
 	.venv-accelerators/bin/pip install --quiet -r requirements-accelerators.txt
 	@touch $@
+
+cluster: setup
+	PATH=$$PATH:/usr/sbin; command -v mpirun && command -v slurmctld && command -v munged || \
+	  apt-get install -y --no-install-recommends slurm-wlm munge openmpi-bin
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lint: setup
 	$(BIN)/ruff check .

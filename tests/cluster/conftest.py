@@ -1,0 +1,195 @@
+"""A Slurm cluster of two nodes on this machine, for the tests in this folder."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "mpirun")
+PORTS = (16817, 17001, 17002)
+# A node must have a name that resolves: process 0 listens under it.
+NODES = (socket.gethostname(), "localhost")
+SETTINGS = """
+ClusterName=isojax
+SlurmctldHost=localhost
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+ReturnToService=2
+KillWait=60
+JobRequeue=1
+NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
+NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
+PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
+"""
+SMALL = [
+    "--config.batch_size=64",
+    "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
+    "--config.checkpoint_every_epochs=1",
+    "--config.steps=120",
+]
+
+
+class Slurm:
+    """Starts jobs of a Slurm cluster and reads their states."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def environment(self, pause=0.0):
+        """Returns the environment of a job whose steps pause for some seconds."""
+        return os.environ | {
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": "1",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PAUSE": str(pause),
+        }
+
+    def call(self, *command, pause=0.0, timeout=600):
+        """Runs a command to its end and returns its output."""
+        done = subprocess.run(
+            command,
+            env=self.environment(pause),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def is_ready(self):
+        """Returns whether the controller runs and both nodes are idle."""
+        idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
+        environment = self.environment()
+        done = subprocess.run(idle, env=environment, capture_output=True, text=True)
+        return done.stdout.strip() == "2"
+
+    def submit(self, script, *options, pause=0.0):
+        """Submits a batch script and returns the number of its job."""
+        path = self.folder / f"job{len(list(self.folder.glob('job*.sh')))}.sh"
+        path.write_text(f"#!/bin/bash\n{script}\n")
+        output = f"--output={path.with_suffix('.out')}"
+        job = self.call(
+            "sbatch", "--parsable", "--open-mode=append", output, *options, str(path),
+            pause=pause,
+        )  # fmt: skip
+        return job.strip()
+
+    def field(self, job, name):
+        """Returns a field of `scontrol show job`, such as its state."""
+        text = self.call("scontrol", "show", "job", "--oneliner", job)
+        fields = dict(part.partition("=")[::2] for part in text.split())
+        return fields[name]
+
+    def wait(self, job, timeout=400):
+        """Waits until a job has ended; returns its state and its exit code."""
+        until(
+            lambda: self.field(job, "EndTime") != "Unknown" and self._ended(job),
+            timeout,
+        )
+        code, _, signal = self.field(job, "ExitCode").partition(":")
+        return self.field(job, "JobState"), int(code) + 128 * bool(int(signal))
+
+    def _has_ended(self, job):
+        active = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED")
+        return self.field(job, "JobState") not in active
+
+    def output(self, job):
+        """Returns what a job has printed."""
+        path = Path(self.field(job, "StdOut"))
+        return path.read_text() if path.exists() else ""
+
+
+def train(workdir):
+    """Returns the command that trains a small run."""
+    script = "tests/cluster/train_slowly.py"
+    return [sys.executable, script, *SMALL, f"--workdir={workdir}"]
+
+
+def until(condition, timeout=120):
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+    assert not missing, (
+        f"{', '.join(missing)} not found; install the Debian packages slurm-wlm, munge "
+        "and openmpi-bin"
+    )
+    folder = tmp_path_factory.mktemp("slurm")
+    user = getpass.getuser()
+    settings = SETTINGS.format(folder=folder, user=user, nodes=NODES, ports=PORTS)
+    (folder / "slurm.conf").write_text(settings)
+    (folder / "state").mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(64))
+    key.chmod(0o600)
+    environment = os.environ | {
+        "SLURM_CONF": str(folder / "slurm.conf"),
+        "PATH": _path(),
+    }
+    daemons = [
+        ["munged", "--foreground", "--force", f"--key-file={key}"]
+        + [f"--{name}={folder}/munge.{name.split('-')[0]}" for name in
+           ("socket", "pid-file", "log-file", "seed-file")],
+        ["slurmctld", "-D", "-c", "-i"],
+        *(["slurmd", "-D", "-N", node] for node in NODES),
+    ]  # fmt: skip
+    started = []
+    try:
+        for daemon in daemons:
+            with (folder / f"{daemon[0]}{len(started)}.out").open("wb") as log:
+                started.append(
+                    subprocess.Popen(daemon, env=environment, stdout=log, stderr=log)
+                )
+            time.sleep(0.5)
+        cluster = Slurm(folder)
+        until(cluster.is_ready)
+        yield cluster
+        cluster.call("scancel", "--signal=KILL", "--full", "--me")
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(slurm, tmp_path_factory):
+    """The folder of the run that two tasks train without interruption."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    slurm.call("srun", "-N2", "-n2", *train(workdir))
+    return workdir
+
+
+def _path():
+    return os.environ["PATH"] + ":/usr/sbin:/sbin"

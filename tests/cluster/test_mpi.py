@@ -1,0 +1,38 @@
+"""Training under Open MPI, on one machine."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.cluster.conftest import ROOT, train, until
+from tests.reliability.runs import assert_same_state
+
+pytestmark = pytest.mark.cluster
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+
+
+def without_slurm(environment):
+    return {k: v for k, v in environment.items() if not k.startswith("SLURM_")}
+
+
+def test_two_ranks_equal_two_tasks(slurm, undisturbed, tmp_path):
+    slurm.call(*MPIRUN, *train(tmp_path / "run"))
+    assert_same_state(tmp_path / "run", undisturbed)
+
+
+def test_a_stopped_mpirun_saves(slurm, undisturbed, tmp_path):
+    grace = ["--mca", "odls_base_sigkill_timeout", "60"]
+    command = [*MPIRUN[:1], *grace, *MPIRUN[1:], *train(tmp_path / "run")]
+    process = subprocess.Popen(
+        command, env=without_slurm(slurm.environment(pause=1)), cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    metrics = tmp_path / "run/metrics.jsonl"
+    until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2)
+    os.kill(process.pid, signal.SIGTERM)
+    output, _ = process.communicate(timeout=300)
+    assert "the state is saved" in output
+    assert "Resuming after step" in slurm.call(*MPIRUN, *train(tmp_path / "run"))
+    assert_same_state(tmp_path / "run", undisturbed)
