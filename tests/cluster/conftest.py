@@ -108,10 +108,7 @@ class Slurm:
 
     def wait(self, job, timeout=400):
         """Waits until a job has ended; returns its state and its exit code."""
-        until(
-            lambda: self.field(job, "EndTime") != "Unknown" and self._ended(job),
-            timeout,
-        )
+        until(lambda: self._has_ended(job), timeout)
         code, _, signal = self.field(job, "ExitCode").partition(":")
         return self.field(job, "JobState"), int(code) + 128 * bool(int(signal))
 
