@@ -2,16 +2,47 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from isojax.errors import UsageError
+from isojax.errors import UsageError, first_line
 from isojax.files import LockingUnsupportedError, hold_lock
 from isojax.output import print_line
+
+
+def fingerprint(
+    description: object, files: Iterable[tuple[str | Path, tuple]], *, remedy: str
+) -> str:
+    """Returns a checksum that changes if one of the files is replaced.
+
+    Args:
+      description: value that the checksum depends on, with a unique `repr`.
+      files: path of each file, and values that describe it. The checksum depends on
+        the values, and on size and modification time of the file, not on its path.
+      remedy: what to do if a file cannot be read, for the error message.
+
+    Returns:
+      16 hexadecimal digits.
+
+    Raises:
+      UsageError: if a file cannot be read.
+    """
+    digest = hashlib.sha256(repr(description).encode())
+    try:
+        for path, values in files:
+            status = os.stat(path)
+            entry = (*values, status.st_size, status.st_mtime_ns)
+            digest.update(repr(entry).encode())
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename} cannot be read ({first_line(error)}); {remedy}"
+        ) from error
+    return digest.hexdigest()[:16]
 
 
 def require_space(folder: Path, needed: int, *, purpose: str) -> None:

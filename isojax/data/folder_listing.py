@@ -4,7 +4,6 @@
 A folder that contains images, but no folder `train`, is itself the split `train`.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isojax.data import disk
 from isojax.errors import UsageError, first_line
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -208,19 +208,15 @@ def fingerprint(files: ImageFiles) -> str:
     Raises:
       UsageError: if a file cannot be read.
     """
-    digest = hashlib.sha256(repr(files.label_names).encode())
     root = os.fspath(files.root)
-    try:
-        for name, label in zip(files.names, files.labels.tolist(), strict=True):
-            status = os.stat(os.path.join(root, name))
-            entry = (name, label, status.st_size, status.st_mtime_ns)
-            digest.update(repr(entry).encode())
-    except OSError as error:
-        raise UsageError(
-            f"{error.filename} cannot be read ({first_line(error)}); restore or remove "
-            "it"
-        ) from error
-    return digest.hexdigest()[:16]
+    return disk.fingerprint(
+        files.label_names,
+        (
+            (os.path.join(root, name), (name, label))
+            for name, label in zip(files.names, files.labels.tolist(), strict=True)
+        ),
+        remedy="restore or remove it",
+    )
 
 
 def _list_split(root: Path, split: str) -> list[tuple[str | None, list[str]]]:

@@ -1,8 +1,6 @@
 """Names and labels of the records of a split, read once and stored on disk."""
 
-import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from isojax.data.disk import (
+    fingerprint,
     make_folder,
     naming_full_disk,
     preparation_lock,
@@ -116,18 +115,11 @@ def read_index(
 
 
 def _fingerprint(shards: Sequence[Shard], label_names: Sequence[str]) -> str:
-    digest = hashlib.sha256(repr((_VERSION, *label_names)).encode())
-    try:
-        for shard in shards:
-            status = os.stat(shard.path)
-            entry = (shard.path.name, *shard[1:], status.st_size, status.st_mtime_ns)
-            digest.update(repr(entry).encode())
-    except OSError as error:
-        raise UsageError(
-            f"{error.filename} cannot be read ({first_line(error)}); restore it, or "
-            "prepare the data set again"
-        ) from error
-    return digest.hexdigest()[:16]
+    return fingerprint(
+        (_VERSION, *label_names),
+        ((shard.path, (shard.path.name, *shard[1:])) for shard in shards),
+        remedy="restore it, or prepare the data set again",
+    )
 
 
 def _read(path: Path) -> RecordIndex | None:

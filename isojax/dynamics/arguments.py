@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 
 def check_choice(label: str, value: str, allowed: Collection[str]) -> None:
@@ -60,6 +61,23 @@ def check_view_noise(value: Any) -> None:
 def is_noisy(view_noise: Sequence[Any]) -> bool:
     """Whether the noise of the views is not known to be zero."""
     return not all(isinstance(sigma, Real) and sigma == 0 for sigma in view_noise)
+
+
+def flow_settings(
+    dtype: DTypeLike, *, alpha: Any, rate: Any, view_noise: Any, weight_decay: Any
+) -> dict[str, Any]:
+    """Returns the settings of a flow as keyword arguments of its solver.
+
+    All have the type of the solution, because a wider type would widen it. Noise that
+    is known to be zero becomes None, so that it takes no computation.
+    """
+    settings = {
+        "alpha": alpha,
+        "rate": rate,
+        "view_noise": tuple(view_noise) if is_noisy(view_noise) else None,
+        "weight_decay": weight_decay,
+    }
+    return jax.tree.map(lambda value: jnp.asarray(value, dtype), settings)
 
 
 def check_times(times: Array) -> None:

@@ -30,7 +30,7 @@ from isojax.dynamics.arguments import (
     check_times,
     check_view_noise,
     check_weights,
-    is_noisy,
+    flow_settings,
 )
 from isojax.dynamics.flow import FLOWS
 
@@ -99,13 +99,13 @@ def solve_network(
     weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
     times = jnp.asarray(times, weights.dtype)
     check_times(times)
-    settings = {
-        "alpha": alpha,
-        "rate": rate,
-        "view_noise": tuple(view_noise) if is_noisy(view_noise) else None,
-        "weight_decay": weight_decay,
-    }
-    settings = jax.tree.map(lambda value: jnp.asarray(value, weights.dtype), settings)
+    settings = flow_settings(
+        weights.dtype,
+        alpha=alpha,
+        rate=rate,
+        view_noise=view_noise,
+        weight_decay=weight_decay,
+    )
     covariance = check_covariance(input_covariance, weights)
     if covariance is None:
         covariance = jnp.eye(weights.shape[1], dtype=weights.dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax.dynamics.arguments import check_finite, check_times, is_noisy
+from isojax.dynamics.arguments import check_finite, check_times, flow_settings
 from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
 from isojax.dynamics.flow import check_flow, log_flow
 
@@ -77,14 +77,13 @@ def solve_eigenvalues(
     check_times(times)
     has_form = has_closed_form(name, weight_decay, view_noise)
     solver = _evaluate if has_form else _integrate
-    settings = {
-        "alpha": alpha,
-        "rate": rate,
-        "view_noise": tuple(view_noise) if is_noisy(view_noise) else None,
-        "weight_decay": weight_decay,
-    }
-    # Settings of a wider type would otherwise widen the solution.
-    settings = jax.tree.map(lambda value: jnp.asarray(value, lam.dtype), settings)
+    settings = flow_settings(
+        lam.dtype,
+        alpha=alpha,
+        rate=rate,
+        view_noise=view_noise,
+        weight_decay=weight_decay,
+    )
     solution = solver(name, lam, times, **settings)
     if not isinstance(solution, jax.core.Tracer):
         limits = (

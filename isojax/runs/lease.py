@@ -2,9 +2,7 @@
 
 import json
 import os
-import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +12,7 @@ from typing import Any, Self
 from isojax.errors import UsageError
 from isojax.runs import layout
 from isojax.runs.bucket import Bucket
-from isojax.runs.lock import in_use
+from isojax.runs.lock import in_use, this_process
 
 RENEWED_SECONDS, STALE_SECONDS = 20, 90
 
@@ -51,7 +49,8 @@ class Lease:
           UsageError: if another live process holds the lease.
           BucketError: if the bucket does not exist or cannot be written.
         """
-        content = {**_this_process(), "token": uuid.uuid4().hex}
+        content = this_process()
+        content |= {"machine": _machine(), "token": uuid.uuid4().hex}
         while True:
             names = _names(bucket)
             if names and not _is_abandoned(bucket, names[-1]):
@@ -156,15 +155,6 @@ def _read_owner(bucket: Bucket, name: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return owner if isinstance(owner, dict) else {}
-
-
-def _this_process() -> dict[str, Any]:
-    return {
-        "process": os.getpid(),
-        "host": socket.gethostname(),
-        "machine": _machine(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
 
 
 def _machine() -> str | None:

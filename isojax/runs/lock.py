@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from isojax.errors import UsageError
 from isojax.runs import layout
@@ -39,13 +40,8 @@ def run_lock(workdir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise in_use(workdir, _read_owner(file)) from error
-        owner = {
-            "process": os.getpid(),
-            "host": socket.gethostname(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(owner).encode(), 0)
+        os.pwrite(file, json.dumps(this_process()).encode(), 0)
         yield
     finally:
         _held.discard(file)
@@ -63,6 +59,15 @@ def _close_inherited() -> None:
 
 
 os.register_at_fork(after_in_child=_close_inherited)
+
+
+def this_process() -> dict[str, Any]:
+    """Returns what a lock records about its owner: process, host and time."""
+    return {
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
 
 
 def in_use(workdir: str | os.PathLike, owner: dict) -> UsageError:

@@ -24,6 +24,15 @@ def small_config():
     return config
 
 
+def narrow_config(**fields):
+    """Returns the config of the digits with a narrow ResNet-18 and a batch of 8."""
+    config = ConfigDict(digits.get_config().to_dict())
+    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 4})
+    config.batch_size = 8
+    config.update(fields)
+    return config
+
+
 def load_small_data():
     """Loads every fortieth digit, which gives three steps per epoch."""
     full = load_dataset(image_source(digits.get_config().data))

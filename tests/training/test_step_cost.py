@@ -1,25 +1,16 @@
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.targets.peaks import PEAKS, Peak
 from isojax.training.step_cost import describe_profile, profile_step
-
-
-def small(**fields):
-    config = ConfigDict(digits.get_config().to_dict())
-    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 4})
-    config.batch_size = 8
-    config.update(fields)
-    return config
+from tests.training.small_run import narrow_config
 
 
 @pytest.fixture(scope="module")
 def profile():
-    return profile_step(small(), steps=2)
+    return profile_step(narrow_config(), steps=2)
 
 
 def test_the_operations_are_those_of_the_networks_and_a_little_more(profile):
@@ -42,26 +33,26 @@ def test_the_operations_are_those_of_the_networks_and_a_little_more(profile):
 def test_the_collectives_are_those_of_gradients_and_batch_statistics(profile):
     # BatchNorm gathers its statistics and sums their gradients.
     assert set(profile.collectives) == {"all-reduce", "all-gather"}
-    assert "all-reduce" in describe_profile(profile, small())
+    assert "all-reduce" in describe_profile(profile, narrow_config())
 
 
 def test_profile_without_a_cost_analysis_omits_the_bytes(profile):
-    text = describe_profile(profile._replace(bytes_accessed=None), small())
+    text = describe_profile(profile._replace(bytes_accessed=None), narrow_config())
     assert "operations" in text and "bytes" not in text
 
 
 def test_utilisation_is_printed_if_the_peak_is_known(profile, monkeypatch):
-    assert "utilisation" not in describe_profile(profile, small())
+    assert "utilisation" not in describe_profile(profile, narrow_config())
     kind = jax.devices()[0].device_kind
     rate = profile.flops / profile.seconds
     peak = Peak({"bfloat16": 4 * rate}, memory=1.0, bandwidth=1.0)
     monkeypatch.setitem(PEAKS, kind, peak)
-    assert "utilisation  25.0% of" in describe_profile(profile, small())
+    assert "utilisation  25.0% of" in describe_profile(profile, narrow_config())
     assert np.isfinite(rate)
 
 
 def test_nothing_to_time_or_to_divide_is_refused():
     with pytest.raises(UsageError, match="--steps=0: set it above 0"):
-        profile_step(small(), steps=0)
+        profile_step(narrow_config(), steps=0)
     with pytest.raises(UsageError, match="config.batch_size=6 is not divisible"):
-        profile_step(small(batch_size=6), steps=1)
+        profile_step(narrow_config(batch_size=6), steps=1)

@@ -1,10 +1,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from ml_collections import ConfigDict
 
 from isojax import data_parallel
-from isojax.configs import digits
 from isojax.errors import UsageError
 from isojax.targets.peaks import PEAKS, Peak
 from isojax.targets.program_costs import compile_program
@@ -14,14 +12,7 @@ from isojax.training.device_memory import check_memory, memory_in_message
 from isojax.training.estimate_text import describe_estimate
 from isojax.training.step_estimate import StepEstimate, estimate_step
 from isojax.training.synthetic_step import SyntheticStep
-
-
-def small(**fields):
-    config = ConfigDict(digits.get_config().to_dict())
-    config.model.update({"width": 4, "hidden_dim": 8, "projection_dim": 4})
-    config.batch_size = 8
-    config.update(fields)
-    return config
+from tests.training.small_run import narrow_config
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +43,8 @@ def estimate(costs):
 @pytest.mark.slow
 def test_the_step_without_arrays_is_the_step_of_a_run():
     assert (
-        AbstractStep(small(), jax.devices()).lower().as_text()
-        == SyntheticStep(small()).lower().as_text()
+        AbstractStep(narrow_config(), jax.devices()).lower().as_text()
+        == SyntheticStep(narrow_config()).lower().as_text()
     )
 
 
@@ -91,7 +82,7 @@ def test_the_roofline_is_the_slower_of_operations_and_bytes(
 
 @pytest.mark.slow
 def test_convolutions_of_a_step_are_counted():
-    estimate = estimate_step(small(), jax.devices())
+    estimate = estimate_step(narrow_config(), jax.devices())
     # ResNet-18 has 20 convolutions. Both views run forward and, except for the input
     # of the first, backward; the target only forward. On CPU some become products.
     products = estimate.costs.products
@@ -104,7 +95,7 @@ def test_convolutions_of_a_step_are_counted():
 
 def test_a_batch_that_the_devices_do_not_share_evenly_is_refused():
     with pytest.raises(UsageError, match="config.batch_size=6 .* 4 devices; set .*=4$"):
-        AbstractStep(small(batch_size=6), jax.devices())
+        AbstractStep(narrow_config(batch_size=6), jax.devices())
 
 
 def test_a_step_that_does_not_fit_says_by_how_much():
