@@ -44,7 +44,8 @@ def run(monkeypatch, capsys):
     """Runs a command in this process, which has imported JAX already."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", sys.argv)
-    # Both change settings of the process.
+    # All three change settings of the process.
+    monkeypatch.setattr("absl.command_name.set_kernel_process_name", lambda name: None)
     monkeypatch.setattr("isojax.compilation.configure_cpu", lambda: None)
     monkeypatch.setattr(
         "isojax.compilation.enable_compilation_cache", lambda workdir: None
@@ -238,6 +239,19 @@ def test_output_that_nobody_reads_ends_a_script_without_a_traceback():
     process.stdout.close()
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (141, "")
+
+
+def test_the_name_of_the_process_has_no_space():
+    """Slurm's proctrack/linuxproc sends no signal to a process whose name has one."""
+    code = """
+import sys
+from isojax.commands import command_line
+sys.argv = ["isojax train"]
+command_line.run(lambda: print(open("/proc/self/comm").read()))
+"""
+    command = [sys.executable, "-c", code]
+    name = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert name.stdout.strip() == "isojax-train"
 
 
 @pytest.mark.parametrize(

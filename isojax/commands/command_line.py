@@ -3,11 +3,12 @@
 Imports neither JAX nor TensorFlow, so that `--help` and errors in flags appear at once.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from absl import app, flags, logging
+from absl import app, command_name, flags, logging
 
 from isojax.commands.config_flag import (
     check_overrides,
@@ -78,6 +79,7 @@ def run(
     """
 
     def parse_or_exit(argv: Sequence[str]) -> list[str]:
+        _set_process_name()
         if any(argument in ("--help", "-h", "-help") for argument in argv[1:]):
             or_exit(print, _help(module, groups or {}, notes or {}).rstrip())
             sys.exit(0)
@@ -89,6 +91,17 @@ def run(
     app.run(
         lambda argv: or_exit(main, *([argv[1:]] if takes_arguments else [])),
         flags_parser=parse_or_exit,
+    )
+
+
+def _set_process_name() -> None:
+    """Names the process after the command, without the spaces that absl leaves in it.
+
+    Slurm's process tracking `proctrack/linuxproc` does not find a process whose name
+    contains a space, so that no signal reaches it.
+    """
+    command_name.set_kernel_process_name(
+        os.path.basename(sys.argv[0]).replace(" ", "-")
     )
 
 

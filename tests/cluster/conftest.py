@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "mpirun")
 PORTS = (16817, 17001, 17002)
-# A node must have a name that resolves: process 0 listens under it.
+# A node must have a name that resolves: process 0 listens under it. It offers more CPUs
+# than the machine has, because the jobs that wait for a time limit mostly sleep.
 NODES = (socket.gethostname(), "localhost")
 SETTINGS = """
 ClusterName=isojax
@@ -40,15 +42,16 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=60
 JobRequeue=1
-NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2
-NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2
+NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8
+NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 """
+TASKS = ("-N2", "-n2")
 SMALL = [
     "--config.batch_size=64",
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
     "--config.checkpoint_every_epochs=1",
-    "--config.steps=120",
+    "--config.steps=60",
 ]
 
 
@@ -90,15 +93,16 @@ class Slurm:
         return done.stdout.strip() == "2"
 
     def submit(self, script, *options, pause=0.0):
-        """Submits a batch script and returns the number of its job."""
+        """Submits the lines of a batch script and returns the number of its job."""
         path = self.folder / f"job{len(list(self.folder.glob('job*.sh')))}.sh"
         path.write_text(f"#!/bin/bash\n{script}\n")
-        output = f"--output={path.with_suffix('.out')}"
-        job = self.call(
-            "sbatch", "--parsable", "--open-mode=append", output, *options, str(path),
-            pause=pause,
-        )  # fmt: skip
-        return job.strip()
+        return self.submit_file(path, "--open-mode=append", *options, pause=pause)
+
+    def submit_file(self, path, *options, pause=0.0):
+        """Submits a batch script and returns the number of its job."""
+        output = f"--output={path.with_suffix('')}-%j.out"
+        command = ["sbatch", "--parsable", output, *options, str(path)]
+        return self.call(*command, pause=pause).strip()
 
     def field(self, job, name):
         """Returns a field of `scontrol show job`, such as its state."""
@@ -106,15 +110,21 @@ class Slurm:
         fields = dict(part.partition("=")[::2] for part in text.split())
         return fields[name]
 
-    def wait(self, job, timeout=400):
-        """Waits until a job has ended; returns its state and its exit code."""
-        until(lambda: self._has_ended(job), timeout)
+    def wait(self, job):
+        """Waits until a job has ended; returns its state and its exit code.
+
+        A requeued job starts without the two minutes for which Slurm delays it.
+        """
+        until(lambda: self._has_ended(job))
         code, _, signal = self.field(job, "ExitCode").partition(":")
         return self.field(job, "JobState"), int(code) + 128 * bool(int(signal))
 
     def _has_ended(self, job):
+        state = self.field(job, "JobState")
+        if state == "PENDING" and self.field(job, "Restarts") != "0":
+            self.call("scontrol", "update", f"jobid={job}", "StartTime=now")
         active = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED")
-        return self.field(job, "JobState") not in active
+        return state not in active
 
     def output(self, job):
         """Returns what a job has printed."""
@@ -128,7 +138,24 @@ def train(workdir):
     return [sys.executable, script, *SMALL, f"--workdir={workdir}"]
 
 
-def until(condition, timeout=120):
+def training_script(workdir):
+    """Returns the lines of a batch script that trains with two tasks."""
+    return f"{shlex.join(['srun', *TASKS, *train(workdir)])}\nexit $?"
+
+
+def has_trained(workdir, epochs=2):
+    """Returns whether a run has recorded some epochs."""
+    metrics = workdir / "metrics.jsonl"
+    return metrics.exists() and len(metrics.read_text().splitlines()) >= epochs
+
+
+def resume(slurm, workdir):
+    """Trains the rest of a run with two tasks."""
+    output = slurm.call("srun", *TASKS, *train(workdir))
+    assert "Resuming after step" in output
+
+
+def until(condition, timeout=400):
     """Waits until a condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -173,7 +200,8 @@ def slurm(tmp_path_factory):
         cluster = Slurm(folder)
         until(cluster.is_ready)
         yield cluster
-        cluster.call("scancel", "--signal=KILL", "--full", "--me")
+        cluster.call("scancel", "--me")
+        until(lambda: not cluster.call("squeue", "--noheader"))
     finally:
         for process in reversed(started):
             process.terminate()
@@ -184,7 +212,7 @@ def slurm(tmp_path_factory):
 def undisturbed(slurm, tmp_path_factory):
     """The folder of the run that two tasks train without interruption."""
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    slurm.call("srun", "-N2", "-n2", *train(workdir))
+    slurm.call("srun", *TASKS, *train(workdir))
     return workdir
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.cluster.conftest import ROOT, train, until
+from tests.cluster.conftest import ROOT, has_trained, train, until
 from tests.reliability.runs import assert_same_state
 
 pytestmark = pytest.mark.cluster
@@ -31,8 +31,7 @@ def test_a_stopped_mpirun_saves(slurm, undisturbed, tmp_path):
         command, env=without_slurm(slurm.environment(pause=1)), cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    metrics = tmp_path / "run/metrics.jsonl"
-    until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2)
+    until(lambda: has_trained(tmp_path / "run"))
     os.kill(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
     assert "the state is saved" in output
