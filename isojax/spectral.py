@@ -11,6 +11,8 @@ from jax import Array
 from isojax.losses import divide_or_zero, l2_normalize
 
 _RANKME_EPSILON = 1e-7
+_LIDAR_DELTA = 1e-4
+_RELATIVE_FLOOR = 1e-9  # eigenvalues below it are rounding errors
 
 
 def participation_ratio(eigenvalues: Array) -> Array:
@@ -80,6 +82,137 @@ def effective_rank_of_spectrum(singular_values: Array) -> Array:
     total = jnp.sum(singular_values)
     p = divide_or_zero(singular_values, total) + _RANKME_EPSILON
     return jnp.where(total == 0, 0, jnp.exp(-jnp.sum(p * jnp.log(p))))
+
+
+def spectrum_exponent(eigenvalues: Array) -> Array:
+    """Computes alpha-ReQ, the exponent of a power law fitted to an eigenspectrum.
+
+    Fits s_k ~ k^-alpha to the eigenvalues s_1 >= s_2 >= ... by least squares in the
+    logarithms. The weights 1/k give every octave of k the same influence. The fit uses
+    all eigenvalues above 1e-9 times the largest, where the authors choose a range of k
+    for each architecture.
+
+    Args:
+      eigenvalues: eigenvalues of the centred covariance of the representations, in any
+        order, shape (dim,).
+
+    Returns:
+      A scalar: 0 if all eigenvalues are equal, higher for spectra that decay faster.
+      The authors find the best representations near 1. NaN with fewer than two
+      eigenvalues above the threshold.
+
+    Raises:
+      AssertionError: if `eigenvalues` is not a vector.
+
+    Example:
+      >>> print(spectrum_exponent(jnp.array([1.0, 1 / 4, 1 / 9])).round(3))
+      2.0
+
+    Source: Agrawal et al. 2022, "alpha-ReQ: assessing representation quality in
+    self-supervised learning by measuring eigenspectrum decay"; weights as in Stringer
+    et al. 2019, "High-dimensional geometry of population responses in visual cortex".
+    """
+    chex.assert_rank(eigenvalues, 1)
+    s = jnp.sort(_as_wide_float(eigenvalues), descending=True)
+    is_used = s > _RELATIVE_FLOOR * s[0]
+    rank = jnp.arange(1, len(s) + 1, dtype=s.dtype)
+    weights = is_used / rank
+    weights = divide_or_zero(weights, jnp.sum(weights))
+    x, y = jnp.log(rank), jnp.log(jnp.where(is_used, s, 1))
+    x -= jnp.sum(weights * x)
+    return -jnp.sum(weights * x * y) / jnp.sum(weights * jnp.square(x))
+
+
+def normalized_eigenvalue_sum(eigenvalues: Array) -> Array:
+    """Computes NESum, the sum of the eigenvalues divided by the largest.
+
+    Args:
+      eigenvalues: eigenvalues of the centred covariance of the representations, shape
+        (..., dim).
+
+    Returns:
+      Values from 1 (a single mode) to dim (whitened, all eigenvalues equal), shape
+      (...); 0 if all eigenvalues are zero.
+
+    Example:
+      >>> float(normalized_eigenvalue_sum(jnp.array([2.0, 1.0, 1.0])))
+      2.0
+
+    Source: He and Ozay 2022, "Exploring the gap between collapsed and whitened features
+    in self-supervised learning".
+    """
+    s = _as_wide_float(eigenvalues)
+    return jnp.sum(divide_or_zero(s, jnp.max(s, axis=-1, keepdims=True)), axis=-1)
+
+
+def lidar(representations: Array) -> Array:
+    """Computes LiDAR, the effective rank of linear discriminant analysis of images.
+
+    Every image is a class, and its views are the samples of the class. The rank is the
+    exponential of the entropy of the eigenvalues of W^-1/2 B W^-1/2, divided by their
+    sum. B is the covariance of the classes' means, W the mean covariance within them.
+
+    Args:
+      representations: one row per view, shape (n, views, dim). The authors use 1,000
+        images with 50 views.
+
+    Returns:
+      A scalar from about 1 to min(n - 1, dim); 0 if all images have the same mean.
+
+    Raises:
+      AssertionError: if `representations` has another rank.
+
+    Example:
+      >>> images = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+      >>> print(lidar(jnp.stack([images, images], axis=1)).round(3))
+      2.0
+
+    Source: Thilak et al. 2023, "LiDAR: sensing linear probing performance in joint
+    embedding SSL architectures".
+    """
+    chex.assert_rank(representations, 3)
+    z = _as_wide_float(representations)
+    means = jnp.mean(z, axis=1, keepdims=True)
+
+    def covariance(deviations: Array) -> Array:
+        rows = deviations.reshape(-1, z.shape[-1])
+        return _matmul(rows.T, rows) / len(rows)
+
+    return lidar_of_covariances(
+        covariance(means - jnp.mean(means, axis=0, keepdims=True)),
+        covariance(z - means),
+    )
+
+
+def lidar_of_covariances(between: Array, within: Array) -> Array:
+    """Computes LiDAR from the covariances between and within images.
+
+    Args:
+      between: covariance B of the images' means, shape (dim, dim).
+      within: mean covariance W of an image's views, shape (dim, dim). 1e-4 is added to
+        its diagonal.
+
+    Returns:
+      The value of `lidar`, a scalar.
+
+    Raises:
+      AssertionError: if the shapes differ or are not square.
+
+    Example:
+      >>> between, within = jnp.diag(jnp.array([2.0, 1.0])), jnp.eye(2)
+      >>> print(lidar_of_covariances(between, 0 * within).round(3))
+      1.89
+    """
+    chex.assert_rank([between, within], 2)
+    dim = between.shape[0]
+    chex.assert_shape([between, within], (dim, dim))
+    values, vectors = jnp.linalg.eigh(_as_wide_float(within), symmetrize_input=True)
+    # Rotated by the eigenvectors of W, which leaves the eigenvalues as they are.
+    whitening = vectors / jnp.sqrt(jnp.maximum(values, 0) + _LIDAR_DELTA)[None, :]
+    matrix = _matmul(whitening.T, _matmul(_as_wide_float(between), whitening))
+    return effective_rank_of_spectrum(
+        jnp.maximum(jnp.linalg.eigvalsh(matrix, symmetrize_input=True), 0)
+    )
 
 
 def normalized_std(projections: Array, *, axis_name: str | None = None) -> Array:
@@ -164,8 +297,12 @@ def eigenvector_alignment(matrix: Array, correlation: Array) -> Array:
     dim = matrix.shape[0]
     chex.assert_shape([matrix, correlation], (dim, dim))
     _, u = jnp.linalg.eigh(_as_wide_float(correlation), symmetrize_input=True)
-    images = jnp.matmul(_as_wide_float(matrix), u, precision=jax.lax.Precision.HIGHEST)
+    images = _matmul(_as_wide_float(matrix), u)
     return jnp.abs(cosine_similarity(images.T, u.T))
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def _as_wide_float(x: Array) -> Array:

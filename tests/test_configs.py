@@ -174,6 +174,7 @@ OFFICIAL = {
     "logging.wandb": "off",
     "logging.tensorboard": "auto",
     "logging.tracked_modes": True,
+    "logging.lidar": True,
     "method.target_decay": 0.99,
     "method.stop_gradient": True,
     "method.loss_scale": 2.0,

@@ -11,12 +11,16 @@ from isojax.predictor import direct_predictor
 
 ONE_ARRAY = [
     spectral.participation_ratio,
+    spectral.normalized_eigenvalue_sum,
     spectral.effective_rank,
     spectral.normalized_std,
 ]
 # Compiled once for each shape; that eager calls agree has its own tests.
 participation_ratio = jax.jit(spectral.participation_ratio)
 effective_rank = jax.jit(spectral.effective_rank)
+spectrum_exponent = jax.jit(spectral.spectrum_exponent)
+normalized_eigenvalue_sum = jax.jit(spectral.normalized_eigenvalue_sum)
+lidar = jax.jit(spectral.lidar)
 normalized_std = jax.jit(spectral.normalized_std)
 cosine_similarity = jax.jit(spectral.cosine_similarity)
 eigenvector_alignment = jax.jit(spectral.eigenvector_alignment)
@@ -74,6 +78,55 @@ def test_effective_rank_has_the_epsilon_of_its_source(x64):
         np.exp(-np.sum(p * np.log(p))),
         rtol=1e-14,
     )
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "expected"),
+    [
+        ([2.0, 2.0, 2.0], 0),
+        ([1 / 9, 1.0, 1 / 4], 2),
+        # Falls by three octaves over one octave of ranks; zeros are left out.
+        ([0.0, 1.0, 8.0, 0.0], 3),
+        # Weights 6/11, 3/11, 2/11; log k has the mean 0.38879 and the variance 0.19932,
+        # and the covariance -6/11 * 0.38879 * log 4 = -0.29399 with log s.
+        ([4.0, 1.0, 1.0], 0.29399 / 0.19932),
+        ([1.0, 0.0], np.nan),
+        ([0.0, 0.0], np.nan),
+    ],
+)
+def test_spectrum_exponent_equals_value_computed_by_hand(eigenvalues, expected):
+    exponent = spectrum_exponent(jnp.array(eigenvalues))
+    np.testing.assert_allclose(exponent, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "expected"),
+    [([2.0, 2.0, 2.0], 3), ([0.0, 4.0, 1.0], 1.25), ([0.0, 0.0], 0)],
+)
+def test_normalized_eigenvalue_sum_equals_value_computed_by_hand(eigenvalues, expected):
+    assert normalized_eigenvalue_sum(jnp.array(eigenvalues)) == expected
+
+
+def test_lidar_equals_value_computed_by_hand(x64):
+    """B = 4 in both directions and W = diag(1, 4): the eigenvalues are 4 and 1."""
+    means = np.sqrt(8) * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    deviations = np.sqrt(2) * np.array([[1, 0], [1, 0], [0, 2], [0, 2]])
+    views = np.stack([means + deviations, means - deviations], axis=1) + 3.0
+    expected = np.exp(-0.8 * np.log(0.8) - 0.2 * np.log(0.2))
+    rotation = orthogonal(2)
+    for each in (views, views @ rotation):
+        # 1e-4 is added to the variances within images.
+        np.testing.assert_allclose(lidar(each), expected, rtol=1e-4)
+    assert lidar(np.ones((4, 2, 3))) == 0
+
+
+def test_lidar_leaves_out_directions_that_distinguish_no_images(x64):
+    """Unlike in RankMe, where they count as much as others of the same variance."""
+    rng = np.random.default_rng(0)
+    images, views = rng.normal(size=(2_000, 1, 3)), rng.normal(size=(2_000, 50, 3))
+    z = np.concatenate([np.tile(10 * images, (1, 50, 1)) + views, 10 * views], axis=2)
+    assert lidar(z) == pytest.approx(3, abs=0.05)
+    assert effective_rank(z[:, 0]) == pytest.approx(6, abs=0.05)
 
 
 def test_normalized_std_equals_value_computed_by_hand():
@@ -141,7 +194,12 @@ def test_jit_and_vmap_equal_eager_and_bfloat16_is_widened(function):
 
 
 @pytest.mark.parametrize(
-    "function", [spectral.cosine_similarity, spectral.eigenvector_alignment]
+    "function",
+    [
+        spectral.cosine_similarity,
+        spectral.eigenvector_alignment,
+        spectral.lidar_of_covariances,
+    ],
 )
 def test_functions_of_two_arrays_agree_under_jit_and_vmap(function):
     x, y = normal(2, 3, 4, 4)
@@ -157,6 +215,9 @@ def test_functions_of_two_arrays_agree_under_jit_and_vmap(function):
     [
         (spectral.effective_rank, [(4,)]),
         (spectral.normalized_std, [(2, 3, 4)]),
+        (spectral.spectrum_exponent, [(2, 3)]),
+        (spectral.lidar, [(3, 4)]),
+        (spectral.lidar_of_covariances, [(4, 4), (3, 3)]),
         (spectral.cosine_similarity, [(3, 4), (1, 4)]),
         (spectral.eigenvector_alignment, [(4, 4), (3, 3)]),
         (spectral.eigenvector_alignment, [(4, 3), (4, 3)]),

@@ -107,8 +107,10 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.logging.wandb = "off"
     # TensorBoard: "on", "off", or "auto", which means on if tensorboardX is installed.
     config.logging.tensorboard = "auto"
-    # Follow each mode by its eigenvector from epoch to epoch, in spectrum.npz.
+    # Follow each mode from epoch to epoch, in spectrum.npz.
     config.logging.tracked_modes = True
+    # Measure LiDAR at each evaluation, from two views of 1,000 pretraining images.
+    config.logging.lidar = True
 
     config.method = _method(config.preset)
 

@@ -10,7 +10,7 @@ from isojax.reporting.accuracy_tables import (
 )
 from isojax.reporting.alerts import alerts_of
 from isojax.reporting.differences import flat
-from isojax.reporting.run_page import Chart, metric_curve
+from isojax.reporting.run_page import FEATURE_METRICS, Chart, metric_curve
 from isojax.reporting.svg import SERIES_COUNT
 from isojax.runs import layout
 from isojax.runs.evaluation_result import BASELINES, ENCODERS
@@ -156,7 +156,10 @@ def _charts(runs: Sequence[StoredRun]) -> list[Chart]:
             True,
             {},
         ),
-        (layout.EFFECTIVE_RANK, "Effective rank", "of the features", False, {}),
+        *(
+            (name, title, note, False, {})
+            for name, (title, note) in FEATURE_METRICS.items()
+        ),
         (
             layout.LOSS,
             "Loss",

@@ -24,6 +24,14 @@ from isojax.runs.backbone_text import describe_backbone
 from isojax.runs.config_file import changed_fields
 from isojax.runs.stored_run import StoredRun
 
+# Titles and notes of the charts of the metrics of the features.
+FEATURE_METRICS = {
+    layout.EFFECTIVE_RANK: ("Effective rank", "of the features"),
+    layout.SPECTRUM_EXPONENT: ("α-ReQ", "decay of the features' spectrum"),
+    layout.EIGENVALUE_SUM: ("NESum", "eigenvalues relative to the largest"),
+    layout.LIDAR: ("LiDAR", "rank of the differences between images"),
+}
+
 
 class Chart(NamedTuple):
     """A drawing with its title and a note."""
@@ -230,9 +238,9 @@ def _spectrum(run: StoredRun) -> list[Chart]:
     )
     if ratio is not None:
         found.append(Chart("Participation ratio", ratio, "how many modes are used"))
-    rank = metric_curve([(run, 0)], layout.EFFECTIVE_RANK)
-    if rank is not None:
-        found.append(Chart("Effective rank", rank, "of the features"))
+    for name, (title, note) in FEATURE_METRICS.items():
+        if (curve := metric_curve([(run, 0)], name)) is not None:
+            found.append(Chart(title, curve, note))
     return found
 
 

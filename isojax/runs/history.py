@@ -186,7 +186,12 @@ class History:
         if self._modes is not None:
             from isojax.runs.mode_tracking import match_modes  # imports JAX
 
-            order = match_modes(self._modes, eigenvectors)
+            order = match_modes(
+                self._modes,
+                eigenvectors,
+                previous_values=floor_eigenvalues(self.tracked[-1]),
+                values=floor_eigenvalues(eigenvalues),
+            )
         self._modes = _in_order(eigenvectors, order)
         return eigenvalues[order]
 

@@ -51,6 +51,9 @@ ALIGNMENT_MIN = "train/alignment_min"
 # On the evaluation images, at the end of an epoch.
 ONLINE_ACCURACY = "eval/online_accuracy"
 EFFECTIVE_RANK = "eval/effective_rank"
+SPECTRUM_EXPONENT = "eval/alpha_req"
+EIGENVALUE_SUM = "eval/nesum"
+LIDAR = "eval/lidar"
 # For TensorBoard and Weights & Biases only.
 STEP_PREFIX = "step/"
 FIGURES_PREFIX = "figures/"

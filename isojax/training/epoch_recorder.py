@@ -10,6 +10,7 @@ from isojax.output import run_optional
 from isojax.runs import layout
 from isojax.runs.history import History
 from isojax.runs.mirror import upload_history_later
+from isojax.training.lidar import make_lidar
 from isojax.training.metric_writers import MetricWriters, open_writers
 from isojax.training.monitor import (
     alignment_metrics,
@@ -45,6 +46,7 @@ class EpochRecorder:
         self._evaluate = make_evaluation(
             context.step_context.network, mean=views.mean, std=views.std
         )
+        self._measure_lidar = make_lidar(context.step_context.network, views)
 
     def record_epoch(
         self,
@@ -85,6 +87,8 @@ class EpochRecorder:
         is_last = position.steps_done == context.last_step
         if is_last or (epoch + 1) % context.config.evaluate_every_epochs == 0:
             row |= self._evaluate(state, context.dataset.evaluation)
+            if context.options.lidar:
+                row |= self._measure_lidar(state, context.feed)
         modes = eigenvectors if context.options.tracked_modes else None
         self.history.append(row, eigenvalues, modes)
         self.write_steps(position.steps_done, on_host)

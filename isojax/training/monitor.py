@@ -12,6 +12,7 @@ from isojax.data import Split, augment, full_batches
 from isojax.models import SiameseNetwork
 from isojax.runs import layout
 from isojax.training.probe import probe_logits
+from isojax.training.representation_metrics import products_of, representation_metrics
 from isojax.training.state import TrainState
 
 _BATCH_SIZE = 250  # images per device
@@ -29,7 +30,7 @@ def make_evaluation(
 
     Returns:
       A function of a state and images. It returns the online probe's accuracy if the
-      images have labels and, in the first process, the effective rank of the
+      images have labels and, in the first process, the metrics of the
       representations, both in evaluation mode; nothing without images.
     """
 
@@ -66,42 +67,23 @@ def make_evaluation(
         )
         image = jax.ShapeDtypeStruct((1, *split.images.shape[1:]), split.images.dtype)
         dim = jax.eval_shape(evaluate_batch, variables, image)[1].shape[1]
-        products, correct = np.zeros((dim, dim)), np.zeros((), np.int64)
+        products, sums = np.zeros((dim, dim)), np.zeros(dim)
+        correct = np.zeros((), np.int64)
         for result, count in data_parallel.computed(results):
             classes, z = (x[:count] for x in data_parallel.join_batch(result))
             correct += (classes == labels[first : first + count]).sum()
             products += products_of(z)  # while the devices compute the next batches
+            sums += z.sum(axis=0, dtype=np.float64)
             first += count
-        correct, products = map(processes.add, (correct, products))
+        correct, products, sums = map(processes.add, (correct, products, sums))
         row = {}
         if (split.labels >= 0).all():
             row[layout.ONLINE_ACCURACY] = float(correct / total)
         if processes.is_first_process():
-            row[layout.EFFECTIVE_RANK] = effective_rank_on_host(products, total)
+            row |= representation_metrics(products, sums, total)
         return row
 
     return evaluate
-
-
-def products_of(representations: np.ndarray) -> np.ndarray:
-    """Uncentred Z^T Z of representations Z (n, dim), shape (dim, dim), float64."""
-    z = representations.astype(np.float64)
-    return z.T @ z
-
-
-def effective_rank_on_host(products: np.ndarray, count: int) -> float:
-    """RankMe of representations, computed without their SVD for speed.
-
-    The squared singular values are the eigenvalues of `products`. The computation is in
-    float64, whose rounding error is below RankMe's epsilon.
-
-    Args:
-      products: uncentred Z^T Z of the representations, shape (dim, dim), float64.
-      count: number of representations.
-    """
-    squares = np.maximum(np.linalg.eigvalsh(products), 0)
-    singular_values = np.sqrt(squares[-min(count, len(squares)) :])
-    return float(spectral.effective_rank_of_spectrum(jnp.asarray(singular_values)))
 
 
 def spectrum_metrics(eigenvalues: np.ndarray) -> dict[str, float]:

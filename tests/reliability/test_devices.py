@@ -63,8 +63,9 @@ def test_the_run_is_the_same(alone, tmp_path, devices, launcher):
     for row, expected in zip(record(tmp_path / "run")[0], rows, strict=True):
         name = "eval/online_accuracy"
         assert row[name] == pytest.approx(expected[name], abs=2 / 3600)
-        name = "eval/effective_rank"
-        assert row[name] == pytest.approx(expected[name], rel=1e-3)
+        for name in ("effective_rank", "alpha_req", "nesum", "lidar"):
+            value = expected[f"eval/{name}"]
+            assert row[f"eval/{name}"] == pytest.approx(value, rel=1e-3)
 
 
 @slow

@@ -79,7 +79,7 @@ def test_speed_is_without_compiling_and_checkpoints_and_evaluations_come_when_du
     config.checkpoint_every_epochs = config.evaluate_every_epochs = 2
     workdir = pretrain(config, tmp_path / "run")
     rows = [*map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())]
-    for name in ("eval/online_accuracy", "eval/effective_rank"):
+    for name in ("eval/online_accuracy", "eval/effective_rank", "eval/lidar"):
         assert [name in row for row in rows] == [False, True, True]  # the last, too
     assert [row["train/images_per_second"] for row in rows] == [64, 96, 96]
     assert {*os.listdir(workdir / "checkpoints")} == {"6", "9"}

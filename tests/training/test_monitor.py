@@ -5,50 +5,8 @@ import pytest
 from isojax import processes, spectral
 from isojax.predictor import direct_predictor
 from isojax.training import monitor
-from isojax.training.monitor import (
-    alignment_metrics,
-    effective_rank_on_host,
-    products_of,
-)
+from isojax.training.monitor import alignment_metrics
 from isojax.training.probe import probe_logits
-
-
-def representations(n, dim, decay):
-    """Rows whose singular values fall by a factor of `decay` from first to last."""
-    rng = np.random.default_rng(0)
-    left = np.linalg.qr(rng.normal(size=(n, min(n, dim))))[0]
-    right = np.linalg.qr(rng.normal(size=(dim, dim)))[0][: min(n, dim)]
-    return left * np.geomspace(1, decay, min(n, dim)) @ right
-
-
-def rank_on_host(z):
-    return effective_rank_on_host(products_of(z), len(z))
-
-
-@pytest.mark.parametrize(
-    ("n", "dim"), [(40, 12), (12, 12), (7, 12)], ids=["tall", "square", "wide"]
-)
-@pytest.mark.parametrize("decay", [1.0, 1e-2, 1e-6])
-def test_the_rank_of_the_gram_matrix_is_that_of_the_svd(n, dim, decay, x64):
-    z = representations(n, dim, decay) + 0.1  # whose mean RankMe does not remove
-    np.testing.assert_allclose(rank_on_host(z), spectral.effective_rank(z), rtol=1e-6)
-
-
-def test_the_rank_of_float32_representations_is_the_former_one():
-    z = np.maximum(np.random.default_rng(0).normal(size=(300, 40)), 0)
-    z = z.astype(np.float32) * np.geomspace(1, 1e-3, 40, dtype=np.float32)
-    np.testing.assert_allclose(
-        rank_on_host(z), jax.jit(spectral.effective_rank)(z), rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize("n", [5, 30])
-def test_the_rank_of_zeros_is_0_and_of_one_direction_1(n):
-    assert rank_on_host(np.zeros((n, 8), np.float32)) == 0
-    rng = np.random.default_rng(0)
-    one = np.outer(rng.normal(size=n), rng.normal(size=64)).astype(np.float32)
-    # Products in float32 would change this by several times the tolerance.
-    np.testing.assert_allclose(rank_on_host(one), 1, atol=3e-4)
 
 
 @pytest.mark.parametrize("is_first", [True, False])

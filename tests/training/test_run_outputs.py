@@ -74,7 +74,7 @@ def test_alignment_is_recorded_even_if_a_writer_fails(tmp_path, capsys, monkeypa
     config = small_config()
     config.steps = 6  # two epochs
     config.method.update(predictor="linear", form="standard")
-    config.logging.tracked_modes = False
+    config.logging.update(tracked_modes=False, lidar=False)
     workdir = pretrain(config, tmp_path / "run")
     rows = [
         json.loads(line)
@@ -83,6 +83,7 @@ def test_alignment_is_recorded_even_if_a_writer_fails(tmp_path, capsys, monkeypa
     assert len(rows) == 2
     for row in rows:
         assert 0 <= row["train/alignment_min"] < row["train/alignment_mean"] <= 1
+        assert "eval/nesum" in row and "eval/lidar" not in row
     with np.load(workdir / "spectrum.npz") as spectrum:
         assert set(spectrum) == {"epoch", "eigenvalues"}
     pytest.importorskip("tensorboardX")

@@ -9,6 +9,7 @@ _CHOICES = {
     "wandb": ("off", "online", "offline"),
     "tensorboard": ("auto", "on", "off"),
     "tracked_modes": (True, False),
+    "lidar": (True, False),
 }
 
 
@@ -18,6 +19,7 @@ class LoggingOptions(NamedTuple):
     wandb: str = "off"
     tensorboard: str = "auto"
     tracked_modes: bool = True
+    lidar: bool = True
 
 
 def read_options(config: Mapping[str, Any]) -> LoggingOptions:

@@ -193,7 +193,8 @@ def test_a_config_from_before_the_section_has_the_defaults():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("wandb", "on"), ("tensorboard", "yes"), ("tracked_modes", 2)]
+    ("field", "value"),
+    [("wandb", "on"), ("tensorboard", "yes"), ("tracked_modes", 2), ("lidar", "no")],
 )
 def test_unknown_choices_are_refused(field, value):
     with pytest.raises(UsageError, match=f"config.logging.{field}={value}: choose one"):
