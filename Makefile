@@ -101,6 +101,7 @@ results: setup
 	  --methods=directpred,isoloss --ema=false --seeds=3
 	cp results/runs/runs.csv results/digits.csv
 	cp results/runs/table.md results/digits.md
+	cp results/runs/diagnostics.md results/digits_diagnostics.md
 
 bench: setup
 	$(BIN)/pip install --quiet -r requirements-bench.txt

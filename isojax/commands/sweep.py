@@ -4,10 +4,11 @@
                  [--config=NAME] [--config.FIELD=VALUE ...]
                  [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
 
-Writes the tables DIR/runs.csv, DIR/table.md and DIR/table.tex after each run. The same
-command resumes a sweep; with more methods or seeds it extends the sweep. Exit codes: 0
-if all runs finished; 1 if a run crashed; 75 if a signal stopped the sweep and the
-current run is saved; 2 for an error in the flags or the config.
+Writes the tables DIR/runs.csv, DIR/table.md, DIR/table.tex and DIR/diagnostics.md after
+each run. The last one has the correlations of RankMe and other diagnostics with the
+accuracy. The same command resumes a sweep; with more methods or seeds it extends the
+sweep. Exit codes: 0 if all runs finished; 1 if a run crashed; 75 if a signal stopped
+the sweep and the current run is saved; 2 for an error in the flags or the config.
 """
 
 import os

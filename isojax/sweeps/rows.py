@@ -36,6 +36,10 @@ class Row(NamedTuple):
       steps: the number of training steps.
       split: the split on which the accuracies are measured.
       folder: the name of the run's folder in the sweep's.
+      effective_rank: RankMe of the features in the last epoch.
+      alpha_req: alpha-ReQ of the features in the last epoch.
+      nesum: NESum of the features in the last epoch.
+      lidar: LiDAR of the features in the last epoch.
     """
 
     method: str
@@ -50,6 +54,10 @@ class Row(NamedTuple):
     steps: int | None = None
     split: str | None = None
     folder: str = ""
+    effective_rank: float | None = None
+    alpha_req: float | None = None
+    nesum: float | None = None
+    lidar: float | None = None
 
 
 def read_row(directory: Path, run: SweepRun) -> Row:
@@ -95,7 +103,12 @@ def _add_results(
     """Adds the results of a run that neither crashed nor diverged, if it has ended."""
     last, dim = epochs[-1], config.model.projection_dim
     measured = row._replace(
-        participation_ratio=last[layout.PARTICIPATION_RATIO], std=last[layout.STD]
+        participation_ratio=last[layout.PARTICIPATION_RATIO],
+        std=last[layout.STD],
+        effective_rank=last.get(layout.EFFECTIVE_RANK),
+        alpha_req=last.get(layout.SPECTRUM_EXPONENT),
+        nesum=last.get(layout.EIGENVALUE_SUM),
+        lidar=last.get(layout.LIDAR),
     )
     if _is_trained(last, config) and (result := _find_result(folder, last)):
         return measured._replace(

@@ -17,7 +17,13 @@ from isojax.sweeps.execute import execute
 from isojax.sweeps.plan import Plan, SweepRun
 from isojax.sweeps.rows import CRASHED, read_row, runs_in
 from isojax.sweeps.run_log import add_planned_runs, planned_names
-from isojax.sweeps.table import CSV_FILE, LATEX_FILE, MARKDOWN_FILE, write_tables
+from isojax.sweeps.table import (
+    CSV_FILE,
+    DIAGNOSTICS_FILE,
+    LATEX_FILE,
+    MARKDOWN_FILE,
+    write_tables,
+)
 from isojax.training.config import check_config
 
 
@@ -120,4 +126,5 @@ def _check_folder(directory: Path) -> None:
 
 
 def _files(directory: Path) -> list[str]:
-    return [str(directory / name) for name in (CSV_FILE, MARKDOWN_FILE, LATEX_FILE)]
+    names = CSV_FILE, MARKDOWN_FILE, LATEX_FILE, DIAGNOSTICS_FILE
+    return [str(directory / name) for name in names]

@@ -1,4 +1,4 @@
-"""Writes a sweep's tables `runs.csv`, `table.md` and `table.tex`."""
+"""Writes a sweep's tables: `runs.csv`, `table.md`, `table.tex`, `diagnostics.md`."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isojax.files import write_atomically
+from isojax.sweeps import diagnostics_table
 from isojax.sweeps.rows import UNFINISHED, Row, read_row, runs_in
 from isojax.sweeps.run_log import planned_names
 from isojax.sweeps.summary import (
@@ -19,6 +20,7 @@ from isojax.sweeps.summary import (
 from isojax.sweeps.table_notes import describe_runs
 
 CSV_FILE, MARKDOWN_FILE, LATEX_FILE = "runs.csv", "table.md", "table.tex"
+DIAGNOSTICS_FILE = "diagnostics.md"
 _HEADER = ("method", "EMA", "linear", "20-NN", "participation ratio", "seconds", "runs")
 # Fields of `Row`, with the number of decimals.
 _COLUMNS = {"linear": 3, "knn_20": 3, "participation_ratio": 1, "seconds": 0}
@@ -47,7 +49,7 @@ class Cell(NamedTuple):
 
 
 def write_tables(directory: Path) -> str:
-    """Writes all three files.
+    """Writes all four files.
 
     Args:
       directory: the sweep's folder.
@@ -66,6 +68,7 @@ def write_tables(directory: Path) -> str:
         (CSV_FILE, as_csv(ended)),
         (MARKDOWN_FILE, markdown),
         (LATEX_FILE, as_latex(ended, notes)),
+        (DIAGNOSTICS_FILE, diagnostics_table.as_markdown(ended)),
     ):
         write_atomically(directory / name, content.encode())
     return markdown

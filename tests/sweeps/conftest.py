@@ -46,6 +46,9 @@ def fill(config_of):
                 "epoch": epoch,
                 "train/std": std,
                 "train/participation_ratio": ratio,
+                "eval/effective_rank": 30.0,
+                "eval/alpha_req": 1.5,
+                "eval/nesum": 4.0,
             }
             history.append(row, np.ones(3))
         if linear is None:

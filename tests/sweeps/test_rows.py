@@ -28,6 +28,10 @@ def test_the_row_of_a_finished_run_is_complete(tmp_path, fill):
         "steps": 124,
         "split": "test",
         "folder": "isoloss-ema-seed0",
+        "effective_rank": 30.0,
+        "alpha_req": 1.5,
+        "nesum": 4.0,
+        "lidar": None,
     }
 
 

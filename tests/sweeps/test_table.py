@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from isojax.sweeps import diagnostics_table
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import Row
 from isojax.sweeps.run_log import add_planned_runs, write_log_entry
@@ -137,6 +138,29 @@ def test_tables_of_half_a_sweep(tmp_path, fill):
         assert told in table
     assert "isoloss,no,0,crashed" in (tmp_path / "runs.csv").read_text()
     assert r"\bottomrule" in (tmp_path / "table.tex").read_text()
+    assert "| RankMe | – | – | 1 |" in (tmp_path / "diagnostics.md").read_text()
+
+
+def test_the_table_of_diagnostics_by_hand():
+    table = diagnostics_table.as_markdown(
+        [
+            row._replace(
+                effective_rank=rank,
+                nesum=2.0,
+                participation_ratio=None,
+                lidar=None if number == 3 else -rank,
+            )
+            for number, (row, rank) in enumerate(
+                zip(rows("byol", 0.6, 0.7, 0.8, 0.9), (1.0, 2.0, 4.0, 3.0), strict=True)
+            )
+        ]
+        + [Row("byol", "no", 0, "crashed", effective_rank=9.0)]
+    )
+    # Squared differences of the ranks: 0, 0, 1, 1; 1 - 6 * 2 / (4 * 15) = 0.8.
+    assert "| RankMe | 0.80 | 0.2 | 4 |" in table
+    assert "| α-ReQ | – | – | 0 |" in table
+    assert "| NESum | – | – | 4 |" in table  # constant
+    assert "| LiDAR | – | – | 3 |" in table
 
 
 def test_fields_that_differ_between_the_targets_are_noted_for_both(tmp_path, fill):
