@@ -2,9 +2,13 @@
 
 They are searched for in `DATA_DIR/downloads/manual/NAME`, the folder of the data set,
 and in `DATA_DIR/downloads/manual`. An archive is identified by its size and SHA-256,
-because several data sets use the same file names.
+because several data sets use the same file names; a gzip archive of `_CONTENTS` also by
+its content, because some distributors compress the files again.
 """
 
+import gzip
+import hashlib
+import zlib
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -15,12 +19,30 @@ from isojax.errors import UsageError
 
 _NAMED_FILES = 5  # in a message
 
+# SHA-256 of the uncompressed file, by that of the archive.
+_CONTENTS = {
+    # fashion_mnist; Debian's package dataset-fashion-mnist has other gzip headers.
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84": (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+    ),
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845": (
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+    ),
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073": (
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+    ),
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5": (
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+    ),
+}
+
 
 class ManualArchives:
     """The archives of one data set, and the manually downloaded ones among them.
 
     Attributes:
-      urls: size and checksum that tensorflow-datasets expects for each URL.
+      urls: size and checksum for each URL that tensorflow-datasets should expect: its
+        own, or those of a manually downloaded archive with the same content.
       placed: the matching file for each URL that has one.
     """
 
@@ -35,11 +57,11 @@ class ManualArchives:
           UsageError: if a file has the name of an archive, but is neither that
             archive nor one of another data set.
         """
-        self.urls: dict[str, checksums.UrlInfo] = builder.url_infos or {}
+        self.urls: dict[str, checksums.UrlInfo] = dict(builder.url_infos or {})
         self.placed: dict[str, Path] = {}
         self._name, self._manual = builder.name, manual
         self._owners: dict[Path, str] = {}  # names of other data sets by file
-        for url, expected in self.urls.items():
+        for url, expected in list(self.urls.items()):
             self._look_for(url, expected)
 
     def find(self, expected: checksums.UrlInfo | None) -> Path | None:
@@ -78,8 +100,8 @@ class ManualArchives:
         for path in self._places(expected) if expected.filename else ():
             if path.is_file():
                 found = checksums.compute_url_info(path)
-                if found == expected:
-                    self.placed[url] = path
+                if found == expected or _has_content(path, expected):
+                    self.placed[url], self.urls[url] = path, found
                     return
                 wrong[path] = found
         for path, found in wrong.items():
@@ -92,6 +114,18 @@ class ManualArchives:
                     f"Download it again from {url}"
                 )
             self._owners[path] = owner
+
+
+def _has_content(path: Path, expected: checksums.UrlInfo) -> bool:
+    """Returns whether a gzip archive has the content of the expected archive."""
+    content = _CONTENTS.get(expected.checksum)
+    if content is None:
+        return False
+    try:
+        with gzip.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == content
+    except (OSError, EOFError, zlib.error):  # not gzip, or damaged
+        return False
 
 
 def _data_set_of(found: checksums.UrlInfo) -> str | None:

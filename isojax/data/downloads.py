@@ -164,6 +164,7 @@ def _guard_downloads(
 
         manager._download = download_if_reachable
         manager._get_manually_downloaded_path = archives.find
+        manager._url_infos = {**manager._url_infos, **archives.urls}
         return manager
 
     builder._make_download_manager = make_guarded_manager

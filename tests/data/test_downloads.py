@@ -197,6 +197,40 @@ def test_archives_of_the_same_name_are_distinguished_by_checksum(
             assert (split.labels == value).all()
 
 
+@pytest.mark.parametrize("damage", ["none", "another content", "cut", "no gzip"])
+def test_an_archive_compressed_again_is_used_if_its_content_is_right(
+    damage, mnists, tmp_path, monkeypatch
+):
+    manual = tmp_path / "downloads" / "manual" / "fashion_mnist"
+    manual.mkdir(parents=True)
+    contents = {}
+    for file, archive in mnists["fashion_mnist"].items():
+        content = gzip.decompress(archive)
+        known = hashlib.sha256(archive).hexdigest()
+        contents[known] = hashlib.sha256(content).hexdigest()
+        (manual / file).write_bytes(gzip.compress(content, compresslevel=1, mtime=7))
+    monkeypatch.setattr(archives, "_CONTENTS", contents)
+    changed = manual / "t10k-labels-idx1-ubyte.gz"
+    whole = changed.read_bytes()
+    changed.write_bytes(
+        {
+            "none": whole,
+            "another content": gzip.compress(b"x"),
+            "cut": whole[:-9],
+            "no gzip": b"x",
+        }[damage]
+    )
+    source = ImageSource("fashion_mnist", 28)
+    if damage == "none":
+        dataset = load_dataset(source, data_dir=tmp_path)
+        assert (dataset.train.images == 2).all()
+        assert (dataset.evaluation.labels == 2).all()
+    else:
+        with pytest.raises(UsageError) as error:
+            load_dataset(source, data_dir=tmp_path)
+        assert str(error.value).startswith(f"{changed} is incomplete or not the right")
+
+
 def test_an_archive_of_another_set_is_named_with_the_place_for_this_one(
     no_network, load, tmp_path, monkeypatch
 ):
