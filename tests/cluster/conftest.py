@@ -42,11 +42,15 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=60
 JobRequeue=1
-NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8
-NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8
+GresTypes=gpu
+NodeName=DEFAULT CPUs=8 Gres=gpu:{gpus}
+NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]}
+NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]}
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 """
 TASKS = ("-N2", "-n2")
+# Slurm sets CUDA_VISIBLE_DEVICES for any character devices.
+GPUS = 8
 SMALL = [
     "--config.batch_size=64",
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
@@ -143,6 +147,15 @@ def training_script(workdir):
     return f"{shlex.join(['srun', *TASKS, *train(workdir)])}\nexit $?"
 
 
+def example_script(slurm, name, command):
+    """Writes a script of the folder `scripts` with another command after `srun`."""
+    example = (ROOT / "scripts" / f"{name}.sbatch").read_text()
+    line = example[example.index("srun ") :].splitlines()[0]
+    path = slurm.folder / f"{name}.sh"
+    path.write_text(example.replace(line, shlex.join(["srun", *command])))
+    return path
+
+
 def has_trained(workdir, epochs=2):
     """Returns whether a run has recorded some epochs."""
     metrics = workdir / "metrics.jsonl"
@@ -172,8 +185,13 @@ def slurm(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("slurm")
     user = getpass.getuser()
-    settings = SETTINGS.format(folder=folder, user=user, nodes=NODES, ports=PORTS)
+    settings = SETTINGS.format(
+        folder=folder, user=user, nodes=NODES, ports=PORTS, gpus=GPUS
+    )
     (folder / "slurm.conf").write_text(settings)
+    (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
+    for number in range(GPUS):
+        (folder / f"gpu{number}").symlink_to("/dev/null")
     (folder / "state").mkdir()
     key = folder / "munge.key"
     key.write_bytes(os.urandom(64))
@@ -198,7 +216,7 @@ def slurm(tmp_path_factory):
                 )
             time.sleep(0.5)
         cluster = Slurm(folder)
-        until(cluster.is_ready)
+        until(cluster.is_ready, timeout=60)
         yield cluster
         cluster.call("scancel", "--me")
         until(lambda: not cluster.call("squeue", "--noheader"))

@@ -8,6 +8,8 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,31 @@ def test_two_tasks_equal_one_process(slurm, tmp_path):
         assert relative_difference(getattr(two, part), getattr(one, part)) < 1e-5, part
 
 
+@pytest.mark.parametrize(
+    ("options", "gpus"),
+    [
+        (["--ntasks-per-node=1", "--gpus-per-node=8"], [8, 8]),
+        (["--ntasks-per-node=2", "--gpus-per-node=8"], [4, 4, 4, 4]),
+        (["--ntasks-per-node=2", "--gpus-per-task=1"], [1, 1, 1, 1]),
+        (["--ntasks-per-node=2", "--gpus-per-task=2"], [2, 2, 2, 2]),
+    ],
+)
+def test_the_tasks_of_a_node_divide_its_gpus(options, gpus, slurm):
+    """Each GPU belongs to one task. Slurm takes files for GPUs; none is used."""
+    code = """
+import os
+from isojax.launchers import launcher_task, local_gpus
+visible = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+chosen = local_gpus(launcher_task(), os.environ | {"JAX_PLATFORMS": "cuda"})
+print(os.environ["SLURM_NODEID"], *(visible[index] for index in chosen))
+"""
+    output = slurm.call("srun", "-N2", *options, sys.executable, "-c", code)
+    tasks = [line.split() for line in output.splitlines()]
+    assert [len(chosen) for _, *chosen in tasks] == gpus
+    devices = [(node, gpu) for node, *chosen in tasks for gpu in chosen]
+    assert len(set(devices)) == sum(gpus)
+
+
 def test_scancel_saves(slurm, undisturbed, tmp_path):
     job = start(slurm, tmp_path / "run")
     slurm.call("scancel", job)
@@ -61,24 +88,28 @@ def test_a_requeued_job_resumes_by_itself(slurm, undisturbed, tmp_path):
     assert_same_state(tmp_path / "run", undisturbed)
 
 
-def test_a_killed_task_ends_the_job(slurm, undisturbed, tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_task_ends_the_job(rank, slurm, undisturbed, tmp_path):
     job = start(slurm, tmp_path / "run")
-    found = subprocess.run(
-        ["pgrep", "-f", f"train_slowly.py .*--workdir={tmp_path / 'run'}"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    tasks = [pid for pid in map(int, found.stdout.split()) if is_python(pid)]
-    assert len(tasks) == 2
-    os.kill(tasks[1], signal.SIGKILL)
+    os.kill(find_task(job, rank), signal.SIGKILL)
     state, code = slurm.wait(job)
     assert state == "FAILED" and code not in (0, SAVED)
     resume(slurm, tmp_path / "run")
     assert_same_state(tmp_path / "run", undisturbed)
 
 
-def is_python(pid):
-    with open(f"/proc/{pid}/comm") as file:
-        return file.read().startswith("python")
+def find_task(job, rank):
+    """Returns the number of the process that trains as a task of a job."""
+    found = subprocess.run(
+        ["pgrep", "-f", "train_slowly.py"], capture_output=True, text=True, check=True
+    )
+    wanted = {f"SLURM_JOB_ID={job}", f"SLURM_PROCID={rank}", "SLURM_STEP_ID=0"}
+    (task,) = [
+        pid
+        for pid in map(int, found.stdout.split())
+        if wanted <= {*Path(f"/proc/{pid}/environ").read_text().split("\0")}
+    ]
+    return task
 
 
 def test_a_drained_node_lets_its_run_finish(slurm, undisturbed, tmp_path):

@@ -3,11 +3,9 @@
 All jobs wait for their limit at the same time; their steps pause for two seconds.
 """
 
-import shlex
-
 import pytest
 
-from tests.cluster.conftest import ROOT, TASKS, resume, train, training_script
+from tests.cluster.conftest import TASKS, example_script, resume, train, training_script
 from tests.reliability.runs import assert_same_state
 
 pytestmark = pytest.mark.cluster
@@ -30,20 +28,11 @@ def jobs(slurm, undisturbed, tmp_path_factory):
         for name, options in OPTIONS.items()
     }
     started["example"] = slurm.submit_file(
-        example_script(slurm, folder / "example"),
-        *TASKS, "--time=2", "--signal=TERM@30", "--gpus-per-node=0",
+        example_script(slurm, "slurm", train(folder / "example")),
+        "--time=2", "--signal=TERM@30",
         pause=PAUSE,
     )  # fmt: skip
     return {name: (job, folder / name) for name, job in started.items()}
-
-
-def example_script(slurm, workdir):
-    """Writes scripts/slurm.sbatch with the command of a small run; returns its path."""
-    example = (ROOT / "scripts/slurm.sbatch").read_text()
-    command = example[example.index("srun ") :].splitlines()[0]
-    path = slurm.folder / "example.sh"
-    path.write_text(example.replace(command, shlex.join(["srun", *train(workdir)])))
-    return path
 
 
 @pytest.mark.parametrize("name", ["TERM", "USR1"])
