@@ -11,6 +11,7 @@ from isojax.errors import UsageError
 # Variables that JAX reads: the GPUs of a process, and the port of process 0.
 LOCAL_DEVICES = "JAX_LOCAL_DEVICE_IDS"
 COORDINATOR_PORT = "JAX_COORDINATOR_PORT"
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"  # which CUDA reads
 _FIRST_PORT, _PORTS = 61440, 4096  # the range from which JAX takes its port
 _SPREAD = 2531  # odd, so that jobs get different ports; their steps are far apart
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -81,7 +82,7 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> int:
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms and not {"cuda", "gpu"} & set(platforms.split(",")):
         return 0
-    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    listed = environment.get(VISIBLE_DEVICES)
     if listed is None:
         return len(list(_NVIDIA_GPUS.glob("*")))
     devices = listed.split(",")
@@ -121,7 +122,7 @@ def _is_bound(visible: int, environment: Mapping[str, str]) -> bool:
     """Whether a launcher let a process see only a part of the GPUs of its machine."""
     allocated = environment.get("SLURM_GPUS_ON_NODE")
     if allocated is None:
-        return visible == 1 and "CUDA_VISIBLE_DEVICES" in environment
+        return visible == 1 and VISIBLE_DEVICES in environment
     return visible < int(allocated)
 
 

@@ -2,13 +2,16 @@
 
     isojax sweep --methods=byol,isoloss [--ema=true,false] [--seeds=5]
                  [--config=NAME] [--config.FIELD=VALUE ...]
-                 [--workdir=DIR] [--data_dir=DIR] [--retry] [--tables_only]
+                 [--workdir=DIR] [--data_dir=DIR] [--jobs=N]
+                 [--retry] [--tables_only]
 
 Writes the tables DIR/runs.csv, DIR/table.md, DIR/table.tex and DIR/diagnostics.md after
 each run. The last one has the correlations of RankMe and other diagnostics with the
 accuracy. The same command resumes a sweep; with more methods or seeds it extends the
-sweep. Exit codes: 0 if all runs finished; 1 if a run crashed; 75 if a signal stopped
-the sweep and the current run is saved; 2 for an error in the flags or the config.
+sweep. Started again while it runs, also on other machines, it takes other runs. Exit
+codes: 0 if all runs finished, or other processes work on the rest; 1 if a run crashed;
+75 if a signal stopped the sweep and the active runs are saved; 2 for an error in the
+flags or the config.
 """
 
 import os
@@ -23,6 +26,7 @@ from isojax.fields import data_name
 from isojax.invocation import command as command_text
 from isojax.output import print_line
 from isojax.runs.mirror import local_folder
+from isojax.sweeps.job_devices import divide_devices
 from isojax.sweeps.plan import (
     SweepRun,
     check_effects,
@@ -53,6 +57,11 @@ _DATA_DIR = path_flag.define_path(
     None,
     "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
+_JOBS = flags.DEFINE_integer(
+    "jobs",
+    1,
+    "Number of runs at a time; they divide the GPUs or the processor cores.",
+)
 _RETRY = flags.DEFINE_bool("retry", False, "Resume the runs that crashed or diverged.")
 _TABLES_ONLY = flags.DEFINE_bool(
     "tables_only", False, "Write the tables of the finished runs without running any."
@@ -68,6 +77,7 @@ def main() -> None:
         with local_folder(workdir) as directory:
             print_line(rewrite_tables(directory))
         return
+    devices = divide_devices(_JOBS.value)
     location = config_flags.get_config_filename(flags.FLAGS["config"])
     fields = config_flags.get_override_values(flags.FLAGS["config"])
     check_fields(fields, config_argument=location)
@@ -106,13 +116,14 @@ def main() -> None:
 
     from isojax.sweeps.run_sweep import run_sweep  # after the flags: JAX takes a second
 
-    with local_folder(workdir, trains=True) as directory:
+    with local_folder(workdir) as directory:
         code = run_sweep(
             directory,
             plan,
             config_of=config_of,
             command=command,
             again=command_text("sweep", *sys.argv[1:]),
+            devices=devices,
             retry=_RETRY.value,
         )
     sys.exit(code)
@@ -129,6 +140,7 @@ def run() -> None:
                 "ema": "=true,false",
                 "seeds": "=N",
                 "config": "=NAME",
+                "jobs": "=N",
             },
             "directories": {"workdir": "=DIR", "data_dir": "=DIR"},
             "actions": {"retry": "", "tables_only": ""},

@@ -12,7 +12,7 @@ from typing import Any, Self
 from isojax.errors import UsageError
 from isojax.runs import layout
 from isojax.runs.bucket import Bucket
-from isojax.runs.lock import in_use, this_process
+from isojax.runs.lock import InUseError, this_process
 
 RENEWED_SECONDS, STALE_SECONDS = 20, 90
 
@@ -46,7 +46,7 @@ class Lease:
           bucket: the run.
 
         Raises:
-          UsageError: if another live process holds the lease.
+          InUseError: if another live process holds the lease.
           BucketError: if the bucket does not exist or cannot be written.
         """
         content = this_process()
@@ -54,7 +54,7 @@ class Lease:
         while True:
             names = _names(bucket)
             if names and not _is_abandoned(bucket, names[-1]):
-                raise in_use(bucket.url, _read_owner(bucket, names[-1]))
+                raise InUseError(bucket.url, _read_owner(bucket, names[-1]))
             number = int(names[-1].rpartition("/")[2]) + 1 if names else 1
             name = f"{layout.LOCK_FILE}/{number:06}"
             bucket.create(name, json.dumps(content).encode())

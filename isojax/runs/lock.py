@@ -16,6 +16,28 @@ from isojax.runs import layout
 _held: set[int] = set()
 
 
+class InUseError(UsageError):
+    """Another live process holds the lock of a folder.
+
+    Attributes:
+      owner: the `process`, `host` and `since` of that process, as far as known.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, owner: dict[str, Any]):
+        """Describes the owner of a lock.
+
+        Args:
+          workdir: the folder or URL.
+          owner: what the lock records about its owner; see `this_process`.
+        """
+        self.owner = owner
+        super().__init__(
+            f"--workdir={workdir} is in use by process {owner.get('process', '?')} on "
+            f"{owner.get('host', '?')} since {owner.get('since', '?')}. Wait until it "
+            "ends, stop it, or choose another directory"
+        )
+
+
 @contextmanager
 def run_lock(workdir: Path) -> Iterator[None]:
     """Holds the lock of a run's folder until the context or the process ends.
@@ -28,7 +50,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
       workdir: the run's folder, which must exist.
 
     Raises:
-      UsageError: if another live process holds the lock.
+      InUseError: if another live process holds the lock.
       OSError: if the lock file cannot be written, or the file system does not support
         locking.
     """
@@ -39,7 +61,7 @@ def run_lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise in_use(workdir, _read_owner(file)) from error
+            raise InUseError(workdir, _read_owner(file)) from error
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(this_process()).encode(), 0)
         yield
@@ -68,20 +90,6 @@ def this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
-
-
-def in_use(workdir: str | os.PathLike, owner: dict) -> UsageError:
-    """Returns the error for a run's folder that another process uses.
-
-    Args:
-      workdir: the run's folder or URL.
-      owner: the owner's `process`, `host` and `since`, as far as they are known.
-    """
-    return UsageError(
-        f"--workdir={workdir} is in use by process {owner.get('process', '?')} on "
-        f"{owner.get('host', '?')} since {owner.get('since', '?')}. Wait until it "
-        "ends, stop it, or choose another directory"
-    )
 
 
 def _read_owner(file: int) -> dict:

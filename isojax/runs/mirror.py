@@ -16,6 +16,7 @@ from isojax.output import print_line, show_as, with_shown_names
 from isojax.runs import layout
 from isojax.runs.bucket import Bucket, is_url
 from isojax.runs.lease import Lease, hold_lease
+from isojax.runs.lock import run_lock
 
 # Files that isojax reads again; others, such as figures and weights, are only uploaded.
 _READ_SUFFIXES = (".json", ".jsonl", ".npz")
@@ -57,6 +58,33 @@ def upload(folder: str | os.PathLike) -> None:
     """
     if mirror := find_mirror(folder):
         mirror.upload()
+
+
+@contextmanager
+def lock_part(
+    folder: Path, part: str = "", *, on_loss: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Holds the lock of a folder in a local folder or in the bucket of a mirror.
+
+    Args:
+      folder: the local folder, or the folder of a mirror.
+      part: name of the folder in it, which is created if it does not exist; by default
+        `folder` itself.
+      on_loss: called, in another thread, if another process takes over the lease.
+
+    Raises:
+      InUseError: if another live process holds the lock.
+      OSError: if the lock cannot be written.
+    """
+    if mirror := find_mirror(folder):
+        bucket = Bucket(f"{mirror.bucket.url}/{part}" if part else mirror.bucket.url)
+        with hold_lease(bucket) as lease:
+            lease.on_loss(on_loss)
+            yield
+    else:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        with run_lock(folder / part):
+            yield
 
 
 def upload_history_later(folder: str | os.PathLike) -> None:
@@ -137,13 +165,10 @@ class Mirror:
     def refresh(self, folder: str = "") -> None:
         """Downloads the files of the run again, or those of a folder in it."""
         with self._lock:
-            names = [n for n in self._listed(folder) if n.endswith(_READ_SUFFIXES)]
-            # The spectrum first: another process may add an epoch at this moment, and
-            # the metrics may contain more epochs than the spectrum.
-            names.sort(key=lambda name: not name.endswith(layout.SPECTRUM_FILE))
-            for part in (names[:1], names[1:]):
-                self.bucket.download(part, self.folder)
-            self._uploaded |= self._states(names)
+            try:
+                self._download(folder)
+            except FileNotFoundError:  # deleted by another process after the listing
+                self._download(folder)
             self._metrics_size = self._size(layout.METRICS_FILE)
 
     def upload(self) -> None:
@@ -228,6 +253,24 @@ class Mirror:
         if changed:
             self.bucket.upload({name: self.folder / name for name in changed})
         self._uploaded |= {name: states[name] for name in changed}
+
+    def _download(self, folder: str) -> None:
+        listed = self._listed(folder)
+        self._forget(folder, set(listed))
+        names = [n for n in listed if n.endswith(_READ_SUFFIXES)]
+        # The spectrum first: another process may add an epoch at this moment, and the
+        # metrics may contain more epochs than the spectrum.
+        names.sort(key=lambda name: not name.endswith(layout.SPECTRUM_FILE))
+        for part in (names[:1], names[1:]):
+            self.bucket.download(part, self.folder)
+        self._uploaded |= self._states(names)
+
+    def _forget(self, folder: str, listed: set[str]) -> None:
+        """Removes local files that another process has deleted in the bucket."""
+        start = f"{folder}/" if folder else ""
+        for name in {n for n in self._uploaded if n.startswith(start)} - listed:
+            (self.folder / name).unlink(missing_ok=True)
+            del self._uploaded[name]
 
     def _listed(self, folder: str = "") -> list[str]:
         """Returns the names of the objects, without checkpoints and logs."""

@@ -1,1 +1,1 @@
-"""Sweeps: many runs, one after another, and tables of their results."""
+"""Sweeps: many runs, on one machine or several, and tables of their results."""

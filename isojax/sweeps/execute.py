@@ -1,17 +1,21 @@
-"""Runs the unfinished runs of a sweep, one process after another."""
+"""Runs the unfinished runs of a sweep, each in a process of its own."""
 
-import subprocess
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from isojax.errors import UsageError
 from isojax.output import print_line
-from isojax.runs.mirror import refresh
+from isojax.runs.lock import InUseError
+from isojax.runs.mirror import refresh, upload
 from isojax.stopping import STOPPED_EXIT_CODE, SignalForwarder
+from isojax.sweeps.attempt import Attempt
+from isojax.sweeps.claims import claim_run
+from isojax.sweeps.job_devices import JobDevices
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import (
     COLLAPSED,
@@ -20,165 +24,252 @@ from isojax.sweeps.rows import (
     FINISHED,
     UNFINISHED,
     Row,
-    part_done,
     read_row,
 )
-from isojax.sweeps.run_log import output_path, read_log_entry, write_log_entry
+from isojax.sweeps.run_log import (
+    RECORDS_FOLDER,
+    output_path,
+    read_log_entry,
+    write_log_entry,
+)
 from isojax.sweeps.status_line import StatusLine, in_words, seconds_left
 
 _POLL_SECONDS = 0.5
+# How often to look again for runs that other processes may have left.
+_LOOK_SECONDS, _IDLE_LOOK_SECONDS = 60, 10
+# Without runs of its own, a sweep looks for longer than a process that has ended can
+# hold a lease or the lock of a network file system.
+_IDLE_SECONDS = 100
 _USAGE_EXIT_CODE = 2
 
 
-def execute(
-    directory: Path,
-    configs: dict[SweepRun, ConfigDict],
-    command: Callable[[SweepRun], list[str]],
-    *,
-    retry: bool,
-    signals: SignalForwarder,
-    after_each: Callable[[], object],
-) -> bool:
-    """Runs the runs that have not ended.
+class Outcome(NamedTuple):
+    """How a sweep has ended.
 
-    If a run crashes, its error is logged and the next run starts. An error that the
-    user can fix, such as a missing data set, ends the sweep, because it would end the
-    other runs too.
-
-    Args:
-      directory: the sweep's folder.
-      configs: the config of each run, in the order in which they run.
-      command: returns the command that trains and evaluates a run.
-      retry: whether runs that crashed or diverged are run again.
-      signals: passes signals to the current run; after one, the run saves its state
-        and the sweep ends.
-      after_each: called after each run.
-
-    Returns:
-      Whether all runs have ended.
-
-    Raises:
-      UsageError: the error of a run that the user can fix.
+    Attributes:
+      is_stopped: whether a signal stopped it, or one of its runs, before the end.
+      elsewhere: for each run that another process is working on, that process.
     """
-    waiting = [
-        run for run in configs if not _has_ended(read_row(directory, run), retry)
-    ]
-    runs = list(configs)
-    print_line(
-        f"{len(runs)} runs, {len(runs) - len(waiting)} of them finished, in {directory}"
-    )
-    for position, run in enumerate(waiting):
-        if signals.is_stopping:
-            return False
-        rows = [read_row(directory, other) for other in configs]
-        describe = partial(
-            _describe_progress,
-            f"run {runs.index(run) + 1} of {len(runs)}",
-            run,
-            known=[row.seconds for row in rows if row.linear and row.seconds],
-            waiting=len(waiting) - position - 1,
+
+    is_stopped: bool
+    elsewhere: dict[SweepRun, str]
+
+
+class Executor:
+    """Runs the runs that have not ended, several at a time.
+
+    If a run crashes, its error is logged and the other runs continue. After an error
+    that the user can fix, such as a missing data set, no further run starts, because
+    it would end the other runs too. Runs that another process has claimed are left to
+    it, and looked at again in case that process ends.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        configs: dict[SweepRun, ConfigDict],
+        command: Callable[[SweepRun], list[str]],
+        *,
+        devices: Sequence[JobDevices],
+        retry: bool,
+        signals: SignalForwarder,
+        after_each: Callable[[], object],
+    ):
+        """Finds the runs that have not ended.
+
+        Args:
+          directory: the sweep's folder.
+          configs: the config of each run, in the order in which they start.
+          command: returns the command that trains and evaluates a run.
+          devices: the devices of each run at a time.
+          retry: whether runs that crashed or diverged are run again, once.
+          signals: passes signals to the active runs; after one, they save their state
+            and the sweep ends.
+          after_each: called after each run.
+        """
+        self._directory, self._configs, self._command = directory, configs, command
+        self._signals, self._after_each = signals, after_each
+        self._jobs, self._free = len(devices), list(devices)
+        rows = {run: read_row(directory, run) for run in configs}
+        # Another process may repeat a failed run first: its row then changes.
+        self._failed = {
+            run: row
+            for run, row in rows.items()
+            if retry and row.status in (CRASHED, DIVERGED)
+        }
+        self._known = [r.seconds for r in rows.values() if r.linear and r.seconds]
+        self._waiting = [run for run in configs if not self._has_ended(run, rows[run])]
+        self._active: list[Attempt] = []
+        self._elsewhere: dict[SweepRun, str] = {}
+        self._is_stopped = False
+        self._error: UsageError | None = None
+        self._line = StatusLine()
+
+    def run(self) -> Outcome:
+        """Runs the runs.
+
+        Raises:
+          UsageError: the error of a run that the user can fix.
+        """
+        total, waiting = len(self._configs), len(self._waiting)
+        print_line(
+            f"{total} runs, {total - waiting} of them finished, in {self._directory}"
         )
-        code = _attempt(
-            directory,
-            run,
-            command(run),
-            config=configs[run],
-            signals=signals,
-            describe=describe,
+        try:
+            self._run_all()
+        finally:
+            self._line.clear()
+            for attempt in self._active:
+                attempt.release()
+        if self._error is not None:
+            raise self._error
+        is_stopped = self._is_stopped or (
+            self._signals.is_stopping and bool(self._waiting)
         )
+        return Outcome(is_stopped, self._elsewhere)
+
+    def _run_all(self) -> None:
+        next_look, idle_since, is_stopping = 0.0, None, False
+        while True:
+            if self._may_start() and time.monotonic() >= next_look:
+                self._start_waiting()
+                wait = _LOOK_SECONDS if self._active else _IDLE_LOOK_SECONDS
+                next_look = time.monotonic() + wait
+            if self._active:
+                idle_since = None
+            elif not self._may_start():
+                return
+            elif idle_since is None:
+                idle_since = time.monotonic()
+                self._line.print_above(
+                    f"Waiting up to {_IDLE_SECONDS} s for the runs of other processes: "
+                    f"{describe_elsewhere(self._elsewhere)}"
+                )
+            elif time.monotonic() > idle_since + _IDLE_SECONDS:
+                return
+            if self._active and self._signals.is_stopping and not is_stopping:
+                is_stopping = True
+                runs = "the run" if len(self._active) == 1 else "the runs"
+                self._line.print_above(
+                    f"Saving and stopping {runs}; press Ctrl-C again to kill."
+                )
+            self._line.show(self._describe_progress())
+            time.sleep(_POLL_SECONDS)
+            for attempt in [a for a in self._active if a.has_ended()]:
+                self._end(attempt)
+                next_look = 0.0
+
+    def _may_start(self) -> bool:
+        has_ended = self._is_stopped or self._signals.is_stopping or self._error
+        return bool(self._waiting and self._free and not has_ended)
+
+    def _start_waiting(self) -> None:
+        for run in list(self._waiting):
+            if not self._may_start():
+                return
+            self._start(run)
+
+    def _start(self, run: SweepRun) -> None:
+        """Starts a run, unless it has ended or another process has claimed it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(
+                    claim_run(self._directory, run, on_loss=lambda: self._lose(run))
+                )
+            except InUseError as error:
+                owner = error.owner
+                self._elsewhere[run] = (
+                    f"process {owner.get('process', '?')} on {owner.get('host', '?')}"
+                )
+                return
+            # Now that no other process can change them.
+            upload(self._directory)
+            for part in (RECORDS_FOLDER, run.name):
+                refresh(self._directory, part)
+            self._elsewhere.pop(run, None)
+            self._waiting.remove(run)
+            if self._has_ended(run, read_row(self._directory, run)):
+                return
+            attempt = Attempt(
+                self._directory,
+                run,
+                self._command(run),
+                config=self._configs[run],
+                devices=self._free.pop(0),
+                claim=held.pop_all(),
+            )
+        self._active.append(attempt)
+        self._signals.add(attempt.process)
+        number = list(self._configs).index(run) + 1
+        left = self._seconds_left()
+        when = "" if left is None else f", {in_words(left)} remaining"
+        self._line.print_above(
+            f"run {number} of {len(self._configs)}{when}: {run.title}"
+        )
+
+    def _lose(self, run: SweepRun) -> None:
+        for attempt in self._active:
+            if attempt.run == run:
+                attempt.lose()
+
+    def _end(self, attempt: Attempt) -> None:
+        """Records how a run has ended."""
+        directory, run = self._directory, attempt.run
+        code = attempt.process.returncode
+        self._active.remove(attempt)
+        self._free.append(attempt.devices)
         refresh(directory, run.name)
         row = read_row(directory, run)
-        if row.status == UNFINISHED:
+        if attempt.is_lost:
+            self._waiting.append(run)
+            self._line.print_above(f"  {run.name}: taken over by another process")
+        elif row.status == UNFINISHED and (
             # The sweep was stopped, or a signal was sent to the run alone.
-            if signals.is_stopping or code == STOPPED_EXIT_CODE:
-                return False
-            message = _error_message(directory, run, code)
-            if code == _USAGE_EXIT_CODE:
-                raise UsageError(message.removeprefix("error: "))
-            entry = read_log_entry(directory, run)
-            write_log_entry(directory, run, entry | {"crashed": message})
-            row = read_row(directory, run)
-        print_line(f"  {_describe_end(row, directory, run)}")
-        after_each()
-    return True
-
-
-def _attempt(
-    directory: Path,
-    run: SweepRun,
-    command: list[str],
-    *,
-    config: ConfigDict,
-    signals: SignalForwarder,
-    describe: Callable[..., str],
-) -> int:
-    """Starts a run, waits for it and returns its exit code."""
-    entry = read_log_entry(directory, run)
-    entry.pop("crashed", None)
-    spent, start = entry.get("seconds", 0.0), time.monotonic()
-
-    def save_seconds() -> None:
-        seconds = spent + time.monotonic() - start
-        write_log_entry(directory, run, entry | {"seconds": seconds})
-
-    save_seconds()
-    before = last_part = part_done(directory, run, config)
-    line, is_stopping = StatusLine(), False
-    with output_path(directory, run).open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # its end stops the run; see sweep_worker.py
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            process_group=0,  # otherwise Ctrl-C in the terminal would reach it twice
-        )
-    signals.add(process)
-    while process.poll() is None:
-        elapsed, part = time.monotonic() - start, part_done(directory, run, config)
-        if part != last_part:  # saved often, in case the sweep is killed
-            last_part = part
-            save_seconds()
-        if signals.is_stopping:
-            if not is_stopping:
-                line.end()
-                is_stopping = True
-            line.show("Saving and stopping the run; press Ctrl-C again to kill it.")
+            self._signals.is_stopping or code == STOPPED_EXIT_CODE
+        ):
+            self._is_stopped = True
+        elif row.status == UNFINISHED and code == _USAGE_EXIT_CODE:
+            message = _error_message(directory, run, code).removeprefix("error: ")
+            self._error = self._error or UsageError(message)
+            if self._active:
+                self._line.print_above(
+                    f"  {run.name}: {message}. No further run starts."
+                )
         else:
-            line.show(describe(elapsed, part, part - before))
-        time.sleep(_POLL_SECONDS)
-    assert process.stdin is not None  # a pipe was asked for
-    process.stdin.close()
-    line.end()
-    save_seconds()
-    return process.returncode
+            if row.status == UNFINISHED:
+                message = _error_message(directory, run, code)
+                entry = read_log_entry(directory, run)
+                write_log_entry(directory, run, entry | {"crashed": message})
+                row = read_row(directory, run)
+            if row.linear and row.seconds:
+                self._known.append(row.seconds)
+            self._line.print_above(f"  {run.name} {_describe_end(row, directory, run)}")
+            self._after_each()
+        attempt.release()
+
+    def _has_ended(self, run: SweepRun, row: Row) -> bool:
+        if row.status in (CRASHED, DIVERGED):
+            return row != self._failed.get(run)
+        return row.status in (FINISHED, COLLAPSED)
+
+    def _seconds_left(self) -> float | None:
+        return seconds_left(
+            self._known,
+            waiting=len(self._waiting) - len(self._elsewhere),
+            active=[attempt.progress() for attempt in self._active],
+            jobs=self._jobs,
+        )
+
+    def _describe_progress(self) -> str:
+        """Returns the status line."""
+        left = self._seconds_left()
+        when = "" if left is None else f", {in_words(left)} remaining"
+        return f"{len(self._active)} active, {len(self._waiting)} waiting{when}"
 
 
-def _describe_progress(
-    label: str,
-    run: SweepRun,
-    elapsed: float,
-    part_done: float,
-    part_gained: float,
-    *,
-    known: list[float],
-    waiting: int,
-) -> str:
-    """Returns the status line while a run is active."""
-    left = seconds_left(
-        known,
-        waiting=waiting,
-        part_done=part_done,
-        part_gained=part_gained,
-        elapsed=elapsed,
-    )
-    when = "" if left is None else f", {in_words(left)} remaining"
-    return f"{label}{when}: {run.title}"
-
-
-def _has_ended(row: Row, retry: bool) -> bool:
-    if row.status in (CRASHED, DIVERGED):
-        return not retry
-    return row.status in (FINISHED, COLLAPSED)
+def describe_elsewhere(elsewhere: dict[SweepRun, str]) -> str:
+    """Lists the runs of other processes."""
+    return ", ".join(f"{run.name} ({owner})" for run, owner in elsewhere.items())
 
 
 def _error_message(directory: Path, run: SweepRun, code: int) -> str:

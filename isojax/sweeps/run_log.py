@@ -12,7 +12,7 @@ from isojax.errors import UsageError
 from isojax.files import write_atomically
 from isojax.sweeps.plan import SweepRun
 
-_FOLDER = "records"
+RECORDS_FOLDER = "records"
 _PLANNED_FILE = "planned.json"
 
 
@@ -30,18 +30,18 @@ def write_log_entry(directory: Path, run: SweepRun, entry: dict[str, Any]) -> No
 def add_planned_runs(directory: Path, runs: Iterable[SweepRun]) -> None:
     """Adds runs to the stored list of planned runs."""
     names = {*planned_names(directory), *(run.name for run in runs)}
-    _write_json(directory / _FOLDER / _PLANNED_FILE, sorted(names))
+    _write_json(directory / RECORDS_FOLDER / _PLANNED_FILE, sorted(names))
 
 
 def planned_names(directory: Path) -> list[str]:
     """Returns the names of the planned runs."""
-    path = directory / _FOLDER / _PLANNED_FILE
+    path = directory / RECORDS_FOLDER / _PLANNED_FILE
     return read_json(path) if path.exists() else []
 
 
 def logged_names(directory: Path) -> set[str]:
     """Returns the names of the runs that have an entry."""
-    paths = (directory / _FOLDER).glob("*.json")
+    paths = (directory / RECORDS_FOLDER).glob("*.json")
     return {path.stem for path in paths if path.name != _PLANNED_FILE}
 
 
@@ -71,4 +71,4 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _path(directory: Path, run: SweepRun) -> Path:
-    return directory / _FOLDER / f"{run.name}.json"
+    return directory / RECORDS_FOLDER / f"{run.name}.json"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -12,74 +11,10 @@ import pytest
 from isojax.errors import UsageError
 from isojax.runs.lock import run_lock
 from isojax.stopping import STOPPED_EXIT_CODE
-from isojax.sweeps.plan import Plan, SweepRun
+from isojax.sweeps import claims
 from isojax.sweeps.run_log import output_path, read_log_entry
-from isojax.sweeps.run_sweep import rewrite_tables, run_sweep
-
-# Copies what a run would leave, and says that it was called.
-STAND_IN = """
-import os, shutil, signal, sys, time
-deed, template, folder, called = sys.argv[1:]
-with open(called, "a") as file:
-    print(os.path.basename(folder), file=file)
-if deed == "crash":
-    sys.exit("RuntimeError: out of memory")
-if deed == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if deed == "mistake":
-    print("error: there is no data set", file=sys.stderr)
-    sys.exit(2)
-if deed == "stop":
-    sys.exit(75)
-if deed == "deaf":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    open(called + ".ready", "w").close()
-    time.sleep(60)
-if deed == "wait":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-    open(called + ".ready", "w").close()
-    time.sleep(60)
-shutil.copytree(template, folder, dirs_exist_ok=True)
-sys.exit(2 if deed == "diverge" else 0)
-"""
-RUNS = [
-    SweepRun("byol", True, 0),
-    SweepRun("isoloss", True, 0),
-    SweepRun("isoloss", True, 1),
-]
-
-
-@pytest.fixture
-def sweep(tmp_path, fill, config_of):
-    """`sweep({run: deed})` sweeps; gives the exit code and the runs started."""
-    directory, called = tmp_path / "sweep", tmp_path / "called"
-    for run in RUNS:
-        fill(tmp_path / "finish", run)
-        folder = fill(tmp_path / "diverge", run, linear=None)
-        (folder / "not_finite.json").write_text("{}")
-
-    def begin(deeds=None, **kwargs):
-        deeds = deeds or {}
-
-        def command(run):
-            deed = deeds.get(run, "finish")
-            kind = "diverge" if deed == "diverge" else "finish"
-            folders = [tmp_path / kind / run.name, directory / run.name, called]
-            return [sys.executable, "-c", STAND_IN, deed, *map(str, folders)]
-
-        called.write_text("")
-        code = run_sweep(
-            directory,
-            Plan({run: config_of(run) for run in RUNS}, twins={}),
-            config_of=config_of,
-            command=command,
-            again="the same command",
-            **kwargs,
-        )
-        return code, called.read_text().split()
-
-    begin.directory, begin.called = directory, called
-    return begin
+from isojax.sweeps.run_sweep import rewrite_tables
+from tests.sweeps.conftest import RUNS
 
 
 def statuses(sweep):
@@ -127,16 +62,6 @@ def test_a_user_error_ends_the_sweep_which_resumes_once_it_is_fixed(sweep):
     assert sweep() == (0, [RUNS[1].name, RUNS[2].name])
 
 
-@pytest.fixture
-def signal_handlers():
-    """Restores the handlers: after a stop, repeated signals stay ignored."""
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_stops_the_run_and_the_sweep(
     sweep, capsys, monkeypatch, signal_handlers, number
@@ -180,7 +105,10 @@ def test_a_run_that_was_stopped_from_elsewhere_stops_the_sweep(sweep):
     assert sweep({RUNS[0]: "stop"}) == (STOPPED_EXIT_CODE, [RUNS[0].name])
 
 
-def test_a_folder_in_use_is_refused(sweep):
+def test_a_sweep_of_another_process_that_holds_the_folder_is_refused(
+    sweep, monkeypatch
+):
+    monkeypatch.setattr(claims, "_MOST_SECONDS", 0)
     sweep()
     with run_lock(sweep.directory), pytest.raises(UsageError, match=str(os.getpid())):
         sweep()

@@ -1,25 +1,30 @@
 import pytest
 
-from isojax.sweeps.status_line import in_words, seconds_left
+from isojax.sweeps.status_line import Progress, in_words, seconds_left
 
 
 def test_no_estimate_without_a_finished_run():
     assert seconds_left([], waiting=3) is None
-    assert seconds_left([], waiting=3, part_done=0.5, elapsed=9) is None  # resumed
+    resumed = Progress(part_done=0.5, elapsed=9)
+    assert seconds_left([], waiting=3, active=[resumed]) is None
 
 
 def test_the_current_run_predicts_the_waiting_ones():
-    left = seconds_left([], waiting=3, part_done=0.25, part_gained=0.25, elapsed=20)
-    assert left == 80 * 3 + 60
+    run = Progress(part_done=0.25, part_gained=0.25, elapsed=20)
+    assert seconds_left([], waiting=3, active=[run]) == 80 * 3 + 60
 
 
 def test_finished_runs_predict_the_waiting_ones_and_the_current_one_itself():
-    assert seconds_left([100, 200], waiting=2) == 450
-    assert seconds_left([100], waiting=1, part_done=0.75) == 125
-    left = seconds_left(
-        [100, 200], waiting=1, part_done=0.75, part_gained=0.25, elapsed=50
-    )
-    assert left == 150 + 50
+    assert seconds_left([100, 200], waiting=2, active=[Progress()]) == 450
+    assert seconds_left([100], waiting=1, active=[Progress(part_done=0.75)]) == 125
+    run = Progress(part_done=0.75, part_gained=0.25, elapsed=50)
+    assert seconds_left([100, 200], waiting=1, active=[run]) == 150 + 50
+
+
+def test_several_runs_at_a_time_share_the_work_but_each_takes_its_time():
+    runs = [Progress(part_done=0.5), Progress()]
+    assert seconds_left([100], waiting=4, active=runs, jobs=2) == 275
+    assert seconds_left([100], waiting=0, active=runs, jobs=2) == 100
 
 
 @pytest.mark.parametrize(

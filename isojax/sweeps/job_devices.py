@@ -1,0 +1,117 @@
+"""Divides the GPUs and the processor cores of a machine among runs of a sweep."""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from isojax.errors import UsageError
+from isojax.launchers import (
+    LOCAL_DEVICES,
+    VISIBLE_DEVICES,
+    divide_gpus,
+    launcher_task,
+    local_gpus,
+)
+
+_DEVICES = Path("/dev")
+
+
+class JobDevices(NamedTuple):
+    """The devices of one run at a time.
+
+    Attributes:
+      environment: the environment variables that select the GPUs.
+      cores: the numbers of the processor cores; None for all.
+    """
+
+    environment: dict[str, str]
+    cores: frozenset[int] | None = None
+
+
+def divide_devices(
+    jobs: int, environment: Mapping[str, str] = os.environ
+) -> list[JobDevices]:
+    """Divides the devices that this process can use among jobs.
+
+    Tasks of Slurm or Open MPI on one machine that see the same GPUs divide them first.
+    If there are fewer processor cores than jobs, and on systems without processor
+    affinity, such as macOS, all jobs share all cores.
+
+    Args:
+      jobs: the number of runs at a time.
+      environment: the environment variables.
+
+    Returns:
+      The devices of each job.
+
+    Raises:
+      UsageError: if there are no jobs, or they cannot divide the devices.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs={jobs}: set it above 0")
+    if jobs > 1 and _has_tpu(environment):
+        raise UsageError(
+            f"--jobs={jobs}: runs cannot divide the chips of a TPU; set --jobs=1"
+        )
+    gpus = _divide_gpus(jobs, environment)
+    cores = _divide_cores(jobs)
+    return [
+        JobDevices(variables, share)
+        for variables, share in zip(gpus, cores, strict=True)
+    ]
+
+
+@contextmanager
+def use_cores(cores: frozenset[int] | None) -> Iterator[None]:
+    """Restricts this thread, and processes that it starts, to some processor cores."""
+    if cores is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _divide_gpus(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:
+    # That variable has no effect on a run that is a single process.
+    others = {n: value for n, value in environment.items() if n != LOCAL_DEVICES}
+    usable = local_gpus(launcher_task(others), others)
+    if usable is None:
+        return [{}] * jobs
+    try:
+        shares = divide_gpus(len(usable), jobs)
+    except UsageError as error:
+        raise UsageError(f"--jobs={jobs}: {error}") from error
+    listed = environment.get(VISIBLE_DEVICES)
+    names = None if listed is None else listed.split(",")
+    chosen = [[usable[index] for index in share] for share in shares]
+    return [
+        {VISIBLE_DEVICES: ",".join(names[i] if names else str(i) for i in share)}
+        for share in chosen
+    ]
+
+
+def _divide_cores(jobs: int) -> list[frozenset[int] | None]:
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = sorted(affinity(0)) if affinity else []
+    if jobs == 1 or jobs > len(cores):
+        return [None] * jobs
+    ends = [number * len(cores) // jobs for number in range(jobs + 1)]
+    return [
+        frozenset(cores[start:end])
+        for start, end in zip(ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def _has_tpu(environment: Mapping[str, str]) -> bool:
+    platforms = environment.get("JAX_PLATFORMS", "")
+    if platforms and "tpu" not in platforms.split(","):
+        return False
+    chips = [*_DEVICES.glob("accel[0-9]*"), *_DEVICES.glob("vfio/[0-9]*")]
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
