@@ -141,10 +141,16 @@ def test_a_run_that_trains_without_a_claim_is_left_alone(sweep):
 
 def test_a_run_is_taken_when_its_process_has_ended(sweep, monkeypatch):
     monkeypatch.setattr(execute, "_IDLE_SECONDS", 30)
-    with ExitStack() as other:
-        other.enter_context(claim_run(sweep.directory, RUNS[0], on_loss=lambda: None))
-        threading.Timer(0.5, other.close).start()
-        assert sweep() == (0, [RUNS[1].name, RUNS[2].name, RUNS[0].name])
+    other = ExitStack()
+    other.enter_context(claim_run(sweep.directory, RUNS[0], on_loss=lambda: None))
+
+    def end():
+        while sweep.called.read_text().count("\n") < 2:
+            time.sleep(0.02)
+        other.close()
+
+    threading.Thread(target=end, daemon=True).start()
+    assert sweep() == (0, [RUNS[1].name, RUNS[2].name, RUNS[0].name])
 
 
 def test_only_one_process_repeats_a_failed_run(sweep, monkeypatch):
