@@ -42,6 +42,7 @@ SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=60
 JobRequeue=1
+MinJobAge=3600
 GresTypes=gpu
 NodeName=DEFAULT CPUs=8 Gres=gpu:{gpus}
 NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]}
@@ -71,6 +72,7 @@ class Slurm:
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "JAX_PLATFORMS": "cpu",
             "JAX_NUM_CPU_DEVICES": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "PAUSE": str(pause),
@@ -127,8 +129,7 @@ class Slurm:
         state = self.field(job, "JobState")
         if state == "PENDING" and self.field(job, "Restarts") != "0":
             self.call("scontrol", "update", f"jobid={job}", "StartTime=now")
-        active = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED")
-        return state not in active
+        return state in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
 
     def output(self, job):
         """Returns what a job has printed."""

@@ -1,6 +1,6 @@
 """Training under Slurm until a time limit, or until a signal before it.
 
-All jobs wait for their limit at the same time; their steps pause for two seconds.
+All jobs wait for their limit at the same time; their steps pause.
 """
 
 import pytest
@@ -9,7 +9,7 @@ from tests.cluster.conftest import TASKS, example_script, resume, train, trainin
 from tests.reliability.runs import assert_same_state
 
 pytestmark = pytest.mark.cluster
-PAUSE = 2
+PAUSE = 1.5
 OPTIONS = {
     "limit": ["--time=1"],
     "TERM": ["--time=2", "--signal=TERM@30"],
