@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -95,3 +96,25 @@ def finish(*flags):
     process = start(*flags)
     out, error = process.communicate(timeout=600)
     return process.returncode, out, error
+
+
+@pytest.mark.slow
+def test_two_runs_at_a_time_give_the_results_of_one_at_a_time(tmp_path):
+    flags = ["--methods=byol,isoloss", "--ema=false", *SMALL, "--config.steps=70"]
+    for jobs in (1, 2):
+        workdir = tmp_path / str(jobs)
+        code, _, error = finish(f"--workdir={workdir}", f"--jobs={jobs}", *flags)
+        assert code == 0, error
+    for run in ("byol-noema-seed0", "isoloss-noema-seed0"):
+        one, two = (numbers_of(tmp_path / jobs / run) for jobs in ("1", "2"))
+        assert one == two
+
+
+def numbers_of(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    result = json.loads((run / "linear_eval.json").read_text())
+    for timed in (*rows, result):
+        timed.pop("train/images_per_second", None)
+        timed.pop("seconds", None)
+    return rows, result, np.load(run / "spectrum.npz")["eigenvalues"].tolist()

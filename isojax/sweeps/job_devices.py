@@ -17,13 +17,16 @@ from isojax.launchers import (
 )
 
 _DEVICES = Path("/dev")
+# The number of threads of XLA on the CPU. It is the same for every number of jobs,
+# because XLA adds numbers in another order for another number of threads.
+_THREADS = "NPROC"
 
 
 class JobDevices(NamedTuple):
     """The devices of one run at a time.
 
     Attributes:
-      environment: the environment variables that select the GPUs.
+      environment: the environment variables that select the GPUs and the threads.
       cores: the numbers of the processor cores; None for all.
     """
 
@@ -57,10 +60,15 @@ def divide_devices(
             f"--jobs={jobs}: runs cannot divide the chips of a TPU; set --jobs=1"
         )
     gpus = _divide_gpus(jobs, environment)
-    cores = _divide_cores(jobs)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = sorted(affinity(0)) if affinity else []
+    if jobs == 1 or jobs > len(cores):
+        return [JobDevices(variables) for variables in gpus]
+    threads = {_THREADS: environment.get(_THREADS, str(len(cores)))}
+    ends = [number * len(cores) // jobs for number in range(jobs + 1)]
     return [
-        JobDevices(variables, share)
-        for variables, share in zip(gpus, cores, strict=True)
+        JobDevices(variables | threads, frozenset(cores[start:end]))
+        for variables, start, end in zip(gpus, ends[:-1], ends[1:], strict=True)
     ]
 
 
@@ -94,18 +102,6 @@ def _divide_gpus(jobs: int, environment: Mapping[str, str]) -> list[dict[str, st
     return [
         {VISIBLE_DEVICES: ",".join(names[i] if names else str(i) for i in share)}
         for share in chosen
-    ]
-
-
-def _divide_cores(jobs: int) -> list[frozenset[int] | None]:
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = sorted(affinity(0)) if affinity else []
-    if jobs == 1 or jobs > len(cores):
-        return [None] * jobs
-    ends = [number * len(cores) // jobs for number in range(jobs + 1)]
-    return [
-        frozenset(cores[start:end])
-        for start, end in zip(ends[:-1], ends[1:], strict=True)
     ]
 
 

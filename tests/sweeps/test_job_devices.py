@@ -43,12 +43,16 @@ def test_jobs_that_cannot_divide_the_gpus_are_refused(jobs):
         divide_devices(jobs, {VISIBLE: "0,1"})
 
 
-def test_jobs_divide_the_cores(cores):
-    assert [job.cores for job in divide_devices(3, {VISIBLE: ""})] == [
-        {0, 1},
-        {2, 3, 4},
-        {5, 6, 7},
+def test_jobs_divide_the_cores_and_compute_as_if_they_had_all(cores):
+    assert divide_devices(3, {VISIBLE: ""}) == [
+        ({"NPROC": "8"}, {0, 1}),
+        ({"NPROC": "8"}, {2, 3, 4}),
+        ({"NPROC": "8"}, {5, 6, 7}),
     ]
+    assert divide_devices(2, {VISIBLE: "", "NPROC": "1"})[1] == (
+        {"NPROC": "1"},
+        {4, 5, 6, 7},
+    )
     assert divide_devices(1, {VISIBLE: ""}) == [({}, None)]
     assert divide_devices(9, {VISIBLE: ""}) == [({}, None)] * 9
 

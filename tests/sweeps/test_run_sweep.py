@@ -1,5 +1,6 @@
 """Sweeps whose runs are stand-ins that train nothing."""
 
+import csv
 import json
 import os
 import signal
@@ -18,8 +19,8 @@ from tests.sweeps.conftest import RUNS
 
 
 def statuses(sweep):
-    lines = (sweep.directory / "runs.csv").read_text().splitlines()[1:]
-    return {line.split(",")[-1]: line.split(",")[3] for line in lines}
+    with (sweep.directory / "runs.csv").open() as file:
+        return {row["folder"]: row["status"] for row in csv.DictReader(file)}
 
 
 def test_everything_runs_once(sweep, capsys):
