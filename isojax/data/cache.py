@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isojax.data.disk import make_folder, owner_of
+from isojax.data.disk import fingerprint, make_folder, owner_of
+from isojax.data.verified import verify_once
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 
@@ -45,7 +46,9 @@ class DamagedCacheError(Exception):
 
 
 def read_images(folder: Path) -> Images | None:
-    """Maps a split into memory and verifies its checksum.
+    """Maps a split into memory and verifies its checksum, once on each machine.
+
+    The checksum is verified again if a file's size, times or inode have changed.
 
     Args:
       folder: the split's folder.
@@ -58,13 +61,18 @@ def read_images(folder: Path) -> Images | None:
       UsageError: if the user has no permission to read it.
     """
     try:
-        meta = json.loads((folder / _META).read_bytes())
+        content = (folder / _META).read_bytes()
+        meta = json.loads(content)
         if meta["version"] != VERSION:
             return None
         images = np.asarray(np.memmap(folder / _IMAGES, np.uint8, mode="r"))
         labels = np.fromfile(folder / _LABELS, _LABEL_TYPE)
-        if _checksum(meta, labels, zlib.crc32(images.data)) != meta["crc32"]:
-            raise DamagedCacheError("the checksum differs")
+
+        def verify() -> None:
+            if _checksum(meta, labels, zlib.crc32(images.data)) != meta["crc32"]:
+                raise DamagedCacheError("the checksum differs")
+
+        verify_once(folder, _state(folder, content), verify)
         images = images.reshape(meta["shape"])
         return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
     except PermissionError as error:
@@ -77,6 +85,13 @@ def read_images(folder: Path) -> Images | None:
         if not os.path.lexists(folder / _META):
             return None
         raise DamagedCacheError(str(error).splitlines()[0]) from error
+
+
+def _state(folder: Path, meta: bytes) -> str:
+    """Returns what changes if a split is written again or one of its files changes."""
+    paths = [folder / name for name in (_IMAGES, _LABELS, _META)]
+    files = [(path, (path.stat().st_ino, path.stat().st_ctime_ns)) for path in paths]
+    return fingerprint(meta, files, remedy="run the same command again")
 
 
 def remove_images(folder: Path) -> None:

@@ -1,11 +1,15 @@
 import contextlib
 import errno
 import json
+import os
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from isojax.data import cache
+from isojax.data import cache, verified
 from isojax.data.disk import make_folder
 from isojax.errors import UsageError
 from tests.data.conftest import NOBODY
@@ -70,6 +74,80 @@ def test_a_cut_file_is_found(folder, file):
     (folder / file).write_bytes(content[: len(content) // 2])
     with pytest.raises(cache.DamagedCacheError):
         cache.read_images(folder)
+
+
+@pytest.fixture
+def verifications(tmp_path, monkeypatch):
+    """The folders whose checksums were verified, with no records at the start."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found, checksum = [], cache._checksum
+
+    def record(meta, *args):
+        found.append(meta)
+        return checksum(meta, *args)
+
+    monkeypatch.setattr(cache, "_checksum", record)
+    return found
+
+
+def test_a_machine_verifies_a_cache_once(folder, verifications):
+    for _ in range(3):
+        np.testing.assert_array_equal(cache.read_images(folder).images, IMAGES)
+    assert len(verifications) == 1
+    os.utime(folder / "labels.bin")
+    cache.read_images(folder)
+    assert len(verifications) == 2
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_another_content_with_the_old_times_is_found(
+    folder, verifications, is_replaced
+):
+    cache.read_images(folder)
+    path = folder / "images.bin"
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[5] ^= 1
+    if is_replaced:
+        path.unlink()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(cache.DamagedCacheError):
+        cache.read_images(folder)
+    with pytest.raises(cache.DamagedCacheError):  # a failure is not recorded
+        cache.read_images(folder)
+
+
+def test_without_a_folder_for_records_each_process_verifies(
+    folder, verifications, tmp_path
+):
+    records = tmp_path / f"isojax-verified-{os.geteuid()}"
+    records.write_text("")
+    for _ in range(2):
+        cache.read_images(folder)
+    assert len(verifications) == 2
+    records.unlink()
+    records.mkdir()
+    records.chmod(0o777)  # others could write records
+    cache.read_images(folder)
+    assert len(verifications) == 3 and not list(records.iterdir())
+
+
+def test_processes_that_start_at_once_verify_once(
+    folder, verifications, monkeypatch, capsys
+):
+    checksum, waiting = cache._checksum, threading.Event()
+
+    def after_the_others_wait(*args):
+        assert waiting.wait(10)
+        return checksum(*args)
+
+    monkeypatch.setattr(cache, "_checksum", after_the_others_wait)
+    monkeypatch.setattr(verified, "print_line", lambda text: waiting.set())
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(cache.read_images, [folder] * 3))
+    assert len(verifications) == 1
+    for each in found:
+        np.testing.assert_array_equal(each.images, IMAGES)
 
 
 def test_an_unfinished_or_older_cache_is_not_read(folder, tmp_path):
