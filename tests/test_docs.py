@@ -122,6 +122,13 @@ def test_commands_have_flags_and_fields_that_exist(page):
                 assert name in known_flags(command), line
 
 
+@pytest.mark.parametrize("name", ["slurm", "slurm_sweep"])
+def test_the_batch_scripts_are_quoted_without_their_comments(name):
+    lines = (ROOT / f"scripts/{name}.sbatch").read_text().splitlines()
+    code = [line for line in lines if not re.match(r" *#( |$)", line)]
+    assert "\n".join(["```", *code, "```"]) in (ROOT / "docs/running.md").read_text()
+
+
 @pytest.mark.parametrize("page", SITE, ids=lambda page: page.stem)
 def test_generated_parts_can_be_made(page):
     name = str(page.relative_to(ROOT / "docs")).removesuffix(".md")

@@ -47,7 +47,7 @@ GresTypes=gpu
 NodeName=DEFAULT CPUs=8 Gres=gpu:{gpus}
 NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]}
 NodeName={nodes[1]} NodeHostname={nodes[1]} NodeAddr=127.0.0.1 Port={ports[2]}
-PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=all Nodes=ALL Default=YES State=UP
 """
 TASKS = ("-N2", "-n2")
 # Slurm sets CUDA_VISIBLE_DEVICES for any character devices.
