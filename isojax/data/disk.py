@@ -45,13 +45,20 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
-def require_space(folder: Path, needed: int, *, purpose: str) -> None:
+def require_space(
+    folder: Path,
+    needed: int,
+    *,
+    purpose: str,
+    remedy: str = "choose a folder on another disk with --data_dir",
+) -> None:
     """Checks that the disk has enough free space.
 
     Args:
       folder: an existing folder on the disk.
       needed: required space, in bytes.
       purpose: what the space is needed for, for the error message.
+      remedy: what to do apart from freeing space, for the error message.
 
     Raises:
       UsageError: if less space is free.
@@ -60,8 +67,7 @@ def require_space(folder: Path, needed: int, *, purpose: str) -> None:
     if free < needed:
         raise UsageError(
             f"{purpose} takes about {needed / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB "
-            f"are free in {folder}. Free some space, or choose a folder on another "
-            "disk with --data_dir"
+            f"are free in {folder}. Free some space, or {remedy}"
         )
 
 

@@ -1,6 +1,7 @@
 """Loads image sets by name, as uint8 arrays in host memory."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -8,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from isojax.data import cache
+from isojax.data.bucket_copy import BucketCopy, copy_part
 from isojax.data.cache import Images
 from isojax.data.dataset import Dataset, Split, select, with_validation
 from isojax.data.digits import load_digits
@@ -16,7 +18,9 @@ from isojax.data.overlap import is_overlapping, may_share_images
 from isojax.errors import UsageError
 from isojax.fields import ARRAYS, FOLDER
 from isojax.output import print_line
+from isojax.runs.bucket import is_url
 
+_DATA_DIR = "~/tensorflow_datasets"
 # Needed to prepare a data set of tensorflow-datasets, but not to read it afterwards.
 _PREPARING_PACKAGES = ("tensorflow", "tensorflow_datasets", "importlib_resources")
 
@@ -61,6 +65,7 @@ def load_dataset(
       source: name, resolution and splits of the data set.
       data_dir: folder of the data sets, not used for the digits. The default is the
         environment variable TFDS_DATA_DIR, or ~/tensorflow_datasets if it is not set.
+        Sets in a bucket, such as gs://bucket/data, are copied to that default.
 
     Returns:
       The data set. Its images are memory-mapped, unless they are the digits, a part is
@@ -80,9 +85,19 @@ def load_dataset(
             f"{source.train_split}/CLASS/* and {source.evaluation_split}/CLASS/*"
         )
     if source.streaming and not source.folder:
-        dataset = _load_records(source, _chosen_data_dir(data_dir))
+        _check_name(source.name)
+        chosen = _chosen_data_dir(data_dir)
+        if is_url(chosen):
+            chosen = str(_copy_part(chosen, [_prepared_folder(source)]).root)
+        dataset = _load_records(source, Path(chosen))
         return with_validation(dataset, source.validation_fraction)
     if source.folder:
+        chosen = _chosen_data_dir(data_dir)
+        if is_url(chosen):
+            raise UsageError(
+                f"--data_dir={chosen} cannot hold the decoded images of the folder "
+                f"{source.folder}; choose a local directory"
+            )
         dataset = load_folder(
             source.folder,
             resolution=source.resolution,
@@ -91,7 +106,7 @@ def load_dataset(
             evaluation_split=(
                 None if source.validation_fraction > 0 else source.evaluation_split
             ),
-            data_dir=_chosen_data_dir(data_dir),
+            data_dir=Path(chosen),
             streaming=source.streaming,
             classes=source.classes,
         )
@@ -158,7 +173,6 @@ def from_folder(
 
 
 def _load_records(source: ImageSource, data_dir: Path) -> Dataset:
-    _check_name(source.name)
     if source.name == "digits":
         raise UsageError(
             "config.data.streaming=True, but the digits are already decoded; set "
@@ -225,10 +239,38 @@ def _read(
     _check_name(source.name)
     if source.name == "digits":
         return _read_digits(split, source.resolution)
-    data_dir = _chosen_data_dir(data_dir)
-    folder = data_dir / "isojax" / quote(f"{source.name}-{source.resolution}", safe="")
-    folder /= quote(split, safe="+")
-    return _read_cached(source, split, folder, data_dir)
+    set_name = quote(f"{source.name}-{source.resolution}", safe="")
+    part = f"isojax/{set_name}/{quote(split, safe='+')}"
+    chosen = _chosen_data_dir(data_dir)
+    if is_url(chosen):
+        copy = _copy_part(chosen, [part, _prepared_folder(source)])
+        if copy.part == part:
+            return _read_copy(chosen, copy)
+        chosen = str(copy.root)
+    return _read_cached(source, split, Path(chosen) / part, Path(chosen))
+
+
+def _read_copy(url: str, copy: BucketCopy) -> Images:
+    """Reads decoded images that were copied from a bucket."""
+    folder = copy.root / copy.part
+    try:
+        found = cache.read_images(folder)
+    except cache.DamagedCacheError as error:
+        print_line(
+            f"The images in {folder} are damaged ({error}); copying them again ..."
+        )
+        cache.remove_images(folder)
+        _copy_part(url, [copy.part])
+        try:
+            found = cache.read_images(folder)
+        except cache.DamagedCacheError:
+            found = None
+    if found is None:
+        raise UsageError(
+            f"the images in {url}/{copy.part} are damaged or of another version of "
+            "isojax; decode them again in a local directory and copy that to the bucket"
+        )
+    return found
 
 
 def _check_name(name: str) -> None:
@@ -243,9 +285,23 @@ def _check_name(name: str) -> None:
         raise UsageError(path_refusal(name))
 
 
-def _chosen_data_dir(data_dir: str | os.PathLike | None) -> Path:
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(data_dir).expanduser().absolute()
+def _prepared_folder(source: ImageSource) -> str:
+    """Returns the folder of a set, configuration or version of tensorflow-datasets."""
+    return source.name.replace(":", "/")
+
+
+def _chosen_data_dir(data_dir: str | os.PathLike | None) -> str:
+    """Returns the absolute path, or the URL, of the data sets."""
+    chosen = os.fspath(data_dir or os.environ.get("TFDS_DATA_DIR") or _DATA_DIR)
+    return chosen if is_url(chosen) else os.path.abspath(os.path.expanduser(chosen))
+
+
+def _copy_part(url: str, parts: Sequence[str]) -> BucketCopy:
+    """Copies one of `parts` from a bucket to the default folder of the data sets."""
+    local = _chosen_data_dir(None)
+    if is_url(local):
+        local = os.path.expanduser(_DATA_DIR)
+    return copy_part(url, parts, Path(local))
 
 
 def is_path(name: str) -> bool:
