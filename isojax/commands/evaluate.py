@@ -58,7 +58,8 @@ _RAW_PIXELS = flags.DEFINE_bool(
 _DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
-    "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Directory of the data sets, or a URL of prepared ones such as gs://bucket/data. "
+    "Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 process_flags.define_process_flags()
 

@@ -33,7 +33,8 @@ _WORKDIR = path_flag.define_path(
 _DATA_DIR = path_flag.define_path(
     "data_dir",
     None,
-    "Directory of the data sets. Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
+    "Directory of the data sets, or a URL of prepared ones such as gs://bucket/data. "
+    "Default: $TFDS_DATA_DIR or ~/tensorflow_datasets.",
 )
 
 _FORK_FROM = path_flag.define_path(

@@ -14,6 +14,7 @@ from isojax.launchers import (
     divide_gpus,
     launcher_task,
     local_gpus,
+    visible_gpus,
 )
 
 _DEVICES = Path("/dev")
@@ -90,7 +91,7 @@ def _divide_gpus(jobs: int, environment: Mapping[str, str]) -> list[dict[str, st
     # That variable has no effect on a run that is a single process.
     others = {n: value for n, value in environment.items() if n != LOCAL_DEVICES}
     usable = local_gpus(launcher_task(others), others)
-    if usable is None:
+    if usable is None or (jobs == 1 and len(usable) == visible_gpus(others)):
         return [{}] * jobs
     try:
         shares = divide_gpus(len(usable), jobs)

@@ -24,6 +24,7 @@ def test_jobs_divide_the_gpus_by_their_names():
     names = "GPU-a,GPU-b,2,3"
     assert gpus(2, CUDA_VISIBLE_DEVICES=names) == ["GPU-a,GPU-b", "2,3"]
     assert gpus(4, CUDA_VISIBLE_DEVICES=names) == names.split(",")
+    assert gpus(1, CUDA_VISIBLE_DEVICES=names) == [None]  # all of them
 
 
 def test_tasks_of_one_machine_divide_the_gpus_first():
