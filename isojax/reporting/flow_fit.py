@@ -29,7 +29,7 @@ class FlowProblem(NamedTuple):
       flow: name of the loss in `isojax.dynamics`.
       alpha: exponent of the predictor's eigenvalues.
       epochs: numbers of the measured epochs, ascending, shape (e,).
-      measured: positive eigenvalues of the correlation, ascending, shape (e, modes).
+      measured: positive eigenvalues of the correlation, shape (e, modes).
       is_relative: whether the eigenvalues are relative to the largest of their epoch.
     """
 

@@ -71,16 +71,11 @@ def predict(run: StoredRun) -> Theory | None:
     Returns:
       Spectrum and flow; None if the flow cannot be solved.
     """
-    method = run.config["method"]
-    is_relative = method["metric"] == "cosine"
-    epochs, measured = _measure(run, is_relative)
-    problem = FlowProblem(
-        _flow_name(method), method["alpha"], epochs, measured, is_relative
-    )
+    problem = flow_problem(run, run.spectrum)
     try:
         fitted = cached(
             run.folder / layout.THEORY_FILE,
-            {"measured": measured, "flow": np.array(problem.flow)},
+            {"measured": problem.measured, "flow": np.array(problem.flow)},
             lambda: fit_in_child_process(problem),
         )
     except FloatingPointError:
@@ -88,16 +83,29 @@ def predict(run: StoredRun) -> Theory | None:
     return Theory(problem, fitted["predicted"], float(fitted["rate"]))
 
 
-def _measure(run: StoredRun, is_relative: bool) -> tuple[np.ndarray, np.ndarray]:
-    epochs = run.epochs
+def flow_problem(run: StoredRun, spectrum: np.ndarray) -> FlowProblem:
+    """Returns the flow of a run's loss with the eigenvalues that it has to explain.
+
+    Args:
+      run: a run for which `unsupported_reason` returns None.
+      spectrum: the run's eigenvalues of every epoch, ascending or in the order of the
+        modes, shape (epochs, modes).
+
+    Returns:
+      The problem, with at most 100 epochs from the second one.
+    """
+    method, epochs = run.config["method"], run.epochs
+    is_relative = method["metric"] == "cosine"
     late = np.flatnonzero(epochs >= _FIRST_EPOCH)
     count = min(_MAX_EPOCHS, len(late))
     rows = late[np.linspace(0, len(late) - 1, count).astype(int)]
-    spectrum = run.spectrum[rows].astype(np.float64)
-    spectrum = floor_eigenvalues(spectrum, fraction=FLOOR, axis=1)
+    measured = spectrum[rows].astype(np.float64)
+    measured = floor_eigenvalues(measured, fraction=FLOOR, axis=1)
     if is_relative:
-        spectrum = spectrum / spectrum.max(axis=1, keepdims=True)
-    return epochs[rows], spectrum
+        measured = measured / measured.max(axis=1, keepdims=True)
+    return FlowProblem(
+        _flow_name(method), method["alpha"], epochs[rows], measured, is_relative
+    )
 
 
 def _flow_name(method: dict[str, Any]) -> str:
