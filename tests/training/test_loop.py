@@ -77,6 +77,7 @@ def test_speed_is_without_compiling_and_checkpoints_and_evaluations_come_when_du
     monkeypatch.setattr(epochs, "time", clock)  # each epoch takes one tick
     config = small_config()
     config.checkpoint_every_epochs = config.evaluate_every_epochs = 2
+    config.logging.lidar = True
     workdir = pretrain(config, tmp_path / "run")
     rows = [*map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())]
     for name in ("eval/online_accuracy", "eval/effective_rank", "eval/lidar"):

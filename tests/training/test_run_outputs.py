@@ -74,7 +74,7 @@ def test_alignment_is_recorded_even_if_a_writer_fails(tmp_path, capsys, monkeypa
     config = small_config()
     config.steps = 6  # two epochs
     config.method.update(predictor="linear", form="standard")
-    config.logging.update(tracked_modes=False, lidar=False)
+    config.logging.tracked_modes = False
     workdir = pretrain(config, tmp_path / "run")
     rows = [
         json.loads(line)
