@@ -101,7 +101,7 @@ def test_imports_point_down(path):
         ("tensorboardX", {"training"}),
         ("wandb", {"training"}),
         ("orbax", {"training"}),
-        ("scipy", {"compilation.py", "evaluation", "runs"}),
+        ("scipy", {"compilation.py", "evaluation", "runs", "sweeps"}),
         ("diffrax", {"dynamics"}),
         ("safetensors", {"interop"}),
         ("fsspec", {"runs"}),

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from isojax.sweeps.rows import Row
 
@@ -50,5 +49,7 @@ def _correlation(pairs: np.ndarray) -> str:
     """Returns the correlation of two columns and its p-value, as two cells."""
     if len(pairs) < _LEAST_RUNS or (np.ptp(pairs, axis=0) == 0).any():
         return "– | –"
+    from scipy.stats import spearmanr  # takes a second to import
+
     found = spearmanr(pairs[:, 0], pairs[:, 1])
     return f"{found.statistic:.2f} | {found.pvalue:.2g}"
