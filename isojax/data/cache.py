@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isojax.data.disk import fingerprint, make_folder, owner_of
-from isojax.data.verified import verify_once
+from isojax.data.disk import make_folder, owner_of
+from isojax.data.verified import remembered, state_of
 from isojax.errors import UsageError
 from isojax.files import write_atomically
 
@@ -68,11 +68,13 @@ def read_images(folder: Path) -> Images | None:
         images = np.asarray(np.memmap(folder / _IMAGES, np.uint8, mode="r"))
         labels = np.fromfile(folder / _LABELS, _LABEL_TYPE)
 
-        def verify() -> None:
+        def verify() -> str:
             if _checksum(meta, labels, zlib.crc32(images.data)) != meta["crc32"]:
                 raise DamagedCacheError("the checksum differs")
+            return "intact"
 
-        verify_once(folder, _state(folder, content), verify)
+        paths = [folder / name for name in (_IMAGES, _LABELS, _META)]
+        remembered(folder, state_of(paths, content), verify)
         images = images.reshape(meta["shape"])
         return Images(images, labels, tuple(meta["label_names"]), tuple(meta["splits"]))
     except PermissionError as error:
@@ -87,11 +89,24 @@ def read_images(folder: Path) -> Images | None:
         raise DamagedCacheError(str(error).splitlines()[0]) from error
 
 
-def _state(folder: Path, meta: bytes) -> str:
-    """Returns what changes if a split is written again or one of its files changes."""
-    paths = [folder / name for name in (_IMAGES, _LABELS, _META)]
-    files = [(path, (path.stat().st_ino, path.stat().st_ctime_ns)) for path in paths]
-    return fingerprint(meta, files, remedy="run the same command again")
+def mapped_file(images: np.ndarray) -> Path | None:
+    """Returns the file of which an array is the whole content, mapped read-only.
+
+    Args:
+      images: any array.
+
+    Returns:
+      The path, or None for other arrays.
+    """
+    base: object = images
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if not isinstance(base, np.memmap) or base.mode != "r" or base.filename is None:
+        return None
+    is_whole = images.flags.c_contiguous and (
+        (images.ctypes.data, images.nbytes) == (base.ctypes.data, base.nbytes)
+    )
+    return Path(base.filename) if is_whole else None
 
 
 def remove_images(folder: Path) -> None:

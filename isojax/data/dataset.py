@@ -1,10 +1,13 @@
 """The images of a run, and the part of them that is held out."""
 
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from isojax.data.cache import mapped_file
+from isojax.data.verified import remembered, state_of
 from isojax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -186,14 +189,25 @@ def _are_equal(images: ImageArray, others: ImageArray) -> bool:
 def images_checksum(images: ImageArray) -> str:
     """Returns a checksum of shape and content of images, 8 hexadecimal digits.
 
-    Of images that are decoded when they are read, the names replace the content.
+    Of images that are decoded when they are read, the names replace the content. A
+    machine computes the checksum of a file in the cache once.
     """
-    crc = zlib.crc32(repr(images.shape).encode())
+    start = zlib.crc32(repr(images.shape).encode())
     if not isinstance(images, np.ndarray):
-        return f"{zlib.crc32(repr(images.names()).encode(), crc):08x}"
-    for first in range(0, len(images), _CHUNK):
-        crc = zlib.crc32(np.ascontiguousarray(images[first : first + _CHUNK]).data, crc)
-    return f"{crc:08x}"
+        return f"{zlib.crc32(repr(images.names()).encode(), start):08x}"
+    pixels = images
+
+    def compute() -> str:
+        crc = start
+        for first in range(0, len(pixels), _CHUNK):
+            chunk = np.ascontiguousarray(pixels[first : first + _CHUNK])
+            crc = zlib.crc32(chunk.data, crc)
+        return f"{crc:08x}"
+
+    if (path := mapped_file(pixels)) is not None:
+        with suppress(OSError):  # deleted while it is mapped
+            return remembered(path, state_of([path], images.shape), compute)
+    return compute()
 
 
 def labels_checksum(labels: np.ndarray) -> str:

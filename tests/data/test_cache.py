@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from isojax.data import cache, verified
+from isojax.data.dataset import images_checksum
 from isojax.data.disk import make_folder
 from isojax.errors import UsageError
 from tests.data.conftest import NOBODY
@@ -148,6 +149,34 @@ def test_processes_that_start_at_once_verify_once(
     assert len(verifications) == 1
     for each in found:
         np.testing.assert_array_equal(each.images, IMAGES)
+
+
+def test_a_machine_computes_the_checksum_of_mapped_images_once(
+    folder, verifications, tmp_path
+):
+    images, parts = cache.read_images(folder).images, (slice(1, None), slice(None, -1))
+    checksum = images_checksum(images)
+    assert checksum == images_checksum(IMAGES)
+    (record,) = (
+        path
+        for path in tmp_path.glob("isojax-verified-*/*")
+        if path.read_text().endswith(checksum)
+    )
+    record.write_text(record.read_text().replace(checksum, "stored"))
+    assert images_checksum(images) == "stored"
+    for part in (*parts, slice(None, None, -1)):
+        assert images_checksum(images[part]) == images_checksum(IMAGES[part])
+    os.utime(folder / "images.bin")
+    assert images_checksum(images) == checksum
+
+
+def test_only_whole_files_that_are_mapped_read_only_have_a_path(folder):
+    images = cache.read_images(folder).images
+    assert cache.mapped_file(images) == folder / "images.bin"
+    for other in (images[1:], images[:-1], images[::-1], IMAGES):
+        assert cache.mapped_file(other) is None
+    writeable = np.memmap(folder / "images.bin", np.uint8, mode="r+")
+    assert cache.mapped_file(writeable) is None
 
 
 def test_an_unfinished_or_older_cache_is_not_read(folder, tmp_path):

@@ -1,6 +1,12 @@
 import pytest
 
-from isojax.sweeps.status_line import Progress, in_words, seconds_left
+from isojax.sweeps import status_line
+from isojax.sweeps.status_line import (
+    Progress,
+    StatusLine,
+    in_words,
+    seconds_left,
+)
 
 
 def test_no_estimate_without_a_finished_run():
@@ -38,3 +44,16 @@ def test_several_runs_at_a_time_share_the_work_but_each_takes_its_time():
 )
 def test_in_words(seconds, words):
     assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_lines_that_stay_replace_the_status_line(is_terminal, monkeypatch, capsys):
+    monkeypatch.setattr(status_line, "is_terminal", lambda stream: is_terminal)
+    line = StatusLine()
+    for text in ("2 active", "1 active"):
+        line.show(text)
+        line.show(text)
+    line.print_above("a run has ended")
+    line.clear()
+    shown = "\r2 active\r1 active\r        \r" if is_terminal else ""
+    assert capsys.readouterr().out == f"{shown}a run has ended\n"
