@@ -156,7 +156,12 @@ class Executor:
             self._line.show(self._describe_progress())
             time.sleep(_POLL_SECONDS)
             for attempt in [a for a in self._active if a.has_ended()]:
-                self._end(attempt)
+                self._active.remove(attempt)
+                self._free.append(attempt.devices)
+                try:
+                    self._record_end(attempt)
+                finally:
+                    attempt.release()
                 next_look = 0.0
 
     def _may_start(self) -> bool:
@@ -212,12 +217,10 @@ class Executor:
             if attempt.run == run:
                 attempt.lose()
 
-    def _end(self, attempt: Attempt) -> None:
+    def _record_end(self, attempt: Attempt) -> None:
         """Records how a run has ended."""
         directory, run = self._directory, attempt.run
         code = attempt.process.returncode
-        self._active.remove(attempt)
-        self._free.append(attempt.devices)
         refresh(directory, run.name)
         row = read_row(directory, run)
         if attempt.is_lost:
@@ -245,7 +248,6 @@ class Executor:
                 self._known.append(row.seconds)
             self._line.print_above(f"  {run.name} {_describe_end(row, directory, run)}")
             self._after_each()
-        attempt.release()
 
     def _has_ended(self, run: SweepRun, row: Row) -> bool:
         if row.status in (CRASHED, DIVERGED):
