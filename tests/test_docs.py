@@ -55,6 +55,17 @@ def anchors(page):
     ]
 
 
+def test_the_theory_names_existing_tests():
+    page = (ROOT / "docs/theory.md").read_text()
+    named = re.findall(r"`([\w/]*\.py)?::(\w+)`", page)
+    assert len(named) > 60
+    path = None
+    for name, test in named:
+        path = name or path
+        tests = (ROOT / "tests" / path).read_text()
+        assert f"def {test}(" in tests, (path, test)
+
+
 @all_pages
 def test_links_have_existing_targets(page):
     for link, anchor in generate.LINK.findall(FENCE.sub("", page.read_text())):

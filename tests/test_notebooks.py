@@ -9,6 +9,7 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 # What the cell tagged "parameters" is overridden by, where full settings take long.
 SMALL = {
     "losses_and_predictor": {},
+    "covariance": {"losses": ("iso_euclidean",), "samples": 100},
     "dynamics": {
         "samples": 100,
         "steps": 20,
@@ -37,10 +38,11 @@ def test_every_notebook_is_known():
 
 @pytest.mark.parametrize(
     "name",
-    # It compiles every loss; test_toys.py tests the functions that it calls.
+    # These compile many losses and shapes; tests/dynamics tests what they call.
     [
         pytest.param("dynamics", marks=pytest.mark.slow),
-        *sorted(SMALL.keys() - {"dynamics"}),
+        pytest.param("covariance", marks=pytest.mark.slow),
+        *sorted(SMALL.keys() - {"dynamics", "covariance"}),
     ],
 )
 def test_notebooks_run(name, tmp_path):

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from isojax.dynamics.input_spectra import InputSpectrumCurves
 from isojax.dynamics.toys import Curves, Portrait
 from isojax.reporting.figures import BLUE, ORANGE
 
@@ -28,6 +29,8 @@ def title(name: str) -> str:
 
 def draw_eigenvalue_curves(curves: Mapping[str, Curves]) -> Figure:
     """Plots the predictor's eigenvalues over time, one panel per loss, theory dashed.
+
+    The largest distance between network and theory is written under the panels.
 
     Args:
       curves: curves by name of the loss.
@@ -50,8 +53,7 @@ def draw_eigenvalue_curves(curves: Mapping[str, Curves]) -> Figure:
         row[0].set_ylabel("eigenvalue of $W_P$")
     for axis in axes.flat[len(curves) :]:
         axis.remove()
-    has_theory = any(curve.theory is not None for curve in curves.values())
-    _add_legend(figure, has_theory)
+    _add_legend(figure, list(curves.values()))
     return figure
 
 
@@ -77,7 +79,46 @@ def draw_initialization_curves(curves: Mapping[str, Sequence[Curves]]) -> Figure
         row[0].set_ylabel("eigenvalue of $W_P$")
     for axis in axes[-1]:
         axis.set_xlabel("time (1/rate)")
-    _add_legend(figure, has_theory=True)
+    _add_legend(figure, [curve for starts in curves.values() for curve in starts])
+    return figure
+
+
+def draw_input_spectrum_curves(
+    curves: Mapping[str, InputSpectrumCurves], variances: Sequence[float]
+) -> Figure:
+    """Plots eigenvalues and weights over time, one column per loss, theory dashed.
+
+    Args:
+      curves: curves by name of the loss.
+      variances: variances of the inputs' principal directions.
+
+    Returns:
+      The figure. The lower row shows the weights on each direction of the inputs.
+    """
+    figure = Figure(figsize=(2.6 * len(curves), 5.2), layout="constrained")
+    axes = figure.subplots(2, len(curves), squeeze=False, sharex="col")
+    colours = colormaps["plasma"](np.linspace(0.9, 0, len(variances)))
+    for (upper, lower), (name, found) in zip(axes.T, curves.items(), strict=True):
+        _draw_curves(upper, found.eigenvalues)
+        upper.set_title(title(name), fontsize=10)
+        for column, variance, colour in zip(
+            np.asarray(found.weights).T, variances, colours, strict=True
+        ):
+            lower.plot(
+                found.eigenvalues.times, column, color=colour, label=f"{variance:g}"
+            )
+        lower.spines[["top", "right"]].set_visible(False)
+        lower.set_xlabel("time (1/rate)")
+    axes[0, 0].set_ylabel("eigenvalue of $W_P$")
+    axes[1, 0].set_ylabel("squared weights")
+    axes[1, -1].legend(
+        title="input variance",
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+    )
+    _add_legend(figure, [found.eigenvalues for found in curves.values()])
     return figure
 
 
@@ -217,11 +258,19 @@ def _portrait_axes(portraits: Mapping[str, Portrait]) -> tuple[Figure, np.ndarra
     return figure, figure.subplots(1, len(portraits), squeeze=False)[0]
 
 
-def _add_legend(figure: Figure, has_theory: bool) -> None:
+def _add_legend(figure: Figure, curves: Sequence[Curves]) -> None:
     colour = colormaps["viridis"](0.4)
     lines = {"trained network": Line2D([], [], color=colour, linewidth=1.6)}
-    if has_theory:
+    distances = [curve.distance for curve in curves if curve.distance is not None]
+    title = None
+    if distances:
         lines["theory"] = Line2D([], [], color="black", linestyle="--", linewidth=0.9)
+        title = f"largest distance between network and theory: {max(distances):.2g}"
     figure.legend(
-        lines.values(), lines, loc="outside lower center", ncols=2, frameon=False
+        lines.values(),
+        lines,
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        title=title,
     )

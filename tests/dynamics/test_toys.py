@@ -17,11 +17,20 @@ pytestmark = pytest.mark.usefixtures("x64")
 def test_theory_lies_on_the_simulation(metric, samples, tolerance):
     names = [name for name in LOSSES if metric in name]
     curves = toys.eigenvalue_curves(
-        jax.random.key(0), names=names, inputs=6, outputs=3, steps=150, samples=samples
+        jax.random.key(0),
+        names=names,
+        inputs=6,
+        outputs=3,
+        steps=75,
+        steps_per_row=2,
+        samples=samples,
     )
     assert list(curves) == names
     for name, curve in curves.items():
-        assert curve.simulation.shape == curve.theory.shape == (150, 3)
+        assert curve.simulation.shape == curve.theory.shape == (75, 3)
+        rate = toys.learning_rate(name)
+        np.testing.assert_allclose(curve.times, rate * np.arange(75))
+        assert curve.distance == np.abs(curve.simulation - curve.theory).max()
         np.testing.assert_allclose(curve.theory[0], curve.simulation[0], rtol=1e-6)
         np.testing.assert_allclose(
             curve.theory, curve.simulation, atol=tolerance, err_msg=name

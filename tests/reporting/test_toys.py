@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from isojax.dynamics.input_spectra import InputSpectrumCurves
 from isojax.dynamics.toys import Curves, Portrait
 from isojax.reporting import toys
 
@@ -50,6 +51,22 @@ def test_the_legend_omits_a_missing_theory():
     assert len(figure.axes[0].lines) == 2
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["trained network"]
+
+
+def test_the_largest_distance_is_written_under_the_figure():
+    near, far = curves(), curves()
+    far = far._replace(simulation=far.theory + np.array([0.0, -0.25]))
+    figure = toys.draw_eigenvalue_curves({"cosine": near, "iso_cosine": far})
+    (legend,) = figure.legends
+    assert legend.get_title().get_text().endswith("network and theory: 0.25")
+
+
+def test_each_input_direction_has_its_curve():
+    found = InputSpectrumCurves(curves(), np.ones((4, 3)))
+    figure = toys.draw_input_spectrum_curves({"cosine": found}, (2.0, 1.0, 0.5))
+    upper, lower = figure.axes
+    assert upper.get_title() == "Cosine" and len(lower.lines) == 3
+    assert [line.get_label() for line in lower.lines] == ["2", "1", "0.5"]
 
 
 def test_figures_are_drawn(tmp_path):
