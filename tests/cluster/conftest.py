@@ -56,7 +56,7 @@ SMALL = [
     "--config.batch_size=64",
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
     "--config.checkpoint_every_epochs=1",
-    "--config.steps=60",
+    "--config.steps=36",
 ]
 
 

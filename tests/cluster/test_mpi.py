@@ -25,15 +25,17 @@ def test_two_ranks_equal_two_tasks(slurm, undisturbed, tmp_path):
 
 
 def test_a_stopped_mpirun_saves(slurm, undisturbed, tmp_path):
-    grace = ["--mca", "odls_base_sigkill_timeout", "60"]
+    # After 20 s mpirun sends SIGTERM to the processes, and after 20 s more SIGKILL.
+    grace = ["--mca", "odls_base_sigkill_timeout", "20"]
     command = [*MPIRUN[:1], *grace, *MPIRUN[1:], *train(tmp_path / "run")]
     process = subprocess.Popen(
-        command, env=without_slurm(slurm.environment(pause=1)), cwd=ROOT,
+        command, env=without_slurm(slurm.environment(pause=2)), cwd=ROOT,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     until(lambda: has_trained(tmp_path / "run"))
     os.kill(process.pid, signal.SIGTERM)
     output, _ = process.communicate(timeout=300)
-    assert "the state is saved" in output
+    assert process.returncode == 1
+    assert "the state is saved" in output, output
     assert "Resuming after step" in slurm.call(*MPIRUN, *train(tmp_path / "run"))
     assert_same_state(tmp_path / "run", undisturbed)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.cluster
 
 def start(slurm, workdir, *options):
     """Submits a job that trains, and returns its number once it has trained."""
-    job = slurm.submit(training_script(workdir), *TASKS, *options, pause=0.5)
+    job = slurm.submit(training_script(workdir), *TASKS, *options, pause=1)
     until(lambda: has_trained(workdir))
     return job
 

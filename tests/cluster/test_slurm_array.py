@@ -20,7 +20,7 @@ def sweep(workdir):
         "--config.model.width=4",
         "--config.model.hidden_dim=16",
         "--config.model.projection_dim=8",
-        "--config.epochs=3",
+        "--config.epochs=2",
         "--config.optimizer.warmup_epochs=1",
     ]
 

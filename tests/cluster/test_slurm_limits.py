@@ -9,7 +9,7 @@ from tests.cluster.conftest import TASKS, example_script, resume, train, trainin
 from tests.reliability.runs import assert_same_state
 
 pytestmark = pytest.mark.cluster
-PAUSE = 1.5
+PAUSE = 2.5
 OPTIONS = {
     "limit": ["--time=1"],
     "TERM": ["--time=2", "--signal=TERM@30"],
