@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from isojax.training.streamed_feed import StreamedFeed
 
 _MOST_IMAGES = 1_000  # as in the source
-_BATCH_SIZE = 250  # images per device
+_BATCH_SIZE = 125  # images per device, two views of each
 
 
 def make_lidar(
