@@ -43,6 +43,7 @@ ReturnToService=2
 KillWait=60
 JobRequeue=1
 MinJobAge=3600
+SchedulerParameters=sched_interval=5,bf_interval=5
 GresTypes=gpu
 NodeName=DEFAULT CPUs=8 Gres=gpu:{gpus}
 NodeName={nodes[0]} NodeHostname={nodes[0]} NodeAddr=127.0.0.1 Port={ports[1]}
