@@ -9,7 +9,7 @@ NEWEST_PYTHON ?= python3.13
 TESTS ?= tests
 pytest = $1/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 
-.PHONY: setup demo test test-versions test-oldest test-newest torture cluster accelerators lint results bench figures notebooks docs clean
+.PHONY: setup demo test test-long test-versions test-oldest test-newest torture cluster accelerators lint results bench figures notebooks docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -17,6 +17,7 @@ help:
 	@echo "make setup         create .venv from the requirements"
 	@echo "make demo          pretrain on the bundled digits and evaluate (minutes)"
 	@echo "make test          check style and types, run the tests"
+	@echo "make test-long     run the tests that train whole runs (minutes)"
 	@echo "make test-versions run the tests with the oldest and the newest Python and JAX"
 	@echo "make torture       run the slow tests: kill runs, damage their files (half an hour)"
 	@echo "make cluster       train under Slurm and Open MPI on this machine (minutes)"
@@ -44,6 +45,9 @@ demo: setup
 
 test: setup lint
 	$(call pytest,.venv)
+
+test-long: setup
+	$(call pytest,.venv) -m long
 
 # Both environments first, so that a missing interpreter is reported at once.
 test-versions: .venv-oldest/installed .venv-newest/installed test-oldest test-newest

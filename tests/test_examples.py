@@ -50,6 +50,7 @@ def test_every_public_function_has_an_example_that_runs(module):
     assert runner.failures == 0, "".join(report)
 
 
+@pytest.mark.long
 def test_every_exported_augmentation_has_an_example_that_runs():
     functions = {n: f for n, f in vars(augment).items() if inspect.isfunction(f)}
     assert "simclr_view" in functions

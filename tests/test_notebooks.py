@@ -42,7 +42,9 @@ def test_every_notebook_is_known():
     [
         pytest.param("dynamics", marks=pytest.mark.slow),
         pytest.param("covariance", marks=pytest.mark.slow),
-        *sorted(SMALL.keys() - {"dynamics", "covariance"}),
+        pytest.param("trained_network", marks=pytest.mark.long),
+        "losses_and_predictor",
+        "tangent_kernel",
     ],
 )
 def test_notebooks_run(name, tmp_path):

@@ -287,6 +287,7 @@ STIFF = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "start", "end", "settings"), STIFF)
 def test_stiff_flows_are_followed(name, start, end, settings):
     start, times = np.array(start), np.array([0.0, end / 4, end])
@@ -300,7 +301,12 @@ def test_stiff_flows_are_followed(name, start, end, settings):
 @pytest.mark.parametrize(
     ("name", "start", "explicit_steps"),
     [
-        ("euclidean_no_stop_gradient", [0.1, 0.5, 0.9, 1.2], 6),
+        pytest.param(
+            "euclidean_no_stop_gradient",
+            [0.1, 0.5, 0.9, 1.2],
+            6,
+            marks=pytest.mark.long,
+        ),
         pytest.param("iso_cosine", [0.1, 0.5, 0.9], 256, marks=pytest.mark.slow),
     ],
 )
@@ -325,6 +331,7 @@ def test_transformations_where_the_implicit_solver_continues(
         np.testing.assert_allclose(slope, (above - below) / (2 * step), rtol=1e-4)
 
 
+@pytest.mark.long
 def test_a_failed_solution_is_reported_with_its_time(monkeypatch):
     monkeypatch.setattr(solve, "_EXPLICIT_STEPS", 6)
     monkeypatch.setattr(solve, "_IMPLICIT_STEPS", 6)

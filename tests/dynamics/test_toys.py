@@ -10,6 +10,7 @@ from isojax.dynamics.network_step import LOSSES
 pytestmark = pytest.mark.usefixtures("x64")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("metric", "samples", "tolerance"),
     [("euclidean", 20_000, 5e-3), ("cosine", 5_000, 0.05)],
@@ -39,6 +40,7 @@ def test_theory_lies_on_the_simulation(metric, samples, tolerance):
             assert np.abs(curve.theory[-1] - curve.theory[0]).max() > 0.15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_theory_holds_without_stop_gradient_where_there_is_no_noise(metric):
     name = f"{metric}_no_stop_gradient"
@@ -58,6 +60,7 @@ def test_theory_holds_without_stop_gradient_where_there_is_no_noise(metric):
     assert np.abs(theory[-1] - theory[0]).max() > 0.03
 
 
+@pytest.mark.long
 def test_a_collapse_is_followed_in_single_precision():
     name = "cosine_no_stop_gradient"
     with jax.enable_x64(False):

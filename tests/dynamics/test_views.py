@@ -68,6 +68,7 @@ def test_chunks_are_equal_and_surplus_samples_have_no_share(
     np.testing.assert_allclose(shares[shares > 0], 1 / samples, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_normals_are_standard_and_independent():
     x = np.asarray(
         jax.jit(views.sample_normal, static_argnums=1)(jax.random.key(0), (4, 250_000))

@@ -67,6 +67,7 @@ def test_the_encoder_itself_learns(variables, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, before, variables)
 
 
+@pytest.mark.long
 def test_the_learning_rate_is_chosen_without_the_test_images(variables, monkeypatch):
     monkeypatch.setattr(finetuning, "LEARNING_RATES", (1e-8, 0.3))
     monkeypatch.setattr(finetuning, "_FEWEST_STEPS", 60)

@@ -81,6 +81,7 @@ def small():
     return variables, images, gradient(network, variables, images)
 
 
+@pytest.mark.long
 def test_remat_changes_no_number(small):
     variables, images, (expected, output) = small
     network = ResNet18(width=4, stride=2, remat=True)
@@ -89,6 +90,7 @@ def test_remat_changes_no_number(small):
     chex.assert_trees_all_close(again, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_bfloat16_computes_near_float32_and_keeps_its_parameters(small):
     variables, images, _ = small
     network = ResNet18(width=4, stride=2, dtype=jnp.bfloat16)

@@ -20,7 +20,9 @@ networks = pytest.mark.parametrize(
     [("resnet18", predictor) for predictor in (None, *LEARNED_PREDICTORS)]
     + [
         pytest.param(
-            backbone, None, marks=[pytest.mark.slow] if backbone in DEEPER else []
+            backbone,
+            None,
+            marks=pytest.mark.slow if backbone in DEEPER else pytest.mark.long,
         )
         for backbone in BACKBONES
         if backbone != "resnet18"

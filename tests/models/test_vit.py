@@ -51,6 +51,7 @@ def gradient(network, variables, images):
     return jax.jit(jax.grad(loss))(variables["params"])
 
 
+@pytest.mark.long
 def test_remat_changes_no_number(small):
     variables, images = small
     expected = gradient(ViT(**SMALL), variables, images)
@@ -58,6 +59,7 @@ def test_remat_changes_no_number(small):
     chex.assert_trees_all_close(again, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_bfloat16_computes_near_float32_and_keeps_its_parameters(small):
     variables, images = small
     network = ViT(**SMALL, dtype=jnp.bfloat16)

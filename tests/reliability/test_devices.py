@@ -51,7 +51,7 @@ def assert_equal_but_for_rounding(state, alone):
         pytest.param(2, (), marks=slow),
         pytest.param(4, (), marks=slow),
         pytest.param(8, (), marks=slow),
-        (1, LAUNCHER),
+        pytest.param(1, LAUNCHER, marks=pytest.mark.long),
         pytest.param(2, LAUNCHER, marks=slow),
     ],
     ids=["2", "4", "8", "2 processes", "2 processes of 2"],

@@ -28,7 +28,13 @@ def whole(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(2, marks=pytest.mark.long),
+        pytest.param(100, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
     whole, tmp_path, kills, capsys
 ):
@@ -73,7 +79,7 @@ def _epochs_without_checkpoint(workdir):
 @pytest.mark.parametrize(
     "number",
     [
-        signal.SIGTERM,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
         *(
             pytest.param(number, marks=pytest.mark.slow)
             for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)

@@ -94,7 +94,7 @@ def test_an_own_backbone_is_trained_and_loaded(own_run):
     ("run", "protocols"),
     [
         ("own_run", tuple(PROTOCOLS)),
-        ("vit_run", ("linear",)),
+        pytest.param("vit_run", ("linear",), marks=pytest.mark.long),
         pytest.param("vit_run", ("finetune",), marks=pytest.mark.slow),
     ],
 )

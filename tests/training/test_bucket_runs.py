@@ -46,6 +46,7 @@ def record(bucket):
         return [row["step"] for row in rows], spectrum["eigenvalues"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_run")
 def test_a_killed_run_in_a_bucket_ends_like_one_in_a_local_folder(
     bucket, finished, monkeypatch, capsys

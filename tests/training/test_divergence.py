@@ -41,7 +41,9 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(tmp_path):
     load_encoder(tmp_path / "fork")
 
 
-@pytest.mark.parametrize("action", ["warn", "stop"])
+@pytest.mark.parametrize(
+    "action", ["warn", pytest.param("stop", marks=pytest.mark.long)]
+)
 def test_a_collapse_that_lasts_an_epoch_is_reported_once(tmp_path, capsys, action):
     config = small_config()
     config.epochs = 5

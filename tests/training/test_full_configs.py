@@ -20,7 +20,7 @@ from tests.data import miniatures
         pytest.param("cifar10", "official", marks=pytest.mark.slow),
         # The same program as for CIFAR-10, but for the number of classes.
         pytest.param("cifar100", "isoloss", marks=pytest.mark.slow),
-        ("stl10", "isoloss"),
+        pytest.param("stl10", "isoloss", marks=pytest.mark.long),
         pytest.param("tinyimagenet", "directpred_noema", marks=pytest.mark.slow),
     ],
 )

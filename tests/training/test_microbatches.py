@@ -59,6 +59,7 @@ def test_equal_parts_give_the_gradient_and_statistics_of_one(run_in_parts, batch
     )
 
 
+@pytest.mark.long
 def test_the_loss_and_its_gradient_are_means_over_parts(tiny_run, batch):
     """Without a predictor parts meet in the optimiser alone."""
     run = tiny_run(metric="cosine", form="standard", predictor="none", target="online")

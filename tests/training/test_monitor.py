@@ -113,7 +113,9 @@ def test_other_predictors_have_no_alignment(tiny_run, predictor):
     assert alignment_metrics(run.state.params, np.eye(6)) == {}
 
 
-@pytest.mark.parametrize("predictor", ["mlp", "none"])
+@pytest.mark.parametrize(
+    "predictor", [pytest.param("mlp", marks=pytest.mark.long), "none"]
+)
 def test_the_correlation_is_followed_whatever_the_predictor(tiny_run, batch, predictor):
     run = tiny_run(predictor=predictor, form="standard", correlation_decay=0.5)
     state, report = jax.jit(run.step)(run.state, batch)

@@ -67,6 +67,7 @@ def test_grey_images_are_drawn(finished, tmp_path, capsys):
     assert warnings(capsys) == []
 
 
+@pytest.mark.long
 def test_images_of_another_number_of_channels_are_drawn(train, capsys):
     check_pictures(*train(channels=2), channels=2)
     assert warnings(capsys) == []

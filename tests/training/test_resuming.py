@@ -92,6 +92,7 @@ def assert_same_spectrum(workdir, expected):
             np.testing.assert_array_equal(spectrum[name], array, err_msg=name)
 
 
+@pytest.mark.long
 def test_modes_keep_their_order_after_a_stop_amid_an_epoch_and_a_kill(
     crossed, crossing_step, tmp_path, monkeypatch
 ):
@@ -130,7 +131,7 @@ def test_modes_keep_their_order_in_a_fork_from_amid_an_epoch(
     assert_same_spectrum(tmp_path / "long", expected)
 
 
-@pytest.mark.parametrize("steps", [4, 6])
+@pytest.mark.parametrize("steps", [pytest.param(4, marks=pytest.mark.long), 6])
 def test_a_run_of_some_steps_is_the_beginning_of_the_whole(finished, tmp_path, steps):
     config = small_config()
     config.steps = steps  # epochs have three

@@ -66,6 +66,7 @@ def test_tensorboard_shows_what_the_record_has(finished):
     }
 
 
+@pytest.mark.long
 def test_alignment_is_recorded_even_if_a_writer_fails(tmp_path, capsys, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")

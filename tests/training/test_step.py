@@ -34,7 +34,11 @@ def named(combination):
 @pytest.mark.parametrize(
     "combination",
     [
-        *(pytest.param(c, id="-".join(c)) for c in COMBINATIONS),
+        pytest.param(COMBINATIONS[0], id="-".join(COMBINATIONS[0])),
+        *(
+            pytest.param(c, id="-".join(c), marks=pytest.mark.long)
+            for c in COMBINATIONS[1:]
+        ),
         *(
             pytest.param(c, id="-".join(c), marks=pytest.mark.slow)
             for c in MORE_COMBINATIONS
@@ -339,7 +343,10 @@ def test_equal_images_of_different_indices_have_different_views(tiny_run, batch)
     # forward, backward, and forward in the target network. The others are the number of
     # labels, the correlation, gradients with metrics, and the two moments of the
     # projections.
-    [("ema", 3, False), ("online", 2, True)],
+    [
+        ("ema", 3, False),
+        pytest.param("online", 2, True, marks=pytest.mark.long),
+    ],
 )
 def test_collectives_are_few(tiny_run, batch, target, passes, stacks_views):
     layers, views = 2, 1 if stacks_views else 2

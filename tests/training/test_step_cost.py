@@ -7,6 +7,8 @@ from isojax.targets.peaks import PEAKS, Peak
 from isojax.training.step_cost import describe_profile, profile_step
 from tests.training.small_run import narrow_config
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def profile():

@@ -140,6 +140,7 @@ def test_files_without_labels_are_streamed(config, tmp_path):
     assert not len(dataset.train.labels) and not len(dataset.evaluation.labels)
 
 
+@pytest.mark.long
 def test_a_prepared_set_trains_like_a_folder_with_the_same_files(config, tmp_path):
     folder = write_images(tmp_path / "photos", per_class=4, classes=CLASSES)
     write_images(folder, per_class=2, classes=CLASSES, split="val", seed=1)

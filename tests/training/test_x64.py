@@ -42,7 +42,9 @@ def test_a_step_keeps_the_types_of_the_state(tiny_run, batch, variant, x64):
         assert found == {"float32", "int32", "key<fry>"}
 
 
-@pytest.mark.parametrize("module", [digits, cifar10])
+@pytest.mark.parametrize(
+    "module", [digits, pytest.param(cifar10, marks=pytest.mark.long)]
+)
 def test_views_are_equal_bit_for_bit(module):
     config = module.get_config()
     channels = len(config.data.mean)
