@@ -177,6 +177,16 @@ def exit_immediately_on_failure() -> Iterator[None]:
         os._exit(code)
 
 
+def disconnect() -> None:
+    """Waits for the other processes, as the end of a connected process would.
+
+    A command that listens for signals calls it last: at the end of the process the
+    signals would end it with another exit code.
+    """
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+
+
 def _in_cluster() -> bool:
     hosts = max(len(os.environ.get(name, "").split(",")) for name in _TPU_HOSTS)
     return max(launcher_task().tasks, hosts) > 1

@@ -200,7 +200,7 @@ def lidar_of_covariances(between: Array, within: Array) -> Array:
 
     Example:
       >>> between, within = jnp.diag(jnp.array([2.0, 1.0])), jnp.eye(2)
-      >>> print(lidar_of_covariances(between, 0 * within).round(3))
+      >>> print(f"{lidar_of_covariances(between, 0 * within):.2f}")
       1.89
     """
     chex.assert_rank([between, within], 2)

@@ -82,6 +82,7 @@ def _train(config: ConfigDict, stop: StopRequest) -> None:
         from isojax.reporting.closing import announce_report
 
         announce_report(workdir)
+    processes.disconnect()
 
 
 def run() -> None:

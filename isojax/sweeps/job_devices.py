@@ -79,12 +79,16 @@ def use_cores(cores: frozenset[int] | None) -> Iterator[None]:
     if cores is None:
         yield
         return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+    # Jobs have cores of their own on Linux only.
+    get_affinity = getattr(os, "sched_getaffinity", None)
+    set_affinity = getattr(os, "sched_setaffinity", None)
+    assert get_affinity is not None and set_affinity is not None
+    before = get_affinity(0)
+    set_affinity(0, cores)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        set_affinity(0, before)
 
 
 def _divide_gpus(jobs: int, environment: Mapping[str, str]) -> list[dict[str, str]]:

@@ -5,6 +5,8 @@ hundredfold within 20 steps on one device, whatever caused it. The momentum is n
 compared: in the gradients of so narrow a network rounding is seen at 1e-4.
 """
 
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -66,6 +68,17 @@ def test_the_run_is_the_same(alone, tmp_path, devices, launcher):
         for name in ("effective_rank", "alpha_req", "nesum", "lidar"):
             value = expected[f"eval/{name}"]
             assert row[f"eval/{name}"] == pytest.approx(value, rel=1e-3)
+
+
+@pytest.mark.long
+def test_a_signal_after_the_last_step_does_not_change_the_exit_code(tmp_path):
+    """One process writes the report, and the other one waits for it to exit."""
+    process = start(tmp_path / "run", *FLAGS, launcher=LAUNCHER)
+    wait_for(process, "Next: ")
+    time.sleep(1)  # the other process has nothing left to do
+    process.terminate()
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
 
 
 @slow
