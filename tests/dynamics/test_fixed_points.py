@@ -47,8 +47,10 @@ NOISY, DECAYED = {"view_noise": NOISE}, {"weight_decay": 0.1}
 def test_a_long_flow_ends_there(name, settings, stability):
     end = fixed_point(name, jnp.array(START), **settings)
     assert end.stability == stability
+    # With vanishing weights the flow of the cosine metric becomes infinitely fast.
+    last = 60.0 if (name, stability) == ("cosine", "collapse") else 500.0
     long = solve_eigenvalues(
-        name, jnp.array(START), jnp.array([0.0, 50.0, 500.0]), **settings
+        name, jnp.array(START), jnp.array([0.0, last / 10, last]), **settings
     )
     np.testing.assert_allclose(long[-1], end, rtol=1e-6, atol=1e-6)
     if stability in ("stable", "partial collapse"):

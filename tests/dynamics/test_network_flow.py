@@ -97,7 +97,8 @@ def test_a_network_follows_the_flow_for_any_covariance(name):
         return
     weights, covariance = make_weights(), make_covariance()
     settings = {"input_covariance": covariance, "view_noise": NOISE}
-    rate, is_exact = 0.01, name in EUCLIDEAN_LOSSES
+    is_exact = name in EUCLIDEAN_LOSSES
+    rate = 0.005 if is_exact else 0.01  # the steps differ from the flow in proportion
     trained = simulate_network(
         name,
         weights,
@@ -116,7 +117,7 @@ def test_a_network_follows_the_flow_for_any_covariance(name):
     np.testing.assert_allclose(
         trained.eigenvalues[-1], np.linalg.eigvalsh(projected), atol=2 * tolerance
     )
-    assert np.abs(solution[-1] - solution[0]).max() > 0.1
+    assert np.abs(solution[-1] - solution[0]).max() > 4 * 0.02
 
 
 def test_the_cosine_losses_conserve_the_sum_of_squared_weights():
