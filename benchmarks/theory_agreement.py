@@ -94,30 +94,37 @@ def main() -> None:
         "--workdir", type=Path, required=True, help="the sweep's folder"
     )
     directory = parser.parse_args().workdir
-    notes = []
+    notes: dict[str, None] = {}  # a set that keeps its order
     print(_HEADER)
     print("|" + " --- |" * (_HEADER.count("|") - 1))
     for group in group_rows([read_row(directory, run) for run in runs_in(directory)]):
         found = []
-        title = f"{group.title} | {group.ema}"
         for row in group.rows:
             if row.status != FINISHED:
                 continue
             run = read_run(directory / row.folder)
-            reason = unsupported_reason(run)
-            if reason is None and not run.history.is_tracked:
-                reason = "The modes were not tracked (config.logging.tracked_modes)."
-            if reason is None:
-                try:
-                    found.append(measure_agreement(run))
-                except FloatingPointError as error:
-                    reason = f"{error}."
-            if reason is not None:
-                notes.append(f"- {title.replace(' | ', ', EMA: ')}: {reason}")
+            result = _agreement_or_reason(run)
+            if isinstance(result, Agreement):
+                found.append(result)
+            else:
+                notes[f"- {group.title}, EMA: {group.ema}: {result}"] = None
         if found:
             cells = [f"{value:.2f}" for value in np.mean(found, axis=0)]
-            print(f"| {title} | {len(found)} | {' | '.join(cells)} |", flush=True)
-    print("\n" + "\n".join(dict.fromkeys(notes)))
+            first = [group.title, group.ema, str(len(found))]
+            print(f"| {' | '.join(first + cells)} |", flush=True)
+    if notes:
+        print("\n" + "\n".join(notes))
+
+
+def _agreement_or_reason(run: StoredRun) -> Agreement | str:
+    if reason := unsupported_reason(run):
+        return reason
+    if not run.history.is_tracked:
+        return "The modes were not tracked (config.logging.tracked_modes)."
+    try:
+        return measure_agreement(run)
+    except FloatingPointError as error:
+        return f"{error}."
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from isojax.cpu_cores import own_cores
 from isojax.errors import UsageError
 from isojax.launchers import (
     LOCAL_DEVICES,
@@ -61,8 +62,7 @@ def divide_devices(
             f"--jobs={jobs}: runs cannot divide the chips of a TPU; set --jobs=1"
         )
     gpus = _divide_gpus(jobs, environment)
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = sorted(affinity(0)) if affinity else []
+    cores = sorted(own_cores())
     if jobs == 1 or jobs > len(cores):
         return [JobDevices(variables) for variables in gpus]
     threads = {_THREADS: environment.get(_THREADS, str(len(cores)))}
@@ -79,11 +79,9 @@ def use_cores(cores: frozenset[int] | None) -> Iterator[None]:
     if cores is None:
         yield
         return
-    # Jobs have cores of their own on Linux only.
-    get_affinity = getattr(os, "sched_getaffinity", None)
     set_affinity = getattr(os, "sched_setaffinity", None)
-    assert get_affinity is not None and set_affinity is not None
-    before = get_affinity(0)
+    assert set_affinity is not None  # a system that numbers the cores
+    before = own_cores()
     set_affinity(0, cores)
     try:
         yield
