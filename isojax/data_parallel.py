@@ -1,6 +1,7 @@
 """Placement of arrays, and mapping of steps and functions, over the devices."""
 
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -252,6 +253,26 @@ class MappedFunction:
         """
         found = self._mapped(shared, batch)
         return _without_deadlock(found) if self._adds else found
+
+    def map_batches(
+        self, shared: Any, batches: Iterable[tuple[Any, int]]
+    ) -> Iterator[Any]:
+        """Applies the function to batches in turn, a few of them ahead.
+
+        Args:
+          shared: arrays of the host, or replicated.
+          batches: trees of arrays (n, ...) of this process, with n divisible by its
+            number of devices, each with the number of rows to return.
+
+        Yields:
+          The result for each batch, NumPy arrays with that number of rows.
+        """
+        results = (
+            (self(shared, split_batch(batch)), count) for batch, count in batches
+        )
+        for found, count in computed(results):
+            first_rows = operator.itemgetter(slice(count))
+            yield jax.tree.map(first_rows, join_batch(found))
 
     def lower(self, shared: Any, batch: Any) -> jax.stages.Lowered:
         """Lowers the mapped function, as `jax.jit` does."""

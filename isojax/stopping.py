@@ -186,7 +186,7 @@ class StopRequest(SignalListener):
             print_line("\nStopped; there was nothing to save.")
             os._exit(STOPPED_EXIT_CODE)
         self.is_set = True
-        print_line("\nStopping after this step ...", stream=sys.stderr)
+        print_line("\nStopping once the state is saved ...", stream=sys.stderr)
 
     def _handle_urgent(self, number: int) -> None:
         os._exit(128 + number)

@@ -35,6 +35,14 @@ def test_a_mapped_function_returns_the_rows_of_the_batch():
     np.testing.assert_array_equal(found["y"], 2 * rows + 1)
 
 
+def test_a_mapped_function_returns_the_rows_of_several_batches_in_order():
+    mapped = data_parallel.MappedFunction(lambda shared, x: {"y": shared * x})
+    rows = np.arange(24, dtype=np.float32).reshape(3, 8)
+    found = mapped.map_batches(np.float32(2), zip(rows, [8, 8, 5], strict=True))
+    for batch, row, count in zip(found, rows, [8, 8, 5], strict=True):
+        np.testing.assert_array_equal(batch["y"], 2 * row[:count])
+
+
 @pytest.mark.parametrize("count", [1, 7, 8])
 def test_sums_over_the_devices_count_each_row_once(count):
     def sums(shared, rows):

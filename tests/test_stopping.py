@@ -90,7 +90,7 @@ def test_every_stop_signal_lets_the_run_save(start, number):
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (STOPPED_EXIT_CODE, "stopping\nsaved\n")
-    assert err == "\nStopping after this step ...\n"
+    assert err == "\nStopping once the state is saved ...\n"
 
 
 @pytest.mark.parametrize("number", [TERM, HUP, USR1])

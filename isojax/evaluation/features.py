@@ -44,15 +44,12 @@ def extract_features(
     own = images[data_parallel.own_rows(len(images), size)]
     features, first = np.empty((len(own), *shape), np.float32), 0
     variables = data_parallel.replicate(variables)
-    results = (
-        (_mapped(apply)(variables, data_parallel.split_batch(batch)), count)
-        for batch, count in full_batches(own, size * data_parallel.local_device_count())
-    )
+    batches = full_batches(own, size * data_parallel.local_device_count())
     with progress.phase("features", total=len(own), unit="images") as advance:
-        for found, count in data_parallel.computed(results):
-            features[first : first + count] = data_parallel.join_batch(found)[:count]
-            first += count
-            advance(count)
+        for found in _mapped(apply).map_batches(variables, batches):
+            features[first : first + len(found)] = found
+            first += len(found)
+            advance(len(found))
     return processes.gather_rows(features)
 
 

@@ -70,15 +70,10 @@ def make_lidar(
                 own, size * data_parallel.local_device_count()
             )
         )
-        results = (
-            (mapped(variables, data_parallel.split_batch(batch)), kept)
-            for batch, kept in batches
-        )
         dim = len(state.probe.weights) - 1  # the last row is the bias
         total, between = np.zeros(dim), np.zeros((dim, dim))
         within = np.zeros((dim, dim))
-        for result, kept in data_parallel.computed(results):
-            means, deviations = (x[:kept] for x in data_parallel.join_batch(result))
+        for means, deviations in mapped.map_batches(variables, batches):
             total += means.sum(axis=0, dtype=np.float64)
             between += products_of(means)
             within += products_of(deviations) / count

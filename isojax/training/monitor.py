@@ -59,22 +59,18 @@ def make_evaluation(
         size = data_parallel.rows_per_device(total, _BATCH_SIZE)
         own = data_parallel.own_rows(total, size)
         labels, first = split.labels[own], 0
-        results = (
-            (mapped(variables, data_parallel.split_batch(images)), count)
-            for images, count in full_batches(
-                split.images[own], size * data_parallel.local_device_count()
-            )
+        batches = full_batches(
+            split.images[own], size * data_parallel.local_device_count()
         )
         image = jax.ShapeDtypeStruct((1, *split.images.shape[1:]), split.images.dtype)
         dim = jax.eval_shape(evaluate_batch, variables, image)[1].shape[1]
         products, sums = np.zeros((dim, dim)), np.zeros(dim)
         correct = np.zeros((), np.int64)
-        for result, count in data_parallel.computed(results):
-            classes, z = (x[:count] for x in data_parallel.join_batch(result))
-            correct += (classes == labels[first : first + count]).sum()
+        for classes, z in mapped.map_batches(variables, batches):
+            correct += (classes == labels[first : first + len(z)]).sum()
             products += products_of(z)  # while the devices compute the next batches
             sums += z.sum(axis=0, dtype=np.float64)
-            first += count
+            first += len(z)
         correct, products, sums = map(processes.add, (correct, products, sums))
         row = {}
         if (split.labels >= 0).all():
