@@ -1,10 +1,13 @@
 """A run in an S3 bucket of moto's server."""
 
+import numpy as np
 import pytest
 
 moto = pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
 
+from isojax.data import cache, load_dataset  # noqa: E402
+from isojax.data.sources import ImageSource  # noqa: E402
 from isojax.errors import UsageError  # noqa: E402
 from isojax.runs.bucket import Bucket  # noqa: E402
 from isojax.runs.lease import Lease  # noqa: E402
@@ -86,3 +89,24 @@ def test_an_existing_object_is_not_replaced(server):
     bucket.create("a", b"first")
     bucket.create("a", b"second")
     assert bucket.read("a") == b"first"
+
+
+def test_a_prepared_data_set_is_copied_once(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "local"))
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    bucket = Bucket("s3://bkt/data")
+    for split in ("train", "test"):
+        cache.write_images(
+            tmp_path / split,
+            [(images, np.arange(6) % 2)],
+            image_shape=(4, 4, 3),
+            label_names=["cat", "dog"],
+            splits=["train", "test"],
+        )
+        name = f"isojax/pets-4/{split}"
+        bucket.upload({f"{name}/{p.name}": p for p in (tmp_path / split).iterdir()})
+    for copies in (2, 0):
+        dataset = load_dataset(ImageSource("pets", 4), data_dir=bucket.url)
+        np.testing.assert_array_equal(dataset.train.images, images)
+        output = capsys.readouterr().out
+        assert output.count("Copying isojax/pets-4/") == copies
