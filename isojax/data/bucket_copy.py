@@ -54,20 +54,21 @@ def copy_part(url: str | os.PathLike, parts: Sequence[str], local: Path) -> Buck
     """
     bucket = Bucket(url)
     root = local / "isojax" / "buckets" / quote(bucket.url, safe="")
-    make_folder(root, root=local)
-    require_writable(root)
-    with preparation_lock(root / ".lock"):
-        try:
-            part, sizes = _find(bucket, parts)
-            missing = [n for n, size in sizes.items() if _size(root / n) != size]
-            if missing:
-                _copy(bucket, part, {name: sizes[name] for name in missing}, root)
-        except OSError as error:
-            raise UsageError(
-                f"--data_dir={bucket.url} cannot be copied to {root} "
-                f"({first_line(error)}); check the name and the access rights of the "
-                "bucket"
-            ) from error
+    try:
+        part, sizes = _find(bucket, parts)
+        if _missing(root, sizes):
+            make_folder(root, root=local)
+            require_writable(root)
+            with preparation_lock(root / ".lock"):
+                # Another process may have copied them in the meantime.
+                if missing := _missing(root, sizes):
+                    _copy(bucket, part, missing, root)
+    except OSError as error:
+        raise UsageError(
+            f"--data_dir={bucket.url} cannot be copied to {root} "
+            f"({first_line(error)}); check the name and the access rights of the "
+            "bucket"
+        ) from error
     return BucketCopy(root, part)
 
 
@@ -82,6 +83,11 @@ def _find(bucket: Bucket, parts: Sequence[str]) -> tuple[str, dict[str, int]]:
         f"--data_dir={bucket.url} does not contain {' or '.join(parts)}; prepare the "
         "data set in a local directory and copy that to the bucket"
     )
+
+
+def _missing(root: Path, sizes: dict[str, int]) -> dict[str, int]:
+    """Returns the sizes of the files that are missing or have another size."""
+    return {name: size for name, size in sizes.items() if _size(root / name) != size}
 
 
 def _copy(bucket: Bucket, part: str, sizes: dict[str, int], root: Path) -> None:
