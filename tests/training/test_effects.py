@@ -59,7 +59,7 @@ def test_a_step_depends_on_a_field_where_the_table_says_so(
 ):
     base = changed(
         digits.get_config("directpred"),
-        {"optimizer.warmup_epochs": 1.0, "method.normalize": True},
+        {"optimizer.warmup_epochs": 0.5, "method.normalize": True},
     )
     for changes in (acting, idle):
         config = changed(base, changes)
