@@ -76,7 +76,7 @@ need = $($1) -c '' 2> /dev/null || \
 
 torture: setup
 	$(BIN)/pip install --quiet -r requirements-buckets.txt
-	$(BIN)/python -m pytest -m slow
+	$(call pytest,.venv) -m slow
 
 accelerators: .venv-accelerators/installed
 	.venv-accelerators/bin/python -m benchmarks.accelerators

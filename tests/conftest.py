@@ -30,6 +30,26 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture
+def report_figure(record_property):
+    """Returns a function that adds a line to the end of the report of all tests."""
+    return lambda line: record_property("figure", line)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints the lines of `report_figure`, those of pytest-xdist's workers, too."""
+    lines = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def make_state():
     """Returns a function that makes the state of a run, a few kilobytes in size."""

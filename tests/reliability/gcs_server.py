@@ -1,6 +1,5 @@
 """A Google Cloud Storage emulator in this process, which can fail on request."""
 
-import socket
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -13,7 +12,6 @@ class GcsServer:
     """The emulator, with the precondition that an object does not exist.
 
     Attributes:
-      url: address of the server.
       fault: called with each request and its method; what it returns is the status of
         the answer, None for the usual answer.
       spoil: called with each request and the content of its answer, which it returns.
@@ -21,14 +19,10 @@ class GcsServer:
     """
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
         self.requests = 0
         self.usual()
         self._server = emulator.create_server(
-            "127.0.0.1", port, in_memory=True, default_bucket="bkt"
+            "127.0.0.1", 0, in_memory=True, default_bucket="bkt"
         )
         self._creates = False
         self._storage = self._server._storage
@@ -43,6 +37,7 @@ class GcsServer:
     def running(self):
         """Serves, and makes this process and those that it starts use the server."""
         handle, close = emulator.Router.handle, emulator.Response.close
+        read = emulator._read_raw_data
 
         def handle_or_fail(router, method):
             self.requests += 1
@@ -57,6 +52,15 @@ class GcsServer:
                 handle(router, method)
             except FileExistsError:
                 answer(handler, HTTPStatus.PRECONDITION_FAILED)
+            except ConnectionError:  # the client was killed
+                handler.close_connection = True
+
+        def read_whole(handler):
+            """The emulator itself stores the part that a killed client has sent."""
+            data = read(handler)
+            if len(data or b"") < int(handler.headers.get("Content-Length") or 0):
+                raise ConnectionAbortedError
+            return data
 
         def answer(handler, status):
             response = emulator.Response(handler)
@@ -70,10 +74,12 @@ class GcsServer:
             close(response)
 
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(emulator, "_read_raw_data", read_whole)
             patch.setattr(emulator.Router, "handle", handle_or_fail)
             patch.setattr(emulator.Response, "close", close_spoiled)
-            patch.setenv("STORAGE_EMULATOR_HOST", self.url)
             self._server.start()
+            port = self._server._api._httpd.server_port
+            patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
             try:
                 yield self
             finally:

@@ -60,10 +60,13 @@ def run_command(script, *flags, devices=1, launcher=()):
 
 def wait_for(process, beginning):
     """Reads the output until a line starts with `beginning`."""
+    lines = []
     for line in process.stdout:
+        lines.append(line)
         if line.startswith(beginning):
             return
-    raise AssertionError(f"ended before {beginning!r}: {process.wait()}")
+    output = "".join(lines)
+    raise AssertionError(f"ended before {beginning!r}: {process.wait()}\n{output}")
 
 
 def finish(workdir, *flags, **kwargs):

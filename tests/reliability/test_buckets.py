@@ -59,7 +59,7 @@ def copy_of(url, folder):
 
 @pytest.mark.parametrize("kills", [5, 50])
 def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
-    server, tmp_path, kills, capsys
+    server, tmp_path, kills, report_figure
 ):
     finish(tmp_path / "whole", LENGTH)
     chance, number, runs = random.Random(kills), 0, 0
@@ -83,8 +83,7 @@ def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
         assert record(ended) == record(tmp_path / "whole")
         assert_same_state(ended, tmp_path / "whole")
         shutil.rmtree(ended)
-    with capsys.disabled():
-        print(f"\n{kills} kills in {runs} runs in a bucket")
+    report_figure(f"{kills} kills in {runs} runs in a bucket")
 
 
 @pytest.mark.parametrize("kind", ["error", "silence", "credentials"])
@@ -174,7 +173,7 @@ def test_one_of_two_runs_that_start_at_once_wins(server):
     winner.communicate()
 
 
-def test_a_thousand_old_checkpoints_are_listed_quickly(server, run, capsys):
+def test_a_thousand_old_checkpoints_are_listed_quickly(server, run, report_figure):
     for step in range(10, 1010):
         for name in ("checksums.json", *(f"arrays/d/{n}" for n in range(10))):
             path = f"run/checkpoints/{step}/{name}"
@@ -184,11 +183,10 @@ def test_a_thousand_old_checkpoints_are_listed_quickly(server, run, capsys):
         opened = time.monotonic()
         assert Checkpoints(folder).steps() == [1, 2, *range(10, 1010)]
     listed = time.monotonic()
-    with capsys.disabled():
-        print(
-            f"\n1,002 checkpoints: opened in {opened - begin:.2f} s, listed in "
-            f"{listed - opened:.2f} s, {server.requests - requests} requests"
-        )
+    report_figure(
+        f"1,002 checkpoints: opened in {opened - begin:.2f} s, listed in "
+        f"{listed - opened:.2f} s, {server.requests - requests} requests"
+    )
     assert listed - begin < 10
 
 

@@ -60,7 +60,7 @@ def test_a_flipped_bit_anywhere_never_changes_a_state(saved, make_state, same, c
 
 @pytest.mark.slow
 def test_every_eighth_byte_flipped_never_changes_a_state(
-    saved, make_state, same, capsys
+    saved, make_state, same, report_figure
 ):
     flips, found = survives_flips(
         saved,
@@ -68,8 +68,7 @@ def test_every_eighth_byte_flipped_never_changes_a_state(
         same,
         lambda size: [(p, p // 8 % 8) for p in range(size % 8, size, 8)],
     )
-    with capsys.disabled():
-        print(f"\n{flips} bits flipped, {found} found")
+    report_figure(f"{flips} bits flipped, {found} found")
     assert found == flips
 
 

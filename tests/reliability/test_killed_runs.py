@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
     ],
 )
 def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
-    whole, tmp_path, kills, capsys
+    whole, tmp_path, kills, report_figure
 ):
     """Killed at any moment: while it starts, trains, saves, or writes metrics."""
     chance, number, runs, damaged, repeated = random.Random(kills), 0, 0, 0, 0
@@ -60,11 +60,10 @@ def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
         assert_same_state(workdir, whole)
         damaged += len(list((workdir / "checkpoints").glob("*.damaged*")))
     if kills > 2:
-        with capsys.disabled():
-            print(
-                f"\n{kills} kills in {runs} runs: {damaged} damaged checkpoints, "
-                f"{repeated} recorded epochs trained again"
-            )
+        report_figure(
+            f"{kills} kills in {runs} runs: {damaged} damaged checkpoints, "
+            f"{repeated} recorded epochs trained again"
+        )
     assert damaged == 0
 
 
