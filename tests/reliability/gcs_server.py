@@ -7,6 +7,8 @@ import pytest
 
 emulator = pytest.importorskip("gcp_storage_emulator.server")
 
+_END = b"\n--==0==--"  # of an upload by gcsfs
+
 
 class GcsServer:
     """The emulator, with the precondition that an object does not exist.
@@ -56,10 +58,16 @@ class GcsServer:
                 handler.close_connection = True
 
         def read_whole(handler):
-            """The emulator itself stores the part that a killed client has sent."""
-            data = read(handler)
-            if len(data or b"") < int(handler.headers.get("Content-Length") or 0):
+            """Reads a request, in which the emulator itself would change two things.
+
+            It stores the part of an object that a killed client has sent, and omits a
+            carriage return at the end of an object, because gcsfs ends it by LF.
+            """
+            data = read(handler) or b""
+            if len(data) < int(handler.headers.get("Content-Length") or 0):
                 raise ConnectionAbortedError
+            if data.endswith(_END):
+                data = data.removesuffix(_END) + b"\r" + _END
             return data
 
         def answer(handler, status):

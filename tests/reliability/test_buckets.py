@@ -57,6 +57,13 @@ def copy_of(url, folder):
     return folder
 
 
+@pytest.mark.parametrize("content", [b"", b"text\r", b"\r\n", b"\n--"])
+def test_the_emulator_keeps_every_byte(server, content):
+    bucket = Bucket("gs://bkt/run")
+    bucket.write("name", content)
+    assert bucket.read("name") == content
+
+
 @pytest.mark.parametrize("kills", [5, 50])
 def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
     server, tmp_path, kills, report_figure
@@ -70,7 +77,7 @@ def test_a_run_killed_repeatedly_ends_like_an_uninterrupted_one(
             process = start(url, LENGTH)
             if chance.random() < 0.8:
                 wait_for(process, ("epoch ", "The run in"))
-                time.sleep(chance.uniform(0, 1))
+                time.sleep(chance.uniform(0, 5))
             else:
                 time.sleep(chance.uniform(0, 10))
             process.kill()
