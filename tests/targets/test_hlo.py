@@ -15,7 +15,7 @@ LOOP = """HloModule jit_f, entry_computation_layout={(f32[8,4]{1,0})->f32[4,4]{1
   ROOT %twice = f32[4]{0} add(%x, %x)
 }
 
-%body (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+%region_0 (p: (s32[], f32[4])) -> (s32[], f32[4]) {
   %p = (s32[], f32[4]{0:T(256)}) parameter(0)
   %i = s32[] get-tuple-element(%p), index=0
   %v = f32[4]{0} get-tuple-element(%p), index=1
@@ -24,7 +24,7 @@ LOOP = """HloModule jit_f, entry_computation_layout={(f32[8,4]{1,0})->f32[4,4]{1
   ROOT %t = (s32[], /*index=1*/f32[4]{0:T(256)}) tuple(%i, /*index=1*/%y)
 }
 
-%condition (q: (s32[], f32[4])) -> pred[] {
+%region_1 (q: (s32[], f32[4])) -> pred[] {
   %q = (s32[], f32[4]{0}) parameter(0)
   ROOT %less = pred[] constant(true)
 }
@@ -39,7 +39,7 @@ ENTRY %main (arg: f32[8,4]) -> (s32[], f32[4]) {
   %start = f32[4]{0} reduce(%arg, %zero), dimensions={0}, to_apply=%sum
   %one = s32[] constant(1)
   %pair = (s32[], f32[4]{0}) tuple(%one, %start)
-  ROOT %loop = (s32[], f32[4]{0}) while(%pair), condition=%condition, body=%body, \
+  ROOT %loop = (s32[], f32[4]{0}) while(%pair), condition=%region_1, body=%region_0, \
 backend_config={"known_trip_count":{"n":"5"}}
 }
 """
@@ -59,7 +59,7 @@ def test_instructions_have_results_and_operands(program):
 
 
 def test_comments_and_layouts_in_tuples_are_not_operands_or_shapes(program):
-    pair = program.computations["body"]["t"]
+    pair = program.computations["region_0"]["t"]
     assert pair.operands == ("i", "y")
     assert pair.results == (Array("s32", ()), Array("f32", (4,)))
 
@@ -69,8 +69,8 @@ def test_computations_run_as_often_as_loops_and_calls_say(program):
     assert {name: program.runs[name] for name in program.computations} == {
         "sum": 1,
         "inner": 5 * 2,
-        "body": 5,
-        "condition": 5,
+        "region_0": 5,
+        "region_1": 5,
         "unused": 0,
         "main": 1,
     }

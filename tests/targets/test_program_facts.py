@@ -37,12 +37,12 @@ COMPILED = parse_program("""HloModule jit_f
   ROOT %dot = f32[8,8]{1,0} dot(%p, %p)
 }
 
-%body (q: f32[4]) -> f32[4] {
+%region_0 (q: f32[4]) -> f32[4] {
   %q = f32[4]{0} parameter(0)
   ROOT %r = f32[4]{0} all-reduce(%q), to_apply=%add
 }
 
-%condition (c: f32[4]) -> pred[] {
+%region_1 (c: f32[4]) -> pred[] {
   %c = f32[4]{0} parameter(0)
   ROOT %l = pred[] constant(true)
 }
@@ -56,7 +56,7 @@ ENTRY %main (x: f32[4], y: f32[8,8]) -> f32[4] {
 backend_config={"fusion_backend_config":{"kind":"__triton_nested_gemm_fusion"}}
   %e = (f32[8]{0}, f32[8,8]{1,0}) custom-call(%m), custom_call_target="EighTpu"
   %i = s32[8]{0} custom-call(%m), custom_call_target="AssumeGatherIndicesInBound"
-  ROOT %w = f32[4]{0} while(%x), condition=%condition, body=%body, \
+  ROOT %w = f32[4]{0} while(%x), condition=%region_1, body=%region_0, \
 backend_config={"known_trip_count":{"n":"3"}}
 }
 """)
