@@ -32,7 +32,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture
 def report_figure(record_property):
-    """Returns a function that adds a line to the end of the report of all tests."""
+    """Returns a function that adds a line to pytest's summary."""
     return lambda line: record_property("figure", line)
 
 

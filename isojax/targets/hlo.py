@@ -19,7 +19,7 @@ _HEADER = re.compile(r"^(?P<entry>ENTRY )?%?(?P<name>[^\s(]+) .*\{$")
 _NAME = re.compile(r"\s+(?:ROOT )?%?(?P<name>\S+) = ")
 _CALLED = re.compile(
     r"\b(?P<role>to_apply|calls|body|condition|branch_computations|true_computation|"
-    r"false_computation)=(?:\{(?P<names>[^}]*)\}|(?P<name>[\w%.\-]+))"
+    r"false_computation)=(?P<names>\{[^}]*\}|[\w%.\-]+)"
 )
 # Instructions whose computations consist of instructions with their own kernels.
 _CONTROL = {"call", "while", "conditional", "async-start"}
@@ -198,5 +198,5 @@ def _calls(instruction: Instruction) -> Iterator[tuple[str, int]]:
     for match in _CALLED.finditer(instruction.attributes):
         in_loop = match["role"] in ("body", "condition")
         times = int(trips[1]) if in_loop and trips else 1
-        for called in (match["names"] or match["name"]).split(","):
+        for called in match["names"].strip("{}").split(","):
             yield called.strip().lstrip("%"), times

@@ -60,8 +60,8 @@ class GcsServer:
         def read_whole(handler):
             """Reads a request, in which the emulator itself would change two things.
 
-            It stores the part of an object that a killed client has sent, and omits a
-            carriage return at the end of an object, because gcsfs ends it by LF.
+            It stores the part of an object that a killed client has sent, and drops a
+            carriage return at the end of an object, because gcsfs writes LF after it.
             """
             data = read(handler) or b""
             if len(data) < int(handler.headers.get("Content-Length") or 0):
