@@ -21,7 +21,7 @@ full)
   images=50000 steps=200 epochs=20 resumed_epochs=10
   cifar=() step_sizes=() check_sizes=() ;;
 tiny)
-  images=400 steps=14 epochs=2 resumed_epochs=4
+  images=400 steps=14 epochs=3 resumed_epochs=4
   cifar=(--config.model.width=4 --config.model.hidden_dim=32
     --config.model.projection_dim=16 --config.batch_size=32)
   step_sizes=(--batch=16 --width=4 --projections=16 --steps=2 --repetitions=2)
@@ -76,7 +76,7 @@ demo() {
 
 feeds() {
   local place
-  "$PYTHON" -m benchmarks.accelerator.runs images "$WORK/data" $images
+  "$PYTHON" -m benchmarks.accelerator.runs images "$WORK/data" $images || return
   for place in device host; do
     "$PYTHON" train.py --config=cifar10 --workdir="$WORK/feed-$place" \
       --data_dir="$WORK/data" --config.steps=$steps --config.data.feed=$place \
@@ -167,7 +167,7 @@ run_part() {  # NAME SECONDS
 mkdir -p "$OUT"
 rm -f "$OUT/table.md" "$OUT/log.txt"
 [ $# -eq 0 ] && set -- step profile demo feeds checks
-declare -A limits=([step]=200 [profile]=100 [demo]=120 [feeds]=140 [checks]=150)
+declare -A limits=([step]=200 [profile]=100 [demo]=150 [feeds]=140 [checks]=150)
 run_part environment 60
 for part in "$@"; do
   if [ -z "${limits[$part]:-}" ]; then

@@ -39,7 +39,7 @@ def images(folder: str, number: str) -> str:
         write_images(
             path,
             [(pixels, classes)],
-            shape=pixels.shape,
+            image_shape=pixels.shape[1:],
             label_names=labels,
             splits=("train", "test"),
         )
@@ -58,10 +58,10 @@ def demo(run: str, train_seconds: str, evaluation_seconds: str) -> str:
         "last loss": f"{rows[-1]['train/loss']:.4f}",
         "`eval_linear.py`, from start to exit, s": evaluation_seconds,
     }
-    for name in ("accuracy", "knn_accuracy"):
-        for key in (name, f"random_init_{name}", f"raw_pixel_{name}"):
-            if key in result:
-                values[key] = f"{result[key]:.3f}"
+    for encoder in ("", "random_init_", "raw_pixel_"):
+        values[f"{encoder}accuracy"] = f"{result[f'{encoder}accuracy']:.3f}"
+        for neighbours, accuracy in result[f"{encoder}knn_accuracy"].items():
+            values[f"{encoder}{neighbours}-NN accuracy"] = f"{accuracy:.3f}"
     cells = [[name, str(value)] for name, value in values.items()]
     return f"\n### Demo\n\n{markdown(['what', 'value'], cells)}"
 

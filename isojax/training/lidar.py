@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_IMAGES = 1_000  # as in the source
 _BATCH_SIZE = 125  # images per device, two views of each
+_lidar_of_covariances = jax.jit(spectral.lidar_of_covariances)
 
 
 def make_lidar(
@@ -81,7 +82,6 @@ def make_lidar(
         if not processes.is_first_process():
             return {}
         between = centred_covariance(between, total, count)
-        rank = spectral.lidar_of_covariances(jnp.asarray(between), jnp.asarray(within))
-        return {layout.LIDAR: float(rank)}
+        return {layout.LIDAR: float(_lidar_of_covariances(between, within))}
 
     return measure

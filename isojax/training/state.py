@@ -112,12 +112,16 @@ def init_state(
         )
     )
     dim = projection.shape[-1]
+    # One program, because on a GPU each operation alone takes 0.05 s to compile.
+    target_params, opt_state = jax.jit(
+        lambda target, params: (jax.tree.map(jnp.copy, target), optimizer.init(params))
+    )(target_params, params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        target_params=jax.tree.map(jnp.copy, target_params),
-        opt_state=optimizer.init(params),
+        target_params=target_params,
+        opt_state=opt_state,
         correlation=jnp.zeros((dim, dim), jnp.float32),
         probe=init_probe(representation.shape[-1], num_classes),
         key=key,

@@ -4,7 +4,6 @@ import pytest
 
 from isojax import spectral
 from isojax.training.representation_metrics import (
-    effective_rank_on_host,
     products_of,
     representation_metrics,
 )
@@ -19,7 +18,10 @@ def representations(n, dim, decay):
 
 
 def rank_on_host(z):
-    return effective_rank_on_host(products_of(z), len(z))
+    row = representation_metrics(
+        products_of(z), z.sum(axis=0, dtype=np.float64), len(z)
+    )
+    return row["eval/effective_rank"]
 
 
 @pytest.mark.parametrize(
