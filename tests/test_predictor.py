@@ -111,7 +111,7 @@ def test_only_the_symmetric_part_counts(x64):
     )
 
 
-def test_predictor_agrees_under_jit_and_vmap():
+def test_predictor_agrees_under_jit_and_vmap(x64):
     c = np.stack([make_correlation(name) for name in SPECTRA])
     eager = [direct_predictor(matrix).matrix for matrix in c]
     jitted = [jax.jit(direct_predictor)(matrix).matrix for matrix in c]

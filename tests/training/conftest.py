@@ -62,6 +62,8 @@ def tiny_run():
 @pytest.fixture
 def spread_run(tiny_run):
     """Returns a function like `tiny_run`, with the step mapped over all devices."""
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
 
     def make(**fields):
         run = tiny_run(axis_name=data_parallel.AXIS, **fields)
