@@ -3,6 +3,7 @@
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
