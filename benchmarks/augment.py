@@ -16,6 +16,7 @@ one PIL image after another in one thread, alternating with the repetitions of i
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ def main() -> None:
         (96, 1.0, 0.5),
     ):
         config = simclr_settings(strength, blur_probability)
-        makers = [isojax_maker(size, config)]
+        makers: list[Callable[[], Any]] = [isojax_maker(size, config)]
         if HAS_TORCHVISION:
             makers.append(torchvision_maker(size, config))
         ours, *theirs = alternate(makers, REPETITIONS)

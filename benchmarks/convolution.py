@@ -12,9 +12,11 @@ convolution as one product with all patches, which isojax uses for narrow featur
 All rates are medians over repetitions.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
+from jax import Array
 
 from benchmarks.timing import (
     alternate,
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def gigaflops(
-    convolve: object, inputs: int, outputs: int, side: int, stride: int
+    convolve: Callable[..., Array], inputs: int, outputs: int, side: int, stride: int
 ) -> list[float]:
     """Rates of the forward pass and of both gradients, in GFLOP/s."""
     convolve = partial(convolve, stride=stride)

@@ -102,7 +102,7 @@ def jax_step(
     def run() -> object:
         return simulate_network(
             name,
-            weights,
+            jnp.asarray(weights),
             steps=steps,
             learning_rate=LEARNING_RATE,
             view_noise=VIEW_NOISE,
@@ -149,7 +149,11 @@ def torch_step(name: str, activation: str, *, steps: int) -> float:
         with torch.no_grad():
             weights.sub_(LEARNING_RATE * gradient)
 
-    return median_seconds(lambda: [step() for _ in range(steps)]) / steps
+    def run() -> None:
+        for _ in range(steps):
+            step()
+
+    return median_seconds(run) / steps
 
 
 def initial_weights() -> np.ndarray:

@@ -82,9 +82,10 @@ def eigenvalue_portraits() -> Figure:
     portraits, simulations = {}, {}
     for name in FOUR_LOSSES:
         portraits[name] = toys.eigenvalue_portrait(name, jnp.asarray(STARTS), time=40.0)
-        simulations[name] = toys.two_neuron_trajectories(
+        trajectories = toys.two_neuron_trajectories(
             name, jnp.asarray(STARTS), jax.random.key(2)
         )
+        simulations[name] = list(np.asarray(trajectories))
     return draw.draw_eigenvalue_portraits(portraits, simulations)
 
 
@@ -103,8 +104,10 @@ def representation_portraits() -> Figure:
 def convergence_times() -> Figure:
     """Time that a weak mode needs to converge, for each loss."""
     initial = jnp.geomspace(1e-3, 0.8, 13)
-    times = {name: toys.convergence_times(name, initial) for name in FOUR_LOSSES}
-    return draw.draw_convergence_times(initial, times)
+    times = {
+        name: np.asarray(toys.convergence_times(name, initial)) for name in FOUR_LOSSES
+    }
+    return draw.draw_convergence_times(np.asarray(initial), times)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import argparse
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +135,11 @@ def by_sklearn(sets: Sets) -> tuple[float, float]:
     """Accuracy and penalty of scikit-learn's LogisticRegression."""
     features, labels, test_features, test_labels = sets
     fitting, held = hold_out(Split(features, labels), 0.2)
-    accuracies = [_sklearn_accuracy(*fitting, *held, p) for p in PENALTIES]
+    fitting_features, held_features = map(np.asarray, (fitting.images, held.images))
+    split = fitting_features, fitting.labels, held_features, held.labels
+    accuracies = [_sklearn_accuracy(*split, penalty=p) for p in PENALTIES]
     penalty = PENALTIES[int(np.argmax(accuracies))]
-    return _sklearn_accuracy(*sets, penalty), penalty
+    return _sklearn_accuracy(*sets, penalty=penalty), penalty
 
 
 def _sklearn_accuracy(
@@ -145,6 +147,7 @@ def _sklearn_accuracy(
     labels: np.ndarray,
     test_features: np.ndarray,
     test_labels: np.ndarray,
+    *,
     penalty: float,
 ) -> float:
     from sklearn.linear_model import LogisticRegression
@@ -156,10 +159,10 @@ def _sklearn_accuracy(
 
 
 def alternate(
-    fits: list[Callable[[Sets], tuple[float, float]]], sets: Sets, repetitions: int
+    fits: Sequence[Callable[[Sets], tuple[float, float]]], sets: Sets, repetitions: int
 ) -> list[dict]:
     """Accuracy, penalty and seconds of each function, called alternately."""
-    measured = [{"seconds": []} for _ in fits]
+    measured: list[dict] = [{"seconds": []} for _ in fits]
     for _ in range(repetitions):
         for fit, so_far in zip(fits, measured, strict=True):
             start = time.perf_counter()

@@ -11,6 +11,7 @@ compared.
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ def main() -> None:
     rows, results = [], []
     for dim in DIMS:
         z = np.random.default_rng(0).normal(size=(ROWS, dim)).astype(np.float32)
-        works = [isojax_update(z)]
+        works: list[Callable[[], Any]] = [isojax_update(z)]
         if HAS_TORCH:
             works.append(torch_update(z))
             np.testing.assert_allclose(works[0](), works[1](), rtol=1e-2, atol=1e-2)

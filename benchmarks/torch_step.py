@@ -68,7 +68,7 @@ def _downsample(inputs: int, outputs: int, stride: int) -> nn.Module | None:
 
 
 # Blocks of each stage, by the name of the backbone.
-STAGES = {
+STAGES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
@@ -135,8 +135,9 @@ def make_torch_step(
     _load(online, state)
     online = online.to(device, memory_format=torch.channels_last)
     has_ema = config.method.target == "ema"
-    target = Network(config.model, channels=views[0].shape[-1]) if has_ema else None
+    target = online
     if has_ema:
+        target = Network(config.model, channels=views[0].shape[-1])
         target.load_state_dict(online.state_dict())
         target = target.to(device, memory_format=torch.channels_last)
         target = target.requires_grad_(False)

@@ -8,6 +8,7 @@ python -m benchmarks.accelerator.runs equal RUN OTHER_RUN
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,13 @@ _TIMES = {"train/images_per_second"}
 def main() -> None:
     """Calls the function that the first argument names with the others."""
     name, *arguments = sys.argv[1:]
-    commands = {"images": images, "demo": demo, "feeds": feeds, "equal": equal}
-    text = commands[name](*arguments)
-    print(text, end="")
+    commands: dict[str, Callable[..., str]] = {
+        "images": images,
+        "demo": demo,
+        "feeds": feeds,
+        "equal": equal,
+    }
+    print(commands[name](*arguments), end="")
 
 
 def images(folder: str, number: str) -> str:
