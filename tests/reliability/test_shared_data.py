@@ -1,7 +1,10 @@
 """Several processes that start at once on data which one of them prepares."""
 
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 pytest.importorskip("gcsfs")
 
 from isojax.data import from_folder  # noqa: E402
+from isojax.data.disk import preparation_lock  # noqa: E402
 from isojax.runs.bucket import Bucket  # noqa: E402
 from tests.reliability.gcs_server import GcsServer  # noqa: E402
 
@@ -34,8 +38,11 @@ print("checksum", zlib.crc32(np.ascontiguousarray(dataset.train.images).data))
 """
 
 
-def load_at_once(name, folder, data_dir):
-    """Loads a set in several processes; gives the lines that each has printed."""
+def load_at_once(name, folder, data_dir, *, locked=None):
+    """Loads a set in several processes; gives the lines that each has printed.
+
+    With `locked`, the folder is locked until all of them wait for it.
+    """
     started = [
         subprocess.Popen(
             [sys.executable, "-c", LOAD, name, str(folder), str(data_dir)],
@@ -47,9 +54,13 @@ def load_at_once(name, folder, data_dir):
     ]
     for process in started:
         assert process.stdout.readline() == "ready\n"
-    for process in started:
-        process.stdin.write("\n")
-        process.stdin.flush()
+    with preparation_lock(locked / ".lock") if locked else nullcontext():
+        for process in started:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        if locked:
+            for process in started:
+                assert process.stdout.readline().startswith("Waiting for another ")
     printed = [process.communicate(timeout=300)[0].splitlines() for process in started]
     assert not any(process.returncode for process in started)
     assert len({lines[-1] for lines in printed}) == 1
@@ -70,11 +81,17 @@ def photos(tmp_path):
 
 
 def test_one_process_decodes_a_folder_and_the_others_wait(photos, tmp_path):
-    lines = load_at_once("folder", photos, tmp_path / "data")
-    assert sum(line.startswith("Decoding train of ") for line in lines) == 1
-    assert sum(line.startswith("Decoding test of ") for line in lines) == 1
-    waiting = [line for line in lines if line.startswith("Waiting for another ")]
-    assert waiting and len(lines) == 2 + len(waiting)
+    # The name of the folder contains a checksum of its path.
+    from_folder(photos, resolution=SIDE, data_dir=tmp_path / "data")
+    (folder,) = (tmp_path / "data").glob("isojax/folders/*")
+    for split in folder.iterdir():
+        shutil.rmtree(split) if split.is_dir() else split.unlink()
+    lines = load_at_once("folder", photos, tmp_path / "data", locked=folder)
+    lines = [line for line in lines if not line.startswith("Waiting for another ")]
+    assert [line.partition(" of ")[0] for line in sorted(lines)] == [
+        "Decoding test",
+        "Decoding train",
+    ]
 
 
 def test_one_process_copies_a_set_from_a_bucket_and_the_others_wait(
@@ -89,9 +106,10 @@ def test_one_process_copies_a_set_from_a_bucket_and_the_others_wait(
             (folder,) = (tmp_path / "decoded").glob(f"isojax/folders/*/{split}-*")
             names = {f"isojax/pets-64/{split}/{p.name}": p for p in folder.iterdir()}
             bucket.upload(names)
-        lines = load_at_once("pets", "", bucket.url)
+        copies = local / "isojax" / "buckets" / quote(bucket.url, safe="")
+        copies.mkdir(parents=True)
+        lines = load_at_once("pets", "", bucket.url, locked=copies)
         assert sum(line.startswith("Copying isojax/pets-64/") for line in lines) == 2
-        assert any(line.startswith("Waiting for another ") for line in lines)
         assert load_at_once("pets", "", bucket.url) == []
     (copied,) = local.glob("isojax/buckets/*/isojax/pets-64/train/images.bin")
     (original,) = (tmp_path / "decoded").glob("isojax/folders/*/train-*/images.bin")
