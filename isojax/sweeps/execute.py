@@ -91,9 +91,10 @@ class Executor:
         self._signals, self._after_each = signals, after_each
         self._jobs, self._free = len(devices), list(devices)
         rows = {run: read_row(directory, run) for run in configs}
-        # Another process may repeat a failed run first: its row then changes.
+        # Another process may repeat a failed run first: its seconds then change. Those of
+        # a row are rounded.
         self._failed = {
-            run: row
+            run: read_log_entry(directory, run)
             for run, row in rows.items()
             if retry and row.status in (CRASHED, DIVERGED)
         }
@@ -251,7 +252,7 @@ class Executor:
 
     def _has_ended(self, run: SweepRun, row: Row) -> bool:
         if row.status in (CRASHED, DIVERGED):
-            return row != self._failed.get(run)
+            return read_log_entry(self._directory, run) != self._failed.get(run)
         return row.status in (FINISHED, COLLAPSED)
 
     def _seconds_left(self) -> float | None:
