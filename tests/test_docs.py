@@ -256,6 +256,7 @@ def test_the_example_of_a_network_trains(own):
     assert own("network")["num_test"] == 1000
 
 
+@pytest.mark.long
 def test_the_example_of_a_loss_trains(examples, monkeypatch):
     pretrain = isojax.training.pretrain
 
@@ -308,6 +309,7 @@ def test_the_example_of_a_data_set_reads_its_images(examples, monkeypatch):
     assert sorted(dataset.evaluation.labels) == [0, 0, 1, 1]
 
 
+@pytest.mark.long
 def test_the_example_of_a_data_set_names_a_damaged_image(examples):
     for split, name in itertools.product(("train", "test"), "ab"):
         folder = Path("shapes", split, name)

@@ -164,6 +164,7 @@ def test_model_card_code_loads_the_networks(
     )
 
 
+@pytest.mark.long
 def test_the_card_of_a_vision_transformer_loads_it(
     vit_run, tmp_path, images, monkeypatch
 ):

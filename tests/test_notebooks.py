@@ -44,7 +44,7 @@ def test_every_notebook_is_known():
         pytest.param("covariance", marks=pytest.mark.slow),
         pytest.param("trained_network", marks=pytest.mark.long),
         "losses_and_predictor",
-        "tangent_kernel",
+        pytest.param("tangent_kernel", marks=pytest.mark.long),
     ],
 )
 def test_notebooks_run(name, tmp_path):

@@ -91,8 +91,8 @@ class Executor:
         self._signals, self._after_each = signals, after_each
         self._jobs, self._free = len(devices), list(devices)
         rows = {run: read_row(directory, run) for run in configs}
-        # Another process may repeat a failed run first: its seconds then change. Those of
-        # a row are rounded.
+        # Another process may repeat a failed run first: the seconds of its entry then
+        # change. Those of its row are rounded.
         self._failed = {
             run: read_log_entry(directory, run)
             for run, row in rows.items()

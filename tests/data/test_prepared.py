@@ -168,6 +168,7 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
+@pytest.mark.long
 def test_train_reports_a_missing_network_in_one_line(tmp_path):
     process = subprocess.run(
         [

@@ -90,6 +90,7 @@ def test_deviations_from_the_equal_state_decay_at_the_rates():
     np.testing.assert_allclose(flow[0] / deviation[0], end.rates[0], rtol=1e-3)
 
 
+@pytest.mark.long
 def test_a_trained_network_ends_there():
     weights = jnp.zeros((2, 4)).at[:, :2].set(jnp.diag(jnp.sqrt(jnp.array([0.3, 0.8]))))
     for name in ("euclidean", "cosine"):

@@ -56,6 +56,7 @@ def still(**changes):
     return config
 
 
+@pytest.mark.long
 def test_the_encoder_itself_learns(variables, monkeypatch):
     monkeypatch.setattr(finetuning, "LEARNING_RATES", (0.3,))
     before = jax.tree.map(np.array, variables)

@@ -103,6 +103,7 @@ def test_a_signal_saves_the_run_which_then_resumes(whole, tmp_path, number):
     assert_same_state(workdir, whole)
 
 
+@pytest.mark.long
 def test_a_signal_before_the_first_step_ends_at_once(tmp_path):
     # No other test compiles this network, which takes more than a second.
     process = start(tmp_path / "run", "--config.model.width=5", script="train.py")

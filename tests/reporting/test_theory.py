@@ -90,6 +90,7 @@ def test_a_shift_without_effect_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5])
+@pytest.mark.long
 def test_the_rate_of_a_collapse_is_found(rate):
     """Modes below the floor tell nothing, in the measurement as in the flow."""
     flow, epochs = "euclidean_no_stop_gradient", np.arange(2.0, 51.0)

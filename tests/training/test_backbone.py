@@ -77,6 +77,7 @@ def rows_of(workdir):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.long
 def test_an_own_backbone_is_trained_and_loaded(own_run):
     assert load_config(own_run).model.backbone == "ConvNet(width=4)"
     assert all(np.isfinite(row["train/loss"]) for row in rows_of(own_run))
@@ -93,7 +94,7 @@ def test_an_own_backbone_is_trained_and_loaded(own_run):
 @pytest.mark.parametrize(
     ("run", "protocols"),
     [
-        ("own_run", tuple(PROTOCOLS)),
+        pytest.param("own_run", tuple(PROTOCOLS), marks=pytest.mark.long),
         pytest.param("vit_run", ("linear",), marks=pytest.mark.long),
         pytest.param("vit_run", ("finetune",), marks=pytest.mark.slow),
     ],
@@ -111,6 +112,7 @@ def test_evaluation_and_report_take_the_backbone(run, protocols, request):
     assert expected in text
 
 
+@pytest.mark.long
 def test_the_same_backbone_resumes_the_run(own_run, capsys):
     pretrain(small_config(), own_run, dataset=DATASET, backbone=ConvNet())
     assert "is finished" in capsys.readouterr().out
@@ -119,6 +121,7 @@ def test_the_same_backbone_resumes_the_run(own_run, capsys):
 @pytest.mark.parametrize(
     ("backbone", "current"), [(None, "resnet18"), (ConvNet(5), r"ConvNet\(width=5\)")]
 )
+@pytest.mark.long
 def test_another_backbone_does_not_resume_or_load_the_run(own_run, backbone, current):
     message = rf"model.backbone \(stored ConvNet\(width=4\), current {current}\)"
     with pytest.raises(UsageError, match=message):
@@ -164,6 +167,7 @@ def test_patches_that_do_not_fill_the_images_are_refused(tmp_path):
         pretrain(config, tmp_path / "run", dataset=DATASET)
 
 
+@pytest.mark.long
 def test_a_vision_transformer_loads_with_its_class_token(vit_run):
     apply, variables = load_encoder(vit_run)
     assert set(variables) == {"params"}

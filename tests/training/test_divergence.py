@@ -15,6 +15,7 @@ from tests.training.small_run import small_config
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
+@pytest.mark.long
 def test_divergence_is_reported_in_one_line(tmp_path):
     config = small_config()
     config.method.update(metric="euclidean", normalize=False)
@@ -25,6 +26,7 @@ def test_divergence_is_reported_in_one_line(tmp_path):
         pretrain(config, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_a_diverging_run_keeps_its_last_good_checkpoint(tmp_path):
     config = small_config()
     workdir = pretrain(config, tmp_path / "whole")
@@ -41,9 +43,8 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(tmp_path):
     load_encoder(tmp_path / "fork")
 
 
-@pytest.mark.parametrize(
-    "action", ["warn", pytest.param("stop", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("action", ["warn", "stop"])
+@pytest.mark.long
 def test_a_collapse_that_lasts_an_epoch_is_reported_once(tmp_path, capsys, action):
     config = small_config()
     config.epochs = 5

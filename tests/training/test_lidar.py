@@ -18,6 +18,7 @@ def feed():
     return Feed(Split(images, labels), batch_size=8, seed=0, place="host")
 
 
+@pytest.mark.long
 def test_lidar_is_that_of_two_views_of_a_thousand_images(tiny_run, feed):
     run = tiny_run()
     measure = make_lidar(run.network, run.context.views)

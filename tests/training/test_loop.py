@@ -69,6 +69,7 @@ def test_a_run_s_batches_and_checkpoints_are_those_of_its_config(
     assert given["checkpoints"] == {"keep_last": 3, "keep_every_steps": 6}
 
 
+@pytest.mark.long
 def test_speed_is_without_compiling_and_checkpoints_and_evaluations_come_when_due(
     tmp_path, monkeypatch
 ):
@@ -86,6 +87,7 @@ def test_speed_is_without_compiling_and_checkpoints_and_evaluations_come_when_du
     assert {*os.listdir(workdir / "checkpoints")} == {"6", "9"}
 
 
+@pytest.mark.long
 def test_a_computed_normalisation_is_recorded_and_used(small_data, tmp_path, capsys):
     config = small_config()
     config.steps, config.data.mean, config.data.std = 1, None, None
@@ -137,6 +139,7 @@ def test_a_finished_run_is_left_alone(finished, capsys):
     assert (finished / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_run_continues_if_nobody_reads_its_output(tmp_path, monkeypatch):
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -61,6 +61,7 @@ def warnings(capsys):
 
 
 @pytest.mark.usefixtures("small_run")
+@pytest.mark.long
 def test_grey_images_are_drawn(finished, tmp_path, capsys):
     workdir = shutil.copytree(finished, tmp_path / "run")
     check_pictures(workdir, None, channels=1)
@@ -83,6 +84,7 @@ def check_pictures(workdir, dataset, *, channels):
     assert (workdir / "report.html").read_text().count("<img") > 60
 
 
+@pytest.mark.long
 def test_failing_figures_and_writers_do_not_end_a_run_or_its_evaluation(
     train, monkeypatch, capsys
 ):

@@ -60,6 +60,7 @@ def unlabelled_run(small_run, tmp_path_factory):
     return pretrain(config_of(), workdir, dataset=dataset)
 
 
+@pytest.mark.long
 def test_the_config_describes_the_arrays(labelled_run):
     data = load_config(labelled_run).data
     assert (data.name, data.folder, data.resolution) == ("arrays", "", 28)
@@ -69,6 +70,7 @@ def test_the_config_describes_the_arrays(labelled_run):
     assert len(data.images_checksum) == len(data.labels_checksum) == 8
 
 
+@pytest.mark.long
 def test_the_run_trains_on_the_arrays_and_is_evaluated_on_them(labelled_run):
     rows = rows_of(labelled_run)
     assert [row["step"] for row in rows] == [3]
@@ -93,6 +95,7 @@ def test_mean_and_std_can_be_set_for_arrays():
     assert (described.data.mean, described.data.std) == ((0.25,), (0.5,))
 
 
+@pytest.mark.long
 def test_a_finished_run_can_be_extended_with_its_own_images(labelled_run, capsys):
     dataset = from_arrays(IMAGES.copy(), LABELS, **TEST)
     pretrain(config_of(), labelled_run, dataset=dataset)
@@ -108,6 +111,7 @@ def test_a_finished_run_can_be_extended_with_its_own_images(labelled_run, capsys
         (IMAGES, LABELS[::-1], "run on other labels: data.labels_checksum .*stored"),
     ],
 )
+@pytest.mark.long
 def test_other_images_or_labels_are_refused(labelled_run, images, labels, message):
     before = (labelled_run / "config.json").read_bytes()
     with pytest.raises(UsageError, match=message):
@@ -115,11 +119,13 @@ def test_other_images_or_labels_are_refused(labelled_run, images, labels, messag
     assert (labelled_run / "config.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_run_on_arrays_needs_them_to_resume(labelled_run):
     with pytest.raises(UsageError, match="dataset="):
         pretrain(config_of(), labelled_run)
 
 
+@pytest.mark.long
 def test_wholly_unlabelled_images_train_without_metrics_of_labels(unlabelled_run):
     rows = rows_of(unlabelled_run)
     assert [row["step"] for row in rows] == [3]
@@ -132,6 +138,7 @@ def test_wholly_unlabelled_images_train_without_metrics_of_labels(unlabelled_run
     assert "Participation ratio" in page and "Online accuracy" not in page
 
 
+@pytest.mark.long
 def test_labels_change_nothing_but_the_probe(labelled_run, unlabelled_run):
     first, second = (rows_of(run)[-1] for run in (labelled_run, unlabelled_run))
     for name in ("train/loss", "train/std", "train/participation_ratio"):
@@ -145,12 +152,14 @@ def test_labels_change_nothing_but_the_probe(labelled_run, unlabelled_run):
         (from_arrays(IMAGES, LABELS), "needs test images, .*pass test_images, or hold"),
     ],
 )
+@pytest.mark.long
 def test_evaluation_states_what_it_needs(unlabelled_run, dataset, message):
     with pytest.raises(UsageError, match=message) as error:
         evaluate_run(unlabelled_run, dataset=dataset)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
 def test_labels_may_be_added_for_the_evaluation(unlabelled_run):
     dataset = from_arrays(IMAGES, LABELS, **TEST)
     assert "data" not in evaluate_run(unlabelled_run, dataset=dataset)
@@ -160,6 +169,7 @@ def test_labels_may_be_added_for_the_evaluation(unlabelled_run):
         )
 
 
+@pytest.mark.long
 def test_other_images_have_a_result_of_their_own(unlabelled_run):
     dataset = from_arrays(IMAGES[::-1], LABELS, **TEST)
     result = evaluate_run(unlabelled_run, dataset=dataset)
@@ -188,6 +198,7 @@ def test_a_part_is_held_out_of_arrays():
         load_run_data(config, from_arrays(IMAGES))
 
 
+@pytest.mark.long
 def test_test_images_seen_in_pretraining_are_counted(labelled_run):
     test = {
         "test_images": np.insert(TEST["test_images"][:3], 1, IMAGES[5], axis=0),

@@ -21,6 +21,7 @@ from tests.training.small_run import small_config
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
+@pytest.mark.long
 def test_an_interrupted_run_resumes_bit_for_bit(finished, tmp_path, monkeypatch):
     workdir = tmp_path / "stopped"
 

@@ -65,6 +65,7 @@ def make_feed(config):
     )
 
 
+@pytest.mark.long
 def test_the_devices_make_the_views_of_the_crops(config):
     views = view_pair(config)
     batch = next(make_feed(config).epoch(0))
@@ -93,6 +94,7 @@ def test_views_without_further_operations_are_the_crops(config):
     np.testing.assert_allclose(np.stack(views, axis=1), batch["crops"] / 255, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_run_stopped_amid_an_epoch_ends_like_the_whole(config, tmp_path, monkeypatch):
     whole = pretrain(config, tmp_path / "whole")
     assert (whole / "figures" / "views.png").exists()

@@ -100,6 +100,7 @@ def encoder_of(state):
 
 @pytest.mark.parametrize("read_with", [False, True])
 @pytest.mark.parametrize("written_with", [False, True])
+@pytest.mark.long
 def test_a_run_is_read_whatever_the_flag(folders, written_with, read_with):
     folder, state = folders[written_with]
     with jax.enable_x64(read_with):
@@ -109,6 +110,7 @@ def test_a_run_is_read_whatever_the_flag(folders, written_with, read_with):
     chex.assert_trees_all_equal(variables, encoder_of(state))
 
 
+@pytest.mark.long
 def test_the_random_encoder_is_the_same_with_either_flag(folders, x64):
     """As it was before the first step of a run without the flag."""
     folder, state = folders[False]
