@@ -4,7 +4,8 @@
 
 Needs requirements-buckets.txt. The runs alternate, eight epochs each with a save at
 every fourth. An epoch is the mean from the end of the first to the end of the last, and
-the start is the time from the command to the end of the first. The emulator, which
+the start is the time from the command to the end of the first; the first run in either
+place compiles its programs, the others read them from the cache. The emulator, which
 tests/reliability starts, runs on the same machine and takes a part of its processors.
 """
 
