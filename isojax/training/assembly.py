@@ -32,9 +32,9 @@ def check_data(config: ConfigDict, dataset: Dataset) -> None:
       UsageError: if it does not. The message names the field and the remedy.
     """
     images = dataset.pretrain.images
-    if config.augment.kind == "simclr" and images.shape[-1] != 3:
+    if config.augment.kind == "simclr" and images.shape[-1] not in (1, 3):
         raise UsageError(
-            f"config.augment.kind=simclr needs images with 3 channels, but "
+            f"config.augment.kind=simclr needs images with 1 or 3 channels, but "
             f"{data_name(config.data)} has {images.shape[-1]}; set "
             "config.augment.kind=affine, with the fields of configs/digits.py"
         )

@@ -58,6 +58,9 @@ SMALL = [
     "--config.data.validation_fraction=0.9",  # 400 images, 6 steps an epoch
     "--config.checkpoint_every_epochs=1",
     "--config.steps=36",
+    "--config.evaluate_every_epochs=6",
+    "--config.logging.lidar=False",
+    "--config.logging.tensorboard=off",
 ]
 
 

@@ -281,7 +281,19 @@ def test_the_kernel_of_the_blur_is_a_tenth_of_the_side_and_odd(size, side):
     assert blur_kernel_size(size) == side
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 9, 3)])
+def test_a_grey_image_has_the_views_of_its_three_equal_channels():
+    n = 50
+    grey = images(n)[..., :1]
+    keys = jax.random.split(jax.random.key(5), n)
+    views = partial(jax.jit(augment.simclr_views, static_argnames="config"), keys)
+    colour = views(jnp.repeat(grey, 3, axis=-1), config=settings())
+    assert jnp.ptp(colour, axis=-1).max() < 1e-6
+    found = views(grey, config=settings())
+    np.testing.assert_allclose(found, colour[..., :1], atol=2e-6)
+    assert jnp.abs(found - grey).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (8, 9, 3), (8, 8, 4), (8, 8)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match="three channels"):
+    with pytest.raises(ValueError, match="1 or 3 channels"):
         augment.simclr_view(jax.random.key(0), jnp.zeros(shape), config=settings())

@@ -38,8 +38,7 @@ def adjust_contrast(image: Array, factor: Array | float) -> Array:
       >>> adjust_contrast(image, 0.5)[0, :, 0].tolist()
       [0.125, 0.375]
     """
-    grey = luma_of_channels(image[..., None]) if image.shape[-1] == 3 else image
-    return _blend(image, grey.mean(), factor)
+    return _blend(image, luma_of_channels(image[..., None]).mean(), factor)
 
 
 def adjust_saturation(image: Array, factor: Array | float) -> Array:
@@ -100,7 +99,12 @@ def solarize(image: Array, threshold: Array | float = 0.5) -> Array:
 
 
 def luma_of_channels(image: Array) -> Array:
-    """Computes the luma of ITU-R BT.601; (..., 3, m) to (..., 1, m)."""
+    """Computes the luma of ITU-R BT.601; (..., 3, m) to (..., 1, m).
+
+    One channel, (..., 1, m), is its own luma.
+    """
+    if image.shape[-2] == 1:
+        return image
     red, green, blue = (w * image[..., i : i + 1, :] for i, w in enumerate(_LUMA))
     return red + green + blue
 

@@ -1,7 +1,7 @@
 """SimCLR's views: crop, flip, colour jitter, grey-scale, blur, solarisation.
 
 All random numbers of a view are drawn from its key first. The operations then act on
-the whole batch, channels first and transposed: (n, 3, columns, rows).
+the whole batch, channels first and transposed: (n, c, columns, rows).
 """
 
 import itertools
@@ -94,11 +94,14 @@ class SimclrDraws(NamedTuple):
 
 
 def simclr_view(key: Array, image: Array, *, config: SimclrSettings) -> Array:
-    """Returns a random view of a colour image, as in SimCLR.
+    """Returns a random view of an image, as in SimCLR.
+
+    An image with one channel is grey: saturation, hue and the removal of colour leave
+    it unchanged.
 
     Args:
       key: random key.
-      image: float in [0, 1] or uint8, square, shape (size, size, 3).
+      image: float in [0, 1] or uint8, square, shape (size, size, c) with c = 1 or 3.
       config: settings of the view; any object with the fields of `SimclrSettings`.
 
     Returns:
@@ -132,14 +135,14 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
 
     Args:
       keys: random keys, shape (n,).
-      images: float in [0, 1] or uint8, square, shape (n, size, size, 3).
+      images: float in [0, 1] or uint8, square, shape (n, size, size, c) with c = 1 or 3.
       config: settings of the views.
 
     Returns:
       The views, float32 in [0, 1], shape as `images`.
 
     Raises:
-      ValueError: if the images are not square or do not have three channels.
+      ValueError: if the images are not square or do not have one or three channels.
 
     Example:
       >>> one, off = (1.0, 1.0), [0.0] * 8
@@ -149,10 +152,10 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
       >>> bool(jnp.allclose(views, images))
       True
     """
-    size = images.shape[1]
-    if images.shape[1:] != (size, size, 3):
+    size, channels = images.shape[1], images.shape[-1]
+    if images.shape[1:] != (size, size, channels) or channels not in (1, 3):
         raise ValueError(
-            f"simclr views need square images with three channels, not {images.shape}"
+            f"simclr views need square images with 1 or 3 channels, not {images.shape}"
         )
     draws = draw_parameters(keys, size=size, config=config)
     if CropSettings(config.crop_scale, config.crop_ratio) == WHOLE_IMAGE:
@@ -160,10 +163,10 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
     else:
         views = crop_batch(images, *draws.box, draws.is_flipped, size=size)
     transposed = views.shape
-    views = views.reshape(len(views), 3, -1)
+    views = views.reshape(len(views), channels, -1)
     if config.jitter_probability > 0:
         views = _jitter(views, draws, config)
-    if config.grayscale_probability > 0:
+    if config.grayscale_probability > 0 and channels == 3:
         grey = draws.is_grey.astype(jnp.float32)
         views = _blend(views, 1 - grey, grey, jnp.zeros_like(grey))
     if config.blur_probability > 0:
@@ -248,7 +251,7 @@ def _jitter(images: Array, draws: SimclrDraws, config: SimclrSettings) -> Array:
     is_early = draws.hue_place < 2
     for place in range(4):
         images = _blend_at(place - first, images, draws, config)
-        if config.hue > 0 and place in (0, 2):
+        if config.hue > 0 and images.shape[1] == 3 and place in (0, 2):
             is_here = is_early if place == 0 else ~is_early
             images = _shift_hue(images, jnp.where(is_here, draws.hue, 0.0))
     return images

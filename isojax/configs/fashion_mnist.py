@@ -1,0 +1,45 @@
+"""Fashion-MNIST: 60,000 grey training images of 28×28 pixels.
+
+    python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
+"""
+
+from ml_collections import ConfigDict
+
+from isojax.configs import base
+from isojax.errors import UsageError
+
+
+def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
+    """Returns a narrow ResNet-18 on Fashion-MNIST."""
+    config = base.get_config(preset)
+    if base.is_official(config):
+        raise UsageError(
+            f"there is no preset {config.preset!r} for Fashion-MNIST; the official "
+            "recipe exists for cifar10, cifar100, stl10 and tinyimagenet"
+        )
+    config.epochs = 6
+    config.batch_size = 128
+
+    config.method.target_decay = 0.98
+    config.method.correlation_decay = 0.9
+    config.method.normalize = True
+
+    config.model.width = 16
+    config.model.stride = 2
+    config.model.max_pool = True
+    config.model.hidden_dim = 512
+    config.model.projection_dim = 64
+    config.model.predictor_hidden_dim = 512
+
+    online = config.method.target == "online"
+    config.optimizer.learning_rate = 0.05 if online else 0.1
+    config.optimizer.warmup_epochs = 0.5
+
+    config.data.name = "fashion_mnist"
+    config.data.mean = (0.2860,)
+    config.data.std = (0.3530,)
+
+    base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
+    config.augment.crop_scale = (0.3, 1.0)
+    config.augment.update(saturation=0.0, hue=0.0, grayscale_probability=0.0)
+    return config.lock()
