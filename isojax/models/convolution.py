@@ -90,10 +90,22 @@ def convolve_directly(x: Array, kernel: Array, *, stride: int, padding: int) -> 
 
 
 def convolve_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
-    """Implements `convolve` as one matrix product of patches and kernel."""
+    """Implements `convolve` as one matrix product of patches and kernel.
+
+    The product leaves out the kernel's rows and columns that only meet the padding: on
+    images of side 1 with padding 1, all but the centre of a 3×3 kernel.
+    """
     side, _, _, features = kernel.shape
     height, width = (
         (length + 2 * padding - side) // stride + 1 for length in x.shape[1:3]
+    )
+    rows, columns = (
+        [
+            i
+            for i in range(side)
+            if any(0 <= i + stride * k - padding < length for k in range(result))
+        ]
+        for length, result in zip(x.shape[1:3], (height, width), strict=True)
     )
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     patches = jnp.concatenate(
@@ -103,10 +115,11 @@ def convolve_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> A
                 i : i + stride * (height - 1) + 1 : stride,
                 j : j + stride * (width - 1) + 1 : stride,
             ]
-            for i in range(side)
-            for j in range(side)
+            for i in rows
+            for j in columns
         ],
         axis=-1,
     )
+    kernel = kernel[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     product = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, features)
     return product.reshape(len(x), height, width, features)

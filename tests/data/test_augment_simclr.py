@@ -289,7 +289,8 @@ def test_a_grey_image_has_the_views_of_its_three_equal_channels():
     colour = views(jnp.repeat(grey, 3, axis=-1), config=settings())
     assert jnp.ptp(colour, axis=-1).max() < 1e-6
     found = views(grey, config=settings())
-    np.testing.assert_allclose(found, colour[..., :1], atol=2e-6)
+    # The weights of the luma sum to 0.9999.
+    np.testing.assert_allclose(found, colour[..., :1], atol=3e-4)
     assert jnp.abs(found - grey).max() > 0.1
 
 
