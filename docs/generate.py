@@ -22,7 +22,7 @@ MARK = re.compile(r"^<!-- generated: (\w+)(.*) -->$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 _PAPER = "cifar10"  # the values of base.py, with the paper's augmentation
-_OTHERS = ("cifar100", "stl10", "tinyimagenet", "imagenet")
+_OTHERS = ("cifar100", "stl10", "tinyimagenet", "imagenet", "fashion_mnist")
 # Section of the config that a variable in a config file stands for.
 _ROOTS = {"config": "", "augment": "augment.", "method": "method."}
 

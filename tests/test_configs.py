@@ -7,6 +7,7 @@ from isojax.configs import (
     cifar10,
     cifar100,
     digits,
+    fashion_mnist,
     imagenet,
     imagenet100,
     stl10,
@@ -28,10 +29,14 @@ PRESETS = [
     preset + suffix for preset in base.PRESETS for suffix in ("", "_ema", "_noema")
 ]
 
+# The data sets with recipes of their own, for 28×28 grey images.
+SMALL = (digits, fashion_mnist)
 
+
+@pytest.mark.parametrize("dataset", SMALL, ids=lambda module: module.__name__)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_is_valid_and_builds_a_network(preset):
-    config = digits.get_config(preset)
+def test_every_preset_is_valid_and_builds_a_network(preset, dataset):
+    config = dataset.get_config(preset)
     check_config(config)
     assert config.is_locked
     network = build_network(
@@ -350,9 +355,12 @@ def test_official_alone_is_isoloss():
         assert fields | {"preset": "official_isoloss"} == full_name
 
 
-def test_the_digits_have_no_official_recipe():
-    with pytest.raises(UsageError, match="'official' .*digits"):
-        digits.get_config("official")
+@pytest.mark.parametrize(
+    ("dataset", "name"), [(digits, "digits"), (fashion_mnist, "Fashion-MNIST")]
+)
+def test_the_small_sets_have_no_official_recipe(dataset, name):
+    with pytest.raises(UsageError, match=f"'official' .*{name}; .* cifar10"):
+        dataset.get_config("official")
 
 
 def test_checkpoints_that_are_never_written_cannot_be_kept():

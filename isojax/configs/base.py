@@ -186,6 +186,19 @@ def is_official(config: ConfigDict) -> bool:
     return config.preset.startswith(OFFICIAL)
 
 
+def refuse_official(config: ConfigDict, data_set: str) -> None:
+    """Refuses a preset of the authors' code for a data set that they have not used.
+
+    Raises:
+      UsageError: if the preset is official. The message names the data sets.
+    """
+    if is_official(config):
+        raise UsageError(
+            f"there is no preset {config.preset!r} for {data_set}; the official recipe "
+            "exists for cifar10, cifar100, stl10 and tinyimagenet"
+        )
+
+
 def set_simclr_augmentation(
     config: ConfigDict, *, strength: float, blur_probability: float
 ) -> None:
@@ -198,7 +211,7 @@ def set_simclr_augmentation(
       blur_probability: probability of a blurred view.
     """
     augment = config.augment
-    augment.kind = "simclr"  # "simclr", or "affine" for the digits
+    augment.kind = "simclr"  # "simclr", or "affine" for drawings
     augment.crop_scale = (0.08, 1.0)  # smallest and largest area of the crop
     augment.crop_ratio = (3 / 4, 4 / 3)  # smallest and largest width over height
     augment.flip_probability = 0.5  # probability of mirroring left to right

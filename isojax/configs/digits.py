@@ -3,17 +3,12 @@
 from ml_collections import ConfigDict
 
 from isojax.configs import base
-from isojax.errors import UsageError
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     """Returns a narrow ResNet-18 on 28×28 digits."""
     config = base.get_config(preset)
-    if config.preset.startswith(base.OFFICIAL):
-        raise UsageError(
-            f"there is no preset {config.preset!r} for the digits; the official recipe "
-            "exists for cifar10, cifar100, stl10 and tinyimagenet"
-        )
+    base.refuse_official(config, "the digits")
     config.epochs = 50
     config.batch_size = 64
 

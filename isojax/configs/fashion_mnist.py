@@ -1,22 +1,17 @@
 """Fashion-MNIST: 60,000 grey training images of 28×28 pixels.
 
-    python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
+python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
 """
 
 from ml_collections import ConfigDict
 
 from isojax.configs import base
-from isojax.errors import UsageError
 
 
 def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     """Returns a narrow ResNet-18 on Fashion-MNIST."""
     config = base.get_config(preset)
-    if base.is_official(config):
-        raise UsageError(
-            f"there is no preset {config.preset!r} for Fashion-MNIST; the official "
-            "recipe exists for cifar10, cifar100, stl10 and tinyimagenet"
-        )
+    base.refuse_official(config, "Fashion-MNIST")
     config.epochs = 6
     config.batch_size = 128
 

@@ -45,7 +45,7 @@ def survives_flips(saved, make_state, same, positions_of):
     return flips, found
 
 
-def test_a_flipped_bit_anywhere_never_changes_a_state(saved, make_state, same, capsys):
+def test_a_flipped_bit_anywhere_never_changes_a_state(saved, make_state, same):
     rng = np.random.default_rng(0)
 
     def spread(size):
@@ -73,7 +73,7 @@ def test_every_eighth_byte_flipped_never_changes_a_state(
 
 
 @pytest.mark.parametrize("harm", ["truncate", "empty", "remove", "garble"])
-def test_a_damaged_file_never_changes_a_state(saved, make_state, same, harm, capsys):
+def test_a_damaged_file_never_changes_a_state(saved, make_state, same, harm):
     def apply(path, whole):
         if harm == "truncate":
             path.write_bytes(whole[: len(whole) // 2])

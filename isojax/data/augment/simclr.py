@@ -101,7 +101,7 @@ def simclr_view(key: Array, image: Array, *, config: SimclrSettings) -> Array:
 
     Args:
       key: random key.
-      image: float in [0, 1] or uint8, square, shape (size, size, c) with c = 1 or 3.
+      image: float in [0, 1] or uint8, square, shape (size, size, c), c = 1 or 3.
       config: settings of the view; any object with the fields of `SimclrSettings`.
 
     Returns:
@@ -135,7 +135,7 @@ def simclr_views(keys: Array, images: Array, *, config: SimclrSettings) -> Array
 
     Args:
       keys: random keys, shape (n,).
-      images: float in [0, 1] or uint8, square, shape (n, size, size, c) with c = 1 or 3.
+      images: float in [0, 1] or uint8, square, shape (n, size, size, c), c = 1 or 3.
       config: settings of the views.
 
     Returns:
