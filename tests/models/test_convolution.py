@@ -1,9 +1,11 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from isojax.models.convolution import Conv, convolve
+from isojax.models.convolution import Conv, convolve, convolve_patches
 
 
 def reference(x, kernel, stride, padding):
@@ -57,6 +59,19 @@ def test_every_path_is_the_convolution_and_its_gradients(
             )
         )
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("side", "stride", "used"), [(1, 1, 1), (2, 2, 4), (2, 1, 9)])
+def test_what_meets_the_padding_only_is_not_multiplied(side, stride, used):
+    x, kernel = jnp.ones((2, side, side, 8)), jnp.ones((3, 3, 8, 5))
+    multiply = partial(convolve_patches, stride=stride, padding=1)
+    (product,) = [
+        equation
+        for equation in jax.make_jaxpr(multiply)(x, kernel).eqns
+        if equation.primitive.name == "dot_general"
+    ]
+    patches = product.invars[0].aval
+    assert patches.shape[-1] == used * 8
 
 
 def test_weights_start_he_normal_over_the_fan_out():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from isojax.configs import cifar10, digits
+from isojax.configs import cifar10, digits, fashion_mnist
 from isojax.data import Dataset, Split, channel_statistics
 from isojax.errors import UsageError
 from isojax.fields import field_values
@@ -83,6 +83,13 @@ def test_more_steps_than_are_counted_are_refused():
     check_config(config)
     with pytest.raises(UsageError, match="set it to 214748364 or less"):
         check_data(config, dataset)
+
+
+def test_views_of_two_channels_are_refused():
+    split = Split(np.zeros((640, 28, 28, 2), np.uint8), np.zeros(640, np.int32))
+    dataset = Dataset(split, split, split, "test", 10, ())
+    with pytest.raises(UsageError, match="kind=simclr needs .* 1 or 3 channels"):
+        check_data(fashion_mnist.get_config(), dataset)
 
 
 def test_a_missing_normalisation_is_that_of_the_training_images():
