@@ -22,7 +22,7 @@ help:
 	@echo "make test-long        run the tests that train whole runs (minutes)"
 	@echo "make test-versions    run the tests with the oldest and the newest Python and JAX"
 	@echo "make torture          run the slow tests: kill runs, damage their files (an hour)"
-	@echo "make cluster          train under Slurm and Open MPI on this machine (20 minutes)"
+	@echo "make cluster          train under Slurm and Open MPI on this machine (12 minutes)"
 	@echo "make accelerators     compile the training steps for TPUs and GPUs (an hour)"
 	@echo "make lint             check style and types"
 	@echo "make results          reproduce the README's table (half an hour; can be resumed)"

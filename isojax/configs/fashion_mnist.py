@@ -1,6 +1,12 @@
 """Fashion-MNIST: 60,000 grey training images of 28×28 pixels.
 
-python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
+    python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
+
+The views, the stem and the number of epochs were chosen with the preset `isoloss`, on a
+tenth of the training images. There the linear readout reaches 0.823, and raw pixels
+reach 0.854. Runs of two or three times the width, up to four times the epochs, smaller
+crops, stronger jitter, a learning rate of 0.3 or 256 projections stayed between 0.79
+and 0.83.
 """
 
 from ml_collections import ConfigDict
@@ -12,20 +18,21 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     """Returns a narrow ResNet-18 on Fashion-MNIST."""
     config = base.get_config(preset)
     base.refuse_official(config, "Fashion-MNIST")
-    config.epochs = 6
-    config.batch_size = 128
+    config.epochs = 2
+    config.batch_size = 64
 
-    config.method.target_decay = 0.98
+    config.method.target_decay = 0.98  # a run of 1,900 steps needs a faster target
     config.method.correlation_decay = 0.9
     config.method.normalize = True
 
     config.model.width = 16
-    config.model.stride = 2
-    config.model.max_pool = True
+    config.model.kernel_size = 7
+    config.model.stride = 4  # maps of side 7, 4, 2, 1
     config.model.hidden_dim = 512
     config.model.projection_dim = 64
     config.model.predictor_hidden_dim = 512
 
+    # Without a moving average the target changes as fast as the network.
     online = config.method.target == "online"
     config.optimizer.learning_rate = 0.05 if online else 0.1
     config.optimizer.warmup_epochs = 0.5
@@ -35,6 +42,6 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.data.std = (0.3530,)
 
     base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
-    config.augment.crop_scale = (0.3, 1.0)
-    config.augment.update(saturation=0.0, hue=0.0, grayscale_probability=0.0)
+    config.augment.crop_scale = (0.8, 1.0)
+    config.augment.update(saturation=0.0, hue=0.0, grayscale_probability=0.0)  # grey
     return config.lock()
