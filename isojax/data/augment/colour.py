@@ -38,7 +38,8 @@ def adjust_contrast(image: Array, factor: Array | float) -> Array:
       >>> adjust_contrast(image, 0.5)[0, :, 0].tolist()
       [0.125, 0.375]
     """
-    return _blend(image, luma_of_channels(image[..., None]).mean(), factor)
+    grey = luma_of_channels(image[..., None]) if image.shape[-1] == 3 else image
+    return _blend(image, grey.mean(), factor)
 
 
 def adjust_saturation(image: Array, factor: Array | float) -> Array:
