@@ -3,10 +3,10 @@
     python train.py --config=configs/fashion_mnist.py[:PRESET] --workdir=runs/fashion
 
 The views, the stem and the number of epochs were chosen with the preset `isoloss`, on a
-tenth of the training images. There the linear readout reaches 0.823, and raw pixels
-reach 0.854. Runs of two or three times the width, up to four times the epochs, smaller
-crops, stronger jitter, a learning rate of 0.3 or 256 projections stayed between 0.79
-and 0.83.
+tenth of the training images. There the linear readout reaches 0.832, below the 0.854 of
+raw pixels. Finer maps help and cost four times the time: a 3×3 kernel of stride 2
+reaches 0.848 in 2 epochs. Wider networks, smaller crops, AdamW, larger batches, more
+projections and twice the epochs stayed below 0.84.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +19,7 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config = base.get_config(preset)
     base.refuse_official(config, "Fashion-MNIST")
     base.set_narrow_recipe(config)
-    config.epochs = 2
+    config.epochs = 6
     config.optimizer.warmup_epochs = 0.5
     config.model.kernel_size = 7
     config.model.stride = 4  # maps of side 7, 4, 2, 1
@@ -28,7 +28,9 @@ def get_config(preset: str = base.DEFAULT_PRESET) -> ConfigDict:
     config.data.mean = (0.2860,)
     config.data.std = (0.3530,)
 
-    base.set_simclr_augmentation(config, strength=0.5, blur_probability=0.0)
+    base.set_simclr_augmentation(config, strength=1.0, blur_probability=0.5)
+    config.augment.blur_sigma = (0.1, 1.0)
     config.augment.crop_scale = (0.8, 1.0)
+    config.augment.flip_probability = 0.0  # shoes all point to the left
     config.augment.update(saturation=0.0, hue=0.0, grayscale_probability=0.0)  # grey
     return config.lock()

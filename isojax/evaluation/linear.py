@@ -25,7 +25,7 @@ from isojax.progress import SILENT, Advance, Progress
 
 # L2 penalties to choose from, on normalised features. The strongest comes first, so
 # that each fit starts from the one before.
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 _MAX_ITERATIONS = 500
 # With more features, such as pixels, computing the curvature takes more time than it
 # saves.
