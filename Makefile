@@ -9,6 +9,7 @@ NEWEST_PYTHON ?= python3.13
 TESTS ?= tests
 pytest = $1/bin/python -m pytest -n 2 --dist worksteal $(TESTS)
 # Two narrow networks train faster on one core each than one after the other on both.
+DIGITS := --jobs=2 --workdir=results/runs
 FASHION := --config=fashion_mnist --jobs=2 --workdir=results/fashion
 
 .PHONY: setup demo test test-long test-versions test-oldest test-newest torture cluster accelerators lint results results-fashion bench figures notebooks docs clean
@@ -102,10 +103,9 @@ lint: setup
 	$(BIN)/mypy
 
 results: setup
-	$(BIN)/python -m isojax.sweep --workdir=results/runs \
+	$(BIN)/python -m isojax.sweep $(DIGITS) \
 	  --methods=byol,simsiam,directpred,directcopy,isoloss,isoloss_euclidean
-	$(BIN)/python -m isojax.sweep --workdir=results/runs \
-	  --methods=directpred,isoloss --ema=false --seeds=3
+	$(BIN)/python -m isojax.sweep $(DIGITS) --methods=directpred,isoloss --ema=false --seeds=3
 	cp results/runs/runs.csv results/digits.csv
 	cp results/runs/table.md results/digits.md
 	cp results/runs/diagnostics.md results/digits_diagnostics.md

@@ -55,7 +55,8 @@ def describe_runs(directory: Path, rows: Sequence[Row]) -> list[str]:
 def _hardware(machine: dict[str, Any]) -> str:
     """Describes JAX's devices, such as "1 NVIDIA H100 80GB HBM3" or "2 CPU cores"."""
     if machine["backend"] == "cpu":
-        return f"{machine.get('cpu_cores', '?')} CPU cores"
+        cores = machine.get("cpu_cores", "?")
+        return f"{cores} CPU core{'' if cores == 1 else 's'}"
     return f"{machine['devices']} {machine['device']}"
 
 

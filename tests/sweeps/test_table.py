@@ -1,10 +1,12 @@
 import csv
 import io
+import json
 import math
 from pathlib import Path
 
 import pytest
 
+from isojax.runs import layout
 from isojax.sweeps import diagnostics_table
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import Row
@@ -139,6 +141,15 @@ def test_tables_of_half_a_sweep(tmp_path, fill):
     assert "isoloss,no,0,crashed" in (tmp_path / "runs.csv").read_text()
     assert r"\bottomrule" in (tmp_path / "table.tex").read_text()
     assert "| RankMe | – | – | 1 |" in (tmp_path / "diagnostics.md").read_text()
+
+
+def test_one_core_is_singular(tmp_path, fill):
+    run = SweepRun("isoloss", True, 0)
+    add_planned_runs(tmp_path, [run])
+    fill(tmp_path, run)
+    file = tmp_path / run.name / layout.MACHINE_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"cpu_cores": 1}))
+    assert "Hardware: 1 CPU core. The" in write_tables(tmp_path)
 
 
 def test_the_table_of_diagnostics_by_hand():
