@@ -3,7 +3,8 @@
     python -m isojax.commands.sweep_worker --config=FILE:PRESET --workdir=DIR [...]
 
 With one process for each run, a crash does not affect other runs, and all memory is
-released. Runs share a cache of compiled programs, so that few are compiled again.
+released. Runs share a cache of compiled programs, so that few are compiled again, and
+raw pixels, which can take longer than the encoder, are measured in the first run alone.
 """
 
 import os
@@ -37,7 +38,8 @@ def main() -> None:
 def _train_and_evaluate(stop: StopRequest) -> None:
     from isojax import processes
     from isojax.compilation import configure_cpu, enable_compilation_cache
-    from isojax.evaluation import evaluate_run
+    from isojax.evaluation import Options, evaluate_run
+    from isojax.sweeps.rows import has_raw_pixels
     from isojax.training import pretrain
 
     _end_with_parent()
@@ -57,7 +59,9 @@ def _train_and_evaluate(stop: StopRequest) -> None:
     if stop.is_set:
         return
     stop.ends_at_once = True  # an evaluation has no state to save
-    evaluate_run(workdir, data_dir=_DATA_DIR.value)
+    with local_folder(workdir) as folder:
+        options = Options(raw_pixels=False if has_raw_pixels(folder) else None)
+    evaluate_run(workdir, data_dir=_DATA_DIR.value, options=options)
 
 
 def _end_with_parent() -> None:

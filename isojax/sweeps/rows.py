@@ -6,10 +6,16 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from isojax.errors import UsageError
 from isojax.runs import layout
 from isojax.runs.collapse import is_collapsed
 from isojax.runs.config_file import load_config
-from isojax.runs.evaluation_result import LINEAR, EvaluationResult, knn
+from isojax.runs.evaluation_result import (
+    LINEAR,
+    RAW_PIXELS,
+    EvaluationResult,
+    knn,
+)
 from isojax.runs.history import History
 from isojax.runs.stored_run import read_result
 from isojax.sweeps.plan import SweepRun
@@ -140,6 +146,25 @@ def runs_in(directory: Path) -> list[SweepRun]:
     names = {path.parent.name for path in directory.glob(f"*/{layout.CONFIG_FILE}")}
     names |= logged_names(directory)
     return [run for name in sorted(names) if (run := SweepRun.from_name(name))]
+
+
+def has_raw_pixels(folder: Path) -> bool:
+    """Returns whether a run of the sweep has measured raw pixels of a run's images.
+
+    Runs whose files are damaged do not count.
+
+    Args:
+      folder: the run's folder, in that of the sweep.
+    """
+    data = load_config(folder).data
+    for path in folder.parent.glob(f"*/{layout.RESULT_FILE}"):
+        try:
+            result, config = read_result(path.parent), load_config(path.parent)
+        except UsageError:
+            continue
+        if LINEAR in result.accuracies[RAW_PIXELS] and config.data == data:
+            return True
+    return False
 
 
 def _find_result(folder: Path, last: dict[str, float]) -> EvaluationResult | None:

@@ -96,13 +96,14 @@ def _readout(configs: dict[Row, ConfigDict], results: list[EvaluationResult]) ->
     votes = "" if temperature is None else f" (temperature {temperature:g})"
 
     def means(encoder: str) -> str:
+        measured = [result.accuracies[encoder] for result in results]
         found = [
-            mean_and_deviation([r.accuracies[encoder][name] for r in results])[0]
+            mean_and_deviation([a[name] for a in measured if name in a])[0]
             for name in (LINEAR, knn(20))
         ]
         return " and ".join(f"{mean:.3f}" for mean in found)
 
-    has_pixels = all(LINEAR in result.accuracies[RAW_PIXELS] for result in results)
+    has_pixels = any(LINEAR in result.accuracies[RAW_PIXELS] for result in results)
     pixels = f", raw pixels {means(RAW_PIXELS)}" if has_pixels else ""
 
     return (

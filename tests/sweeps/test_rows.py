@@ -6,7 +6,7 @@ from isojax.errors import UsageError
 from isojax.runs import layout
 from isojax.sweeps.compatibility import check_one_sweep, check_same_sweep
 from isojax.sweeps.plan import SweepRun
-from isojax.sweeps.rows import part_done, read_row, runs_in
+from isojax.sweeps.rows import has_raw_pixels, part_done, read_row, runs_in
 from isojax.sweeps.run_log import write_log_entry
 
 RUN = SweepRun("isoloss", True, 0)
@@ -33,6 +33,17 @@ def test_the_row_of_a_finished_run_is_complete(tmp_path, fill):
         "nesum": 4.0,
         "lidar": None,
     }
+
+
+def test_raw_pixels_are_found_if_a_run_has_measured_the_same_images(tmp_path, fill):
+    first, second, smaller = (RUN._replace(seed=seed) for seed in range(3))
+    measured = fill(tmp_path, first)
+    alike = fill(tmp_path, second, linear=None)
+    other = fill(tmp_path, smaller, linear=None, fields={"data.resolution": 14})
+    assert has_raw_pixels(alike)
+    assert not has_raw_pixels(other)
+    (measured / layout.RESULT_FILE).write_text("{")
+    assert not has_raw_pixels(alike)
 
 
 @pytest.mark.parametrize("spread", [{"ratio": 1.4}, {"std": 0.012}])

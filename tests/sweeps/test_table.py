@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from isojax.runs import layout
+from isojax.runs.evaluation_result import RAW_PIXELS
 from isojax.sweeps import diagnostics_table
 from isojax.sweeps.plan import SweepRun
 from isojax.sweeps.rows import Row
@@ -150,6 +151,26 @@ def test_one_core_is_singular(tmp_path, fill):
     file = tmp_path / run.name / layout.MACHINE_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | {"cpu_cores": 1}))
     assert "Hardware: 1 CPU core. The" in write_tables(tmp_path)
+
+
+def test_raw_pixels_of_one_run_are_those_of_the_sweep(tmp_path, fill):
+    runs = [SweepRun("isoloss", True, seed) for seed in range(3)]
+    add_planned_runs(tmp_path, runs)
+    for run in runs:
+        fill(tmp_path, run)
+    assert "raw pixels 0.500 and 0.400." in write_tables(tmp_path)
+    for run in runs[1:]:
+        leave_out_raw_pixels(tmp_path / run.name)
+    assert "raw pixels 0.500 and 0.400." in write_tables(tmp_path)
+    leave_out_raw_pixels(tmp_path / runs[0].name)
+    assert "raw pixels" not in write_tables(tmp_path)
+
+
+def leave_out_raw_pixels(folder):
+    file = folder / layout.RESULT_FILE
+    content = json.loads(file.read_text())
+    kept = {k: v for k, v in content.items() if not k.startswith(RAW_PIXELS)}
+    file.write_text(json.dumps(kept))
 
 
 def test_the_table_of_diagnostics_by_hand():
