@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 def check_choice(label: str, value: str, allowed: Collection[str]) -> None:
     """Raises ValueError unless the value is one of the allowed ones."""
-    if value not in allowed:
+    if value not in tuple(allowed):
         raise ValueError(f"{label}={value!r} is not one of {', '.join(allowed)}")
 
 
@@ -29,32 +29,56 @@ def check_count(label: str, value: Any) -> None:
 
 def check_positive(label: str, value: Any) -> None:
     """Raises ValueError unless the value is positive and finite."""
-    if isinstance(value, Real) and not 0 < float(value) < math.inf:
-        raise ValueError(f"{label}={value} is not positive and finite")
+    number = _known_number(value)
+    if number is not None and not 0 < number < math.inf:
+        raise ValueError(f"{label}={value} is not a positive, finite number")
 
 
 def check_not_negative(label: str, value: Any) -> None:
     """Raises ValueError unless the value is nonnegative and finite."""
-    if isinstance(value, Real) and not 0 <= float(value) < math.inf:
-        raise ValueError(f"{label}={value} is not nonnegative and finite")
+    number = _known_number(value)
+    if number is not None and not 0 <= number < math.inf:
+        raise ValueError(f"{label}={value} is not a nonnegative, finite number")
+
+
+def _known_number(value: Any) -> float | None:
+    """Returns a number, NaN for anything else, and None if its value is traced."""
+    if isinstance(value, jax.core.Tracer):
+        return None if value.shape == () else math.nan
+    dtype = getattr(value, "dtype", np.asarray(value).dtype)
+    is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer))
+    return float(value) if is_real and np.shape(value) == () else math.nan
+
+
+def as_array(label: str, value: Any) -> Array:
+    """Returns the value as an array; raises ValueError if it is none of numbers."""
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{label} must be an array of numbers: {error}") from error
 
 
 def check_vector(label: str, value: Any) -> Array:
     """Returns the value as an array; raises ValueError if not a vector of floats."""
-    vector = jnp.asarray(value)
-    if vector.ndim != 1 or not jnp.issubdtype(vector.dtype, jnp.floating):
+    vector = as_array(label, value)
+    is_float = jnp.issubdtype(vector.dtype, jnp.floating)
+    if vector.ndim != 1 or vector.size == 0 or not is_float:
         raise ValueError(
-            f"{label} must be a vector of floats, not an array of shape {vector.shape} "
-            f"and dtype {vector.dtype}"
+            f"{label} must be a vector of at least one float, not an array of shape "
+            f"{vector.shape} and dtype {vector.dtype}"
         )
     return vector
 
 
 def check_view_noise(value: Any) -> None:
     """Raises ValueError unless the value is a pair of standard deviations."""
-    if jnp.asarray(value).shape != (2,):
+    try:
+        sigmas = tuple(value)
+    except TypeError:  # a single number, or None
+        sigmas = ()
+    if len(sigmas) != 2:
         raise ValueError(f"view_noise={value} is not a pair (sigma_1, sigma_2)")
-    for sigma in value:
+    for sigma in sigmas:
         check_not_negative("view_noise", sigma)
 
 
@@ -81,14 +105,15 @@ def flow_settings(
 
 
 def check_times(times: Array) -> None:
-    """Raises ValueError unless the times are nonnegative and increasing floats."""
+    """Raises ValueError unless the times are nonnegative, finite and increasing."""
     check_vector("times", times)
     if not isinstance(times, jax.core.Tracer):
         values = np.asarray(times)
-        if not (values.size and values[0] >= 0 and np.all(np.diff(values) > 0)):
+        is_increasing = values[0] >= 0 and np.all(np.diff(values) > 0)
+        if not (is_increasing and np.isfinite(values).all()):
             raise ValueError(
-                f"times={values} are not nonnegative and increasing; sort them and "
-                "remove duplicates"
+                f"times={values} are not nonnegative, finite and increasing; sort them "
+                "and remove duplicates"
             )
 
 
@@ -104,8 +129,9 @@ def check_finite(
         )
 
 
-def check_weights(weights: Array) -> None:
-    """Raises ValueError unless the weights are a finite real matrix."""
+def check_weights(value: Any) -> Array:
+    """Returns the value as an array; raises ValueError if no finite real matrix."""
+    weights = as_array("weights", value)
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(
             f"weights must have the shape (outputs, inputs), not {weights.shape}"
@@ -115,6 +141,7 @@ def check_weights(weights: Array) -> None:
     # NumPy, because under a trace JAX's functions turn known values into tracers.
     if not isinstance(weights, jax.core.Tracer) and not np.isfinite(weights).all():
         raise ValueError("weights contain NaN or infinity; choose finite numbers")
+    return weights
 
 
 def check_covariance(value: Any, weights: Array) -> Array | None:
@@ -127,12 +154,15 @@ def check_covariance(value: Any, weights: Array) -> Array | None:
     inputs = weights.shape[1]
     if value is None:
         return None
-    covariance = jnp.asarray(value)
+    covariance = as_array("input_covariance", value)
     if covariance.shape != (inputs, inputs):
         raise ValueError(
             f"input_covariance must have the shape ({inputs}, {inputs}) for weights of "
             f"shape {weights.shape}, not {covariance.shape}"
         )
+    if jnp.issubdtype(covariance.dtype, jnp.complexfloating):
+        raise ValueError(f"input_covariance must be real, not {covariance.dtype}")
+    covariance = covariance.astype(weights.dtype)
     if not isinstance(covariance, jax.core.Tracer):
         matrix = np.asarray(covariance, np.float64)
         # NaN compares as false.
@@ -140,11 +170,11 @@ def check_covariance(value: Any, weights: Array) -> Array | None:
             raise ValueError(
                 "input_covariance is not a finite symmetric matrix; use (A + A.T) / 2"
             )
-        smallest = np.linalg.eigvalsh(matrix)[0]
-        if not smallest > 0:
+        variances = np.linalg.eigvalsh(matrix)
+        if not variances[0] > jnp.finfo(weights.dtype).eps * variances[-1]:
             raise ValueError(
-                f"input_covariance is not positive definite: its smallest eigenvalue "
-                f"is {smallest:g}; choose a matrix with positive eigenvalues only"
+                f"input_covariance is not positive definite in {weights.dtype}: its "
+                f"smallest eigenvalue is {variances[0]:g}; choose a matrix with "
+                "positive eigenvalues only"
             )
-    covariance = covariance.astype(weights.dtype)
     return (covariance + covariance.T) / 2

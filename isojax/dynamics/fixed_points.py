@@ -26,13 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax.dynamics.arguments import check_not_negative
 from isojax.dynamics.flow import check_flow, eigenvalue_flow
 from isojax.dynamics.solve import solve_eigenvalues
 
 # A mode that decays and is weaker than this share of the strongest one has vanished.
 _VANISHED = 1e-6
-# Largest growth rate of a mode at the end of a flow.
+# Largest growth rate of a mode at the end of a flow; the mean variance of a cosine flow
+# is 1.
 _AT_REST = 1e-10
 _TIMES = (1e2, 1e3, 1e4, 1e5, 1e6)
 _ZERO_RATE = 1e-6  # of the largest rate
@@ -87,8 +87,7 @@ def fixed_point(
       `numpy.asarray` converts the result to the eigenvalues, shape (M,).
 
     Raises:
-      ValueError: if an argument is invalid for `eigenvalue_flow`, or `weight_decay` is
-        negative.
+      ValueError: if an argument is invalid for `eigenvalue_flow`.
       FloatingPointError: if a flow without closed form does not come to rest by time
         1e6.
 
@@ -101,17 +100,19 @@ def fixed_point(
 
     Source: Halvagal et al. 2023, Theorems 1 and 2, appendix C.
     """
-    lam = check_flow(name, eigenvalues, alpha, 1.0, view_noise)
-    check_not_negative("weight_decay", weight_decay)
+    lam = check_flow(name, eigenvalues, alpha, 1.0, view_noise, weight_decay)
     noise = float(view_noise[0]), float(view_noise[1])
     start = np.asarray(lam, np.float64)
     with jax.enable_x64(True):
         end = _ENDS[name](start, float(alpha), noise, float(weight_decay))
         rates = _rates(name, end, float(alpha), noise, float(weight_decay))
-    conserved = int("cosine" in name and weight_decay == 0)
+    is_cosine = "cosine" in name
+    conserved = int(is_cosine and weight_decay == 0)
+    # The rates of the cosine losses are inversely proportional to the variances.
+    unit = np.mean(start ** (1 / float(alpha))) if is_cosine else 1.0
     return FixedPoint(
         jnp.asarray(end, lam.dtype),
-        _stability(end, rates, conserved),
+        _stability(end, rates * unit, conserved),
         jnp.asarray(rates, lam.dtype),
     )
 
@@ -199,16 +200,18 @@ def _equal(start: np.ndarray, power: float, decay: float) -> np.ndarray:
 def _end_of_flow(
     name: str, start: np.ndarray, alpha: float, noise: _Noise
 ) -> np.ndarray:
-    """Solves the flow until every mode is at rest or vanishes."""
+    """Solves the flow of a cosine loss until every mode is at rest or vanishes."""
     settings: dict[str, Any] = {"alpha": alpha, "view_noise": noise}
+    # A cosine loss does not depend on the scale, which only sets the unit of time.
+    scale = np.mean(start ** (1 / alpha)) ** alpha
     for time in _TIMES:
         times = jnp.array([time])
-        (end,) = solve_eigenvalues(name, jnp.asarray(start), times, **settings)
+        (end,) = solve_eigenvalues(name, jnp.asarray(start / scale), times, **settings)
         lam = np.maximum(np.asarray(end), np.finfo(np.float64).tiny)
         growth = np.asarray(eigenvalue_flow(name, lam, **settings)) / lam
         has_vanished = (growth < 0) & (lam < _VANISHED * lam.max())
         if np.all(has_vanished | (np.abs(growth) < _AT_REST)):
-            return np.where(has_vanished, 0, lam)
+            return np.where(has_vanished, 0, scale * lam)
     raise FloatingPointError(
         f"the flow of {name!r} is not at rest at time {_TIMES[-1]:g}; start from "
         "eigenvalues that are closer to each other"

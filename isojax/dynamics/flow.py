@@ -37,6 +37,7 @@ from jax import Array
 
 from isojax.dynamics.arguments import (
     check_choice,
+    check_not_negative,
     check_positive,
     check_vector,
     check_view_noise,
@@ -69,8 +70,9 @@ def eigenvalue_flow(
 
     Raises:
       ValueError: if `name` is unknown, `eigenvalues` is not a vector of floats, an
-        eigenvalue, `alpha` or `rate` is not positive and finite, or `view_noise` is not
-        a pair of nonnegative numbers. Traced values are not checked.
+        eigenvalue, `alpha` or `rate` is not positive and finite, `view_noise` is not a
+        pair of nonnegative numbers, or `weight_decay` is negative. Traced values are
+        not checked.
 
     Example:
       >>> eigenvalue_flow("euclidean", jnp.array([0.5, 1.0])).tolist()
@@ -78,7 +80,7 @@ def eigenvalue_flow(
 
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
-    lam = check_flow(name, eigenvalues, alpha, rate, view_noise)
+    lam = check_flow(name, eigenvalues, alpha, rate, view_noise, weight_decay)
     growth = log_flow(
         name,
         jnp.log(lam),
@@ -105,7 +107,8 @@ def log_flow(
     `view_noise=None` stands for views known to be free of noise, also under a trace.
     """
     lam = jnp.exp(log_eigenvalues)
-    growth = FLOWS[name](lam, lam ** (1 / alpha), *(view_noise or (0.0, 0.0)))
+    noise = (0.0, 0.0) if view_noise is None else view_noise
+    growth = FLOWS[name](lam, lam ** (1 / alpha), *noise)
     return 2 * alpha * rate * (growth - weight_decay)
 
 
@@ -185,6 +188,7 @@ def check_flow(
     alpha: float,
     rate: float,
     view_noise: tuple[float, float],
+    weight_decay: float,
 ) -> Array:
     """Checks the arguments of a flow and returns the eigenvalues as an array."""
     check_choice("name", name, FLOWS)
@@ -199,4 +203,5 @@ def check_flow(
     check_positive("alpha", alpha)
     check_positive("rate", rate)
     check_view_noise(view_noise)
+    check_not_negative("weight_decay", weight_decay)
     return lam

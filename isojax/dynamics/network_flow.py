@@ -2,7 +2,7 @@
 
 z = W x with x ~ N(0, S) and views whose noise has the covariance sigma_i^2 S. The
 projections have the covariance C = W S W^T = U diag(v) U^T, and the predictor is
-W_P = C^alpha = U diag(lam) U^T. The input is Gaussian given the projections, with the
+W_P = C^alpha = U diag(lam) U^T. A view is Gaussian given its projection z1, with the
 mean S W^T C^{-1} z1, so the expected gradient needs no averages other than those of
 `isojax.dynamics.flow`:
 
@@ -23,9 +23,11 @@ import numpy as np
 from jax import Array
 
 from isojax.dynamics.arguments import (
+    as_array,
     check_choice,
     check_covariance,
     check_finite,
+    check_not_negative,
     check_positive,
     check_times,
     check_view_noise,
@@ -94,10 +96,10 @@ def solve_network(
     check_positive("alpha", alpha)
     check_positive("rate", rate)
     check_view_noise(view_noise)
-    weights = jnp.asarray(weights)
-    check_weights(weights)
+    check_not_negative("weight_decay", weight_decay)
+    weights = check_weights(weights)
     weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
-    times = jnp.asarray(times, weights.dtype)
+    times = as_array("times", times).astype(weights.dtype)
     check_times(times)
     settings = flow_settings(
         weights.dtype,
@@ -133,9 +135,9 @@ def _integrate(
     # Between its steps the solver interpolates with an error of 1,000 tolerances.
     tolerance = 1e-12 if weights.dtype == jnp.float64 else 1e-6
     # In proportion to the weights, whose unit is the inverse of that of the inputs.
-    controller = diffrax.PIDController(
-        rtol=tolerance, atol=tolerance * jnp.max(jnp.abs(weights))
-    )
+    largest = jnp.max(jnp.abs(weights))
+    largest = jnp.where(largest > 0, largest, 1)  # a tolerance of 0 would give NaN
+    controller = diffrax.PIDController(rtol=tolerance, atol=tolerance * largest)
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         diffrax.Dopri8(),
@@ -168,6 +170,7 @@ def network_velocity(
     correlation = correlated @ weights.T
     v, u = jnp.linalg.eigh((correlation + correlation.T) / 2)
     v = jnp.maximum(v, 0)  # the matrix is positive semidefinite up to rounding
-    growth = FLOWS[name](v**alpha, v, *(view_noise or (0.0, 0.0)))
+    noise = (0.0, 0.0) if view_noise is None else view_noise
+    growth = FLOWS[name](v**alpha, v, *noise)
     gradient = (u * growth[None, :]) @ (u.T @ correlated)
     return rate * (gradient - weight_decay * weights)

@@ -116,7 +116,6 @@ def simulate_network(
 
     Source: Halvagal et al. 2023, Fig. 2, 4 and 5.
     """
-    weights = jnp.asarray(weights)
     check_choice("name", name, LOSSES)
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("predictor_from", predictor_from, PREDICTORS)
@@ -124,11 +123,13 @@ def simulate_network(
     check_positive("learning_rate", learning_rate)
     check_positive("alpha", alpha)
     check_not_negative("weight_decay", weight_decay)
-    check_weights(weights)
+    weights = check_weights(weights)
     dtype = jnp.promote_types(weights.dtype, jnp.float32)
     check_view_noise(view_noise)
     if samples is not None:
         check_count("samples", samples)
+        if key is None:
+            raise ValueError("key=None needs samples=None; choose jax.random.key(0)")
     elif not _is_quadratic(name, activation):
         raise ValueError(
             f"samples=None is not supported for name={name!r} and "

@@ -116,6 +116,28 @@ def test_noise_lets_modes_survive_without_stop_gradient():
     np.testing.assert_allclose(np.sum(end), jnp.sum(start), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "stability"), [("cosine", "stable"), ("cosine_no_predictor", "marginal")]
+)
+def test_stability_of_a_cosine_loss_does_not_depend_on_the_scale(name, stability):
+    for scale in (1e-6, 1.0, 1e6):
+        end = fixed_point(name, scale * jnp.array([1.0, 2.0]), alpha=0.5)
+        assert end.stability == stability
+
+
+@pytest.mark.slow  # compiles a solver
+def test_the_end_of_a_solved_flow_scales_with_its_start():
+    start, ends = jnp.array([1.0, 2.0]), []
+    for scale in (1.0, 1e6):
+        end = fixed_point(
+            "cosine_no_stop_gradient", scale * start, alpha=0.5, view_noise=(0.5, 0.5)
+        )
+        assert end.stability == "stable"
+        ends.append(end.eigenvalues / scale)
+    np.testing.assert_allclose(*ends, rtol=1e-6)
+    np.testing.assert_allclose(ends[0], [np.sqrt(2.5)] * 2, rtol=1e-6)
+
+
 def test_dtype_and_bad_input():
     end = fixed_point("cosine", jnp.float32(START))
     assert end.eigenvalues.dtype == end.rates.dtype == jnp.float32

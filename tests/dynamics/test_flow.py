@@ -355,6 +355,16 @@ def test_transformations(name):
         (("euclidean", [0.1]), {"view_noise": 0.1}, "not a pair"),
         (("iso_cosine", [0.1]), {"view_noise": (0.0, -0.1)}, "view_noise=-0.1"),
         (("cosine", [0.1]), {"view_noise": (0.1, 0.2, 0.3)}, "not a pair"),
+        (("cosine", [0.1]), {"view_noise": jnp.array([-0.1, 0.0])}, "view_noise=-0.1"),
+        (("cosine", [0.1]), {"view_noise": None}, "view_noise=None is not a pair"),
+        (("cosine", [0.1]), {"weight_decay": -0.1}, "weight_decay=-0.1 is not"),
+        (("cosine", [0.1]), {"weight_decay": jnp.array(np.nan)}, "weight_decay=nan"),
+        (("cosine", [0.1]), {"alpha": jnp.array(-1.0)}, "alpha=-1.0 is not"),
+        (("cosine", [0.1]), {"alpha": np.float32(-1.0)}, "alpha=-1.0 is not"),
+        (("cosine", [0.1]), {"alpha": jnp.ones(2)}, "alpha=[1. 1.] is not"),
+        (("cosine", [0.1]), {"alpha": "1"}, "alpha=1 is not"),
+        (("cosine", [0.1]), {"alpha": None}, "alpha=None is not"),
+        ((["cosine"], [0.1]), {}, "iso_euclidean"),
     ],
 )
 def test_bad_input(arguments, settings, message):
@@ -363,7 +373,28 @@ def test_bad_input(arguments, settings, message):
         eigenvalue_flow(name, jnp.array(eigenvalues), **settings)
 
 
-@pytest.mark.parametrize("eigenvalues", [0.1, [[0.1, 0.2]], [1, 2]])
+@pytest.mark.parametrize("eigenvalues", [0.1, [[0.1, 0.2]], [1, 2], []])
 def test_eigenvalues_are_a_vector_of_floats(eigenvalues):
+    kind = float if eigenvalues == [] else None
     with pytest.raises(ValueError, match="eigenvalues must be a vector"):
-        eigenvalue_flow("cosine", jnp.array(eigenvalues))
+        eigenvalue_flow("cosine", jnp.array(eigenvalues, kind))
+
+
+def test_eigenvalues_are_numbers():
+    with pytest.raises(ValueError, match="eigenvalues must be an array of numbers"):
+        eigenvalue_flow("cosine", "0.1")
+
+
+def test_settings_may_be_arrays():
+    lam, noise = jnp.array([0.1, 0.5]), jnp.array([0.1, 0.2])
+    expected = eigenvalue_flow("cosine", lam, alpha=0.5, view_noise=(0.1, 0.2))
+    flow = eigenvalue_flow("cosine", lam, alpha=jnp.array(0.5), view_noise=noise)
+    np.testing.assert_allclose(flow, expected, rtol=1e-14)
+
+    @jax.jit
+    def traced(alpha, noise):
+        return eigenvalue_flow("cosine", lam, alpha=alpha, view_noise=noise)
+
+    np.testing.assert_allclose(traced(0.5, noise), expected, rtol=1e-14)
+    with pytest.raises(ValueError, match="alpha="):
+        traced(jnp.ones(2), noise)

@@ -195,6 +195,8 @@ def test_transformations_and_single_precision():
         (np.full((5, 5), np.nan), "input_covariance .*symmetric"),
         (np.diag([1.0, 1.0, 1.0, 1.0, -1.0]), "input_covariance .*eigenvalue is -1"),
         (np.zeros((5, 5)), "input_covariance .*positive"),
+        (np.eye(5) * (1 + 0j), "input_covariance must be real"),
+        ("identity", "input_covariance must be an array of numbers"),
     ],
 )
 def test_bad_covariances(covariance, message):
@@ -208,8 +210,24 @@ def test_bad_covariances(covariance, message):
             steps=1,
             learning_rate=0.1,
             input_covariance=covariance,
-            key=None,
+            key=jax.random.key(0),
         )
+
+
+def test_a_covariance_must_be_positive_in_the_precision_of_the_weights():
+    covariance = np.eye(5)
+    covariance[0, 1] = covariance[1, 0] = 1 - 1e-9
+    weights = make_weights()
+    solve_network("euclidean", weights, TIMES, input_covariance=covariance)
+    with pytest.raises(ValueError, match="not positive definite in float32"):
+        solve_network(
+            "euclidean", jnp.float32(weights), TIMES, input_covariance=covariance
+        )
+
+
+def test_zero_weights_are_a_fixed_point_of_the_euclidean_losses():
+    solution = solve_network("euclidean", jnp.zeros((2, 5)), TIMES)
+    np.testing.assert_array_equal(solution, jnp.zeros((len(TIMES), 2, 5)))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +240,8 @@ def test_bad_covariances(covariance, message):
         ({"rate": -1.0}, "rate=-1.0"),
         ({"view_noise": (0.0, -0.1)}, "view_noise=-0.1"),
         ({"view_noise": 0.1}, "not a pair"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        ({"weights": "w"}, "weights must be an array of numbers"),
     ],
 )
 def test_bad_input(settings, message):

@@ -374,6 +374,7 @@ def test_divergence_is_reported_with_its_step():
         ({"view_noise": 0.1}, "view_noise=0.1 is not a pair"),
         ({"view_noise": (0, 0.1, 0.2)}, "is not a pair"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0 "),
+        ({"key": None}, "key=None needs samples=None"),
         ({"steps": 0}, "steps=0 "),
         ({"steps": 2.0}, "steps=2.0 "),
         ({"samples": 0}, "samples=0 "),

@@ -263,7 +263,9 @@ def test_times_need_not_start_at_zero():
         np.testing.assert_allclose(at_start, start[None], rtol=1e-15)
 
 
-@pytest.mark.parametrize("times", [[], [1.0, 1.0], [2.0, 1.0], [-1.0, 1.0], [np.nan]])
+@pytest.mark.parametrize(
+    "times", [[1.0, 1.0], [2.0, 1.0], [-1.0, 1.0], [np.nan], [0, np.inf]]
+)
 def test_bad_times(times):
     with pytest.raises(ValueError, match="times=.*increasing"):
         solve_eigenvalues("cosine", jnp.array([0.1, 0.2]), jnp.array(times, float))
@@ -275,6 +277,9 @@ def test_bad_input():
         solve_eigenvalues("cos", start, jnp.array(TIMES))
     with pytest.raises(ValueError, match="eigenvalues=.*positive"):
         solve_eigenvalues("cosine", -start, jnp.array(TIMES))
+    for times in ("0", jnp.array([], float)):
+        with pytest.raises(ValueError, match="times must be"):
+            solve_eigenvalues("cosine", start, times)
     with pytest.raises(ValueError, match=r"times .*\(2, 2\)"):
         solve_eigenvalues("cosine", start, jnp.ones((2, 2)))
 
