@@ -88,19 +88,23 @@ def _root_mean_square(x: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Prints the table and, for each method without a row, the reason."""
+    """Prints the table, and the reason for each method or run that is left out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--workdir", type=Path, required=True, help="the sweep's folder"
     )
     directory = parser.parse_args().workdir
+    runs = runs_in(directory)
+    if not runs:
+        parser.error(f"--workdir={directory} is not a sweep; isojax sweep creates one")
     notes: dict[str, None] = {}  # a set that keeps its order
     print(_HEADER)
     print("|" + " --- |" * (_HEADER.count("|") - 1))
-    for group in group_rows([read_row(directory, run) for run in runs_in(directory)]):
+    for group in group_rows([read_row(directory, run) for run in runs]):
         found = []
         for row in group.rows:
             if row.status != FINISHED:
+                notes[f"- {row.folder}: {row.status}."] = None
                 continue
             run = read_run(directory / row.folder)
             result = _agreement_or_reason(run)

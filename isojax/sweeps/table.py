@@ -62,7 +62,9 @@ def write_tables(directory: Path) -> str:
     notes = describe_runs(directory, ended)
     unfinished = {*planned_names(directory)} - {row.folder for row in ended}
     if unfinished:
-        notes.append(f"Not complete: {len(unfinished)} runs are unfinished.")
+        count = len(unfinished)
+        told = f"{count} runs are" if count > 1 else "1 run is"
+        notes.append(f"Not complete: {told} unfinished.")
     markdown = as_markdown(ended, notes)
     for name, content in (
         (CSV_FILE, as_csv(ended)),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.theory_agreement import measure_agreement
+from benchmarks.theory_agreement import main, measure_agreement
 from isojax.dynamics import solve_eigenvalues
 from isojax.runs.history import History
 from isojax.runs.stored_run import read_run
@@ -58,3 +58,11 @@ def test_a_mode_that_overtakes_changes_the_order_but_not_the_sorted_error(run_wi
     assert found.order == pytest.approx(0.8)  # of four modes, two neighbours exchanged
     assert found.growth < 1
     assert found.sorted < found.error
+
+
+def test_a_folder_without_runs_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["theory_agreement", f"--workdir={tmp_path}"])
+    with pytest.raises(SystemExit) as error:
+        main()
+    assert error.value.code == 2
+    assert f"{tmp_path} is not a sweep" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_the_runs_of_another_process_are_left_to_it_and_named(sweep, capsys):
     with claim_run(sweep.directory, RUNS[1], on_loss=lambda: None):
         assert sweep() == (0, [RUNS[0].name, RUNS[2].name])
     told = capsys.readouterr().out
-    assert "Not complete: 1 runs" in told
+    assert "Not complete: 1 run is" in told
     assert f"{RUNS[1].name} (process {os.getpid()} on " in told.splitlines()[-1]
     assert sweep() == (0, [RUNS[1].name])
 
