@@ -31,6 +31,7 @@ from isojax.dynamics.solve import solve_eigenvalues
 
 # A mode that decays and is weaker than this share of the strongest one has vanished.
 _VANISHED = 1e-6
+_SMALLEST = 1e-200  # the velocity of weaker modes would underflow
 # Largest growth rate of a mode at the end of a flow; the mean variance of a cosine flow
 # is 1.
 _AT_REST = 1e-10
@@ -207,7 +208,7 @@ def _end_of_flow(
     for time in _TIMES:
         times = jnp.array([time])
         (end,) = solve_eigenvalues(name, jnp.asarray(start / scale), times, **settings)
-        lam = np.maximum(np.asarray(end), np.finfo(np.float64).tiny)
+        lam = np.maximum(np.asarray(end), _SMALLEST)
         growth = np.asarray(eigenvalue_flow(name, lam, **settings)) / lam
         has_vanished = (growth < 0) & (lam < _VANISHED * lam.max())
         if np.all(has_vanished | (np.abs(growth) < _AT_REST)):
