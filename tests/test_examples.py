@@ -25,7 +25,7 @@ MODULES = [losses, predictor, schedules, spectral]
 MODULES += [expectations, flow, networks, ntk, quadrature, solve, toys, velocities]
 MODULES += [fixed_points, network_flow, wishart]
 # Used inside `dynamics` only, with arguments that have been checked.
-INTERNAL = {"check_flow", "log_flow", "network_velocity"}
+INTERNAL = {"check_flow", "growth_rates", "log_flow", "network_velocity"}
 
 
 def public_functions(module):

@@ -3,8 +3,8 @@
     python -m isojax.commands.sweep_worker --config=FILE:PRESET --workdir=DIR [...]
 
 With one process for each run, a crash does not affect other runs, and all memory is
-released. Runs share a cache of compiled programs, so that few are compiled again, and
-raw pixels, which can take longer than the encoder, are measured in the first run alone.
+released. Runs share a cache of compiled programs, so that few are compiled again. Raw
+pixels, which can take longer than the encoder, are not measured again either.
 """
 
 import os

@@ -45,7 +45,7 @@ def _known_number(value: Any) -> float | None:
     """Returns a number, NaN for anything else, and None if its value is traced."""
     if isinstance(value, jax.core.Tracer):
         return None if value.shape == () else math.nan
-    dtype = getattr(value, "dtype", np.asarray(value).dtype)
+    dtype = np.asarray(value).dtype
     is_real = any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer))
     return float(value) if is_real and np.shape(value) == () else math.nan
 
@@ -104,9 +104,9 @@ def flow_settings(
     return jax.tree.map(lambda value: jnp.asarray(value, dtype), settings)
 
 
-def check_times(times: Array) -> None:
-    """Raises ValueError unless the times are nonnegative, finite and increasing."""
-    check_vector("times", times)
+def check_times(value: Any, dtype: DTypeLike) -> Array:
+    """Returns the times; ValueError unless nonnegative, finite and increasing."""
+    times = check_vector("times", as_array("times", value).astype(dtype))
     if not isinstance(times, jax.core.Tracer):
         values = np.asarray(times)
         is_increasing = values[0] >= 0 and np.all(np.diff(values) > 0)
@@ -115,6 +115,7 @@ def check_times(times: Array) -> None:
                 f"times={values} are not nonnegative, finite and increasing; sort them "
                 "and remove duplicates"
             )
+    return times
 
 
 def check_finite(

@@ -102,14 +102,20 @@ def log_flow(
     view_noise: tuple[float, float] | None,
     weight_decay: float,
 ) -> Array:
-    """Computes the velocity of log(lam) without checking arguments; shape (dim,).
+    """Computes the velocity of log(lam) without checking arguments; shape (dim,)."""
+    lam = jnp.exp(log_eigenvalues)
+    growth = growth_rates(name, lam, lam ** (1 / alpha), view_noise)
+    return 2 * alpha * rate * (growth - weight_decay)
+
+
+def growth_rates(
+    name: str, lam: Array, v: Array, view_noise: tuple[float, float] | None
+) -> Array:
+    """Computes d log(lam) / dt divided by 2 alpha rate, without decay; shape (dim,).
 
     `view_noise=None` stands for views known to be free of noise, also under a trace.
     """
-    lam = jnp.exp(log_eigenvalues)
-    noise = (0.0, 0.0) if view_noise is None else view_noise
-    growth = FLOWS[name](lam, lam ** (1 / alpha), *noise)
-    return 2 * alpha * rate * (growth - weight_decay)
+    return FLOWS[name](lam, v, *((0.0, 0.0) if view_noise is None else view_noise))
 
 
 # Functions of (lam, v, sigma_1, sigma_2): d log(lam) / dt divided by 2 alpha rate.

@@ -23,7 +23,6 @@ import numpy as np
 from jax import Array
 
 from isojax.dynamics.arguments import (
-    as_array,
     check_choice,
     check_covariance,
     check_finite,
@@ -34,7 +33,7 @@ from isojax.dynamics.arguments import (
     check_weights,
     flow_settings,
 )
-from isojax.dynamics.flow import FLOWS
+from isojax.dynamics.flow import FLOWS, growth_rates
 
 _STEPS = 4096
 
@@ -99,8 +98,7 @@ def solve_network(
     check_not_negative("weight_decay", weight_decay)
     weights = check_weights(weights)
     weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
-    times = as_array("times", times).astype(weights.dtype)
-    check_times(times)
+    times = check_times(times, weights.dtype)
     settings = flow_settings(
         weights.dtype,
         alpha=alpha,
@@ -170,7 +168,6 @@ def network_velocity(
     correlation = correlated @ weights.T
     v, u = jnp.linalg.eigh((correlation + correlation.T) / 2)
     v = jnp.maximum(v, 0)  # the matrix is positive semidefinite up to rounding
-    noise = (0.0, 0.0) if view_noise is None else view_noise
-    growth = FLOWS[name](v**alpha, v, *noise)
+    growth = growth_rates(name, v**alpha, v, view_noise)
     gradient = (u * growth[None, :]) @ (u.T @ correlated)
     return rate * (gradient - weight_decay * weights)

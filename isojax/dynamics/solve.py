@@ -9,12 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from isojax.dynamics.arguments import (
-    as_array,
-    check_finite,
-    check_times,
-    flow_settings,
-)
+from isojax.dynamics.arguments import check_finite, check_times, flow_settings
 from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
 from isojax.dynamics.flow import check_flow, log_flow
 
@@ -78,8 +73,7 @@ def solve_eigenvalues(
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
     lam = check_flow(name, eigenvalues, alpha, rate, view_noise, weight_decay)
-    times = as_array("times", times).astype(lam.dtype)
-    check_times(times)
+    times = check_times(times, lam.dtype)
     has_form = has_closed_form(name, weight_decay, view_noise)
     solver = _evaluate if has_form else _integrate
     settings = flow_settings(
