@@ -23,7 +23,6 @@ matplotlib.rcParams["figure.dpi"] = 66
 # %% tags=["parameters"]
 samples = 400  # new samples per step; 5,000 gives curves as smooth as the paper's
 steps = 1_500
-two_neuron_steps = 2_000
 longest = {"euclidean": 1_000.0, "cosine": 50.0}
 
 # %% [markdown]
@@ -78,14 +77,13 @@ draw.draw_eigenvalue_curves(relu_curves)
 # %% [markdown]
 # ## Fixed points of two eigenvalues (Fig. 4)
 #
-# Under the Euclidean loss both eigenvalues converge to one from any initialisation.
-# Under the cosine loss they converge to the same value, half of their conserved sum.
+# Under the Euclidean loss both eigenvalues converge to one from any initialisation, the
+# slower the smaller they are. Under the cosine loss they converge to the same value,
+# half of their conserved sum.
 
 # %%
 draw.draw_initialization_curves(
-    toys.initialization_curves(
-        jax.random.key(1), steps=two_neuron_steps, samples=samples
-    )
+    toys.initialization_curves(jax.random.key(1), steps=steps, samples=samples)
 )
 
 # %% [markdown]

@@ -13,7 +13,6 @@ SMALL = {
     "dynamics": {
         "samples": 100,
         "steps": 20,
-        "two_neuron_steps": 20,
         "longest": {"euclidean": 10.0, "cosine": 10.0},
     },
     "tangent_kernel": {"dimensions": (16, 64)},

@@ -29,6 +29,8 @@ dW/dt = E[dz/dt x^T].
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +43,26 @@ from isojax.dynamics.arguments import (
     check_positive,
     check_vector,
     check_view_noise,
+    flow_settings,
 )
 from isojax.dynamics.quadrature import cosine_moments, target_cosine_moments
+
+
+@partial(
+    jax.tree_util.register_dataclass, meta_fields=["growth"], data_fields=["powers"]
+)
+@dataclass(frozen=True)
+class Flow:
+    """The flow of one loss; `jit` compiles once for all that share the function.
+
+    Attributes:
+      growth: function of lam, v, sigma_1, sigma_2 and the powers: d log(lam) / dt
+        divided by 2 alpha rate.
+      powers: powers of lam that differ between the losses which share the function.
+    """
+
+    growth: Callable[..., Array]
+    powers: tuple[float, ...] = ()
 
 
 def eigenvalue_flow(
@@ -81,20 +101,19 @@ def eigenvalue_flow(
     Source: Halvagal et al. 2023, Theorems 1 and 2 averaged over Gaussian inputs.
     """
     lam = check_flow(name, eigenvalues, alpha, rate, view_noise, weight_decay)
-    growth = log_flow(
-        name,
-        jnp.log(lam),
+    settings = flow_settings(
+        lam.dtype,
         alpha=alpha,
         rate=rate,
         view_noise=view_noise,
         weight_decay=weight_decay,
     )
-    # Settings of a wider type would otherwise widen the result.
-    return (lam * growth).astype(lam.dtype)
+    return lam * log_flow(FLOWS[name], jnp.log(lam), **settings)
 
 
+@jax.jit
 def log_flow(
-    name: str,
+    flow: Flow,
     log_eigenvalues: Array,
     *,
     alpha: float,
@@ -104,21 +123,19 @@ def log_flow(
 ) -> Array:
     """Computes the velocity of log(lam) without checking arguments; shape (dim,)."""
     lam = jnp.exp(log_eigenvalues)
-    growth = growth_rates(name, lam, lam ** (1 / alpha), view_noise)
+    growth = growth_rates(flow, lam, lam ** (1 / alpha), view_noise)
     return 2 * alpha * rate * (growth - weight_decay)
 
 
 def growth_rates(
-    name: str, lam: Array, v: Array, view_noise: tuple[float, float] | None
+    flow: Flow, lam: Array, v: Array, view_noise: tuple[float, float] | None
 ) -> Array:
     """Computes d log(lam) / dt divided by 2 alpha rate, without decay; shape (dim,).
 
     `view_noise=None` stands for views known to be free of noise, also under a trace.
     """
-    return FLOWS[name](lam, v, *((0.0, 0.0) if view_noise is None else view_noise))
-
-
-# Functions of (lam, v, sigma_1, sigma_2): d log(lam) / dt divided by 2 alpha rate.
+    sigma1, sigma2 = (0.0, 0.0) if view_noise is None else view_noise
+    return flow.growth(lam, v, sigma1, sigma2, *flow.powers)
 
 
 def _euclidean(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
@@ -141,20 +158,20 @@ def _euclidean_no_predictor(
     return jnp.full_like(lam, -(sigma1**2))
 
 
-def _cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
-    return lam * _iso_cosine(lam, v, sigma1, sigma2)
-
-
 def _cosine_near_uniform(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
     q, t = cosine_moments(lam, v, (sigma1, sigma2))
     gaps = jnp.sum(lam[None, :] * _differences(lam), axis=1)
     return lam * jnp.diagonal(q + v[None, :] * t) * gaps
 
 
-def _iso_cosine(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
-    q, t = cosine_moments(lam, v, (sigma1, sigma2))
-    pulls = _differences(lam) * q + _differences(lam * v) * t
-    return jnp.sum(lam[None, :] * pulls, axis=1)
+def _cosine(
+    lam: Array, v: Array, sigma1: float, sigma2: float, outer: float, inner: float
+) -> Array:
+    """lam^outer times the growth rates under the iso-cosine loss for lam^inner."""
+    predictor = lam**inner
+    q, t = cosine_moments(predictor, v, (sigma1, sigma2))
+    pulls = _differences(predictor) * q + _differences(predictor * v) * t
+    return lam**outer * jnp.sum(predictor[None, :] * pulls, axis=1)
 
 
 def _cosine_no_stop_gradient(
@@ -166,25 +183,21 @@ def _cosine_no_stop_gradient(
     return jnp.sum(lam[:, None] * lam[None, :] * pulls - collapse, axis=1)
 
 
-def _cosine_no_predictor(lam: Array, v: Array, sigma1: float, sigma2: float) -> Array:
-    return _iso_cosine(jnp.ones_like(lam), v, sigma1, sigma2)
-
-
 def _differences(x: Array) -> Array:
     """Returns the matrix with x_k - x_m in row m and column k."""
     return x[None, :] - x[:, None]
 
 
-FLOWS: dict[str, Callable[[Array, Array, float, float], Array]] = {
-    "euclidean": _euclidean,
-    "iso_euclidean": _iso_euclidean,
-    "euclidean_no_stop_gradient": _euclidean_no_stop_gradient,
-    "euclidean_no_predictor": _euclidean_no_predictor,
-    "cosine": _cosine,
-    "cosine_near_uniform": _cosine_near_uniform,
-    "iso_cosine": _iso_cosine,
-    "cosine_no_stop_gradient": _cosine_no_stop_gradient,
-    "cosine_no_predictor": _cosine_no_predictor,
+FLOWS = {
+    "euclidean": Flow(_euclidean),
+    "iso_euclidean": Flow(_iso_euclidean),
+    "euclidean_no_stop_gradient": Flow(_euclidean_no_stop_gradient),
+    "euclidean_no_predictor": Flow(_euclidean_no_predictor),
+    "cosine": Flow(_cosine, (1.0, 1.0)),
+    "cosine_near_uniform": Flow(_cosine_near_uniform),
+    "iso_cosine": Flow(_cosine, (0.0, 1.0)),
+    "cosine_no_stop_gradient": Flow(_cosine_no_stop_gradient),
+    "cosine_no_predictor": Flow(_cosine, (0.0, 0.0)),
 }
 
 

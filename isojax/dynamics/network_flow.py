@@ -13,7 +13,6 @@ S = I, the singular vectors of W move. The cosine losses other than the iso-cosi
 conserve the sum of all squared weights.
 """
 
-from functools import partial
 from typing import Any
 
 import diffrax
@@ -33,7 +32,7 @@ from isojax.dynamics.arguments import (
     check_weights,
     flow_settings,
 )
-from isojax.dynamics.flow import FLOWS, growth_rates
+from isojax.dynamics.flow import FLOWS, Flow, growth_rates
 
 _STEPS = 4096
 
@@ -109,7 +108,7 @@ def solve_network(
     covariance = check_covariance(input_covariance, weights)
     if covariance is None:
         covariance = jnp.eye(weights.shape[1], dtype=weights.dtype)
-    solution = _integrate(name, weights, times, covariance, settings)
+    solution = _integrate(FLOWS[name], weights, times, covariance, settings)
     if not isinstance(solution, jax.core.Tracer):
         rows = np.asarray(solution).reshape(len(times), -1)
         limits = f"the weights diverge, or {_STEPS:,} steps are too few"
@@ -117,18 +116,20 @@ def solve_network(
     return solution
 
 
-@partial(jax.jit, static_argnames="name")
+@jax.jit
 @jax.default_matmul_precision("highest")
 def _integrate(
-    name: str,
+    flow: Flow,
     weights: Array,
     times: Array,
     covariance: Array,
     settings: dict[str, Any],
 ) -> Array:
-    def velocity(t: Any, weights: Array, args: tuple[Array, dict[str, Any]]) -> Array:
-        covariance, settings = args
-        return network_velocity(name, weights, covariance, **settings)
+    def velocity(
+        t: Any, weights: Array, args: tuple[Flow, Array, dict[str, Any]]
+    ) -> Array:
+        flow, covariance, settings = args
+        return network_velocity(flow, weights, covariance, **settings)
 
     # Between its steps the solver interpolates with an error of 1,000 tolerances.
     tolerance = 1e-12 if weights.dtype == jnp.float64 else 1e-6
@@ -143,7 +144,7 @@ def _integrate(
         t1=times[-1],
         dt0=None,
         y0=weights,
-        args=(covariance, settings),
+        args=(flow, covariance, settings),
         saveat=diffrax.SaveAt(ts=times),
         stepsize_controller=controller,
         max_steps=_STEPS,
@@ -154,7 +155,7 @@ def _integrate(
 
 
 def network_velocity(
-    name: str,
+    flow: Flow,
     weights: Array,
     covariance: Array,
     *,
@@ -168,6 +169,6 @@ def network_velocity(
     correlation = correlated @ weights.T
     v, u = jnp.linalg.eigh((correlation + correlation.T) / 2)
     v = jnp.maximum(v, 0)  # the matrix is positive semidefinite up to rounding
-    growth = growth_rates(name, v**alpha, v, view_noise)
+    growth = growth_rates(flow, v**alpha, v, view_noise)
     gradient = (u * growth[None, :]) @ (u.T @ correlated)
     return rate * (gradient - weight_decay * weights)

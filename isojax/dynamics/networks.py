@@ -12,13 +12,15 @@ factor is drawn directly. The result has the exact distribution for any number o
 samples, and is the exact expectation for infinitely many.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from isojax.dynamics.arguments import (
     check_choice,
@@ -36,7 +38,13 @@ from isojax.dynamics.network_step import (
     PREDICTORS,
     update_weights,
 )
-from isojax.dynamics.views import draw_factor, draw_samples, split_evenly
+from isojax.dynamics.views import (
+    draw_factor,
+    draw_samples,
+    expected_factor,
+    split_evenly,
+)
+from isojax.dynamics.wishart import sample_diagonal
 
 # Number of steps whose factors are drawn together, which costs little more than
 # drawing one.
@@ -144,10 +152,19 @@ def simulate_network(
     }
     weights = weights.astype(dtype)
     covariance = check_covariance(input_covariance, weights)
+    inputs = weights.shape[1]
+    diagonals = None
+    if samples is None:
+        key = jax.random.key(0)
+    elif _is_quadratic(name, activation):
+        diagonals = _draw_diagonals(
+            key, steps=steps, dim=2 * inputs, samples=samples, dtype=dtype
+        )
     trajectory = _simulate(
         weights,
         covariance,
-        jax.random.key(0) if samples is None else key,
+        key,
+        diagonals,
         numbers,
         steps=steps,
         samples=samples,
@@ -159,6 +176,21 @@ def simulate_network(
     return trajectory
 
 
+# A program of its own, which the losses share, because it takes long to compile.
+@partial(jax.jit, static_argnames=("steps", "dim", "samples", "dtype"))
+def _draw_diagonals(
+    key: Array, *, steps: int, dim: int, samples: int, dtype: DTypeLike
+) -> Array:
+    keys = _fold_in_all(key, jnp.arange(steps))
+    return jax.vmap(partial(sample_diagonal, dim=dim, samples=samples, dtype=dtype))(
+        keys
+    )
+
+
+def _fold_in_all(key: Array, steps: Array) -> Array:
+    return jax.vmap(partial(jax.random.fold_in, key))(steps)
+
+
 @partial(
     jax.jit,
     static_argnames=("steps", "samples", "name", "activation", "predictor_from"),
@@ -168,6 +200,7 @@ def _simulate(
     weights: Array,
     covariance: Array | None,
     key: Array,
+    diagonals: Array | None,
     numbers: dict[str, Array],
     *,
     steps: int,
@@ -179,11 +212,13 @@ def _simulate(
     is_quadratic = _is_quadratic(name, activation)
     inputs, dtype = weights.shape[1], weights.dtype
     root = None if covariance is None else jnp.linalg.cholesky(covariance)
-    draw: Callable[[Array], tuple[Array, Array]]
-    if samples is None or is_quadratic:
-        draw = partial(draw_factor, inputs=inputs, samples=samples, dtype=dtype)
-    else:
-        draw = partial(draw_samples, inputs=inputs, samples=samples, dtype=dtype)
+
+    def draw(step_key: Array, diagonal: Array | None) -> tuple[Array, Array]:
+        if samples is None:
+            return expected_factor(inputs=inputs, dtype=dtype)
+        if diagonal is None:
+            return draw_samples(step_key, inputs=inputs, samples=samples, dtype=dtype)
+        return draw_factor(step_key, diagonal, inputs=inputs, samples=samples)
 
     def update(
         weights: Array, drawn: tuple[Array, Array]
@@ -199,13 +234,19 @@ def _simulate(
         )
         return updated, NetworkTrajectory(eigenvalues, weights)
 
-    def update_block(weights: Array, block: Array) -> tuple[Array, NetworkTrajectory]:
-        keys = jax.vmap(partial(jax.random.fold_in, key))(block)
-        return jax.lax.scan(update, weights, jax.vmap(draw)(keys))
+    def update_block(
+        weights: Array, block: tuple[Array, Array | None]
+    ) -> tuple[Array, NetworkTrajectory]:
+        step, diagonal = block
+        return jax.lax.scan(
+            update, weights, jax.vmap(draw)(_fold_in_all(key, step), diagonal)
+        )
 
     blocks, size = split_evenly(steps, _BLOCK if is_quadratic else 1)
-    steps_of_blocks = jnp.arange(blocks * size).reshape(blocks, size)
-    _, trajectory = jax.lax.scan(update_block, weights, steps_of_blocks)
+    # Surplus steps repeat the last one.
+    step = jnp.minimum(jnp.arange(blocks * size), steps - 1).reshape(blocks, size)
+    diagonal = None if diagonals is None else diagonals[step]
+    _, trajectory = jax.lax.scan(update_block, weights, (step, diagonal))
     return jax.tree.map(
         lambda rows: rows.reshape(-1, *rows.shape[2:])[:steps], trajectory
     )
@@ -221,8 +262,8 @@ def _check_finite(
 ) -> None:
     if isinstance(trajectory.weights, jax.core.Tracer):
         return
-    is_finite = jnp.isfinite(trajectory.eigenvalues).all(axis=1)
-    is_finite &= jnp.isfinite(trajectory.weights).all(axis=(1, 2))
+    is_finite = np.isfinite(trajectory.eigenvalues).all(axis=1)
+    is_finite &= np.isfinite(trajectory.weights).all(axis=(1, 2))
     if not is_finite.all():
         raise FloatingPointError(
             f"{name} diverges: eigenvalues or weights are not finite at step "

@@ -11,7 +11,7 @@ from jax import Array
 
 from isojax.dynamics.arguments import check_finite, check_times, flow_settings
 from isojax.dynamics.closed_forms import CLOSED_FORMS, has_closed_form
-from isojax.dynamics.flow import check_flow, log_flow
+from isojax.dynamics.flow import FLOWS, Flow, check_flow, log_flow
 
 # The explicit solver is faster. If the flow becomes stiff, it reaches its limit of
 # steps, and the implicit solver continues.
@@ -75,7 +75,6 @@ def solve_eigenvalues(
     lam = check_flow(name, eigenvalues, alpha, rate, view_noise, weight_decay)
     times = check_times(times, lam.dtype)
     has_form = has_closed_form(name, weight_decay, view_noise)
-    solver = _evaluate if has_form else _integrate
     settings = flow_settings(
         lam.dtype,
         alpha=alpha,
@@ -83,7 +82,10 @@ def solve_eigenvalues(
         view_noise=view_noise,
         weight_decay=weight_decay,
     )
-    solution = solver(name, lam, times, **settings)
+    if has_form:
+        solution = _evaluate(name, lam, times, **settings)
+    else:
+        solution = _integrate(FLOWS[name], lam, times, settings)
     if not isinstance(solution, jax.core.Tracer):
         limits = (
             f"the eigenvalues diverge, or {_EXPLICIT_STEPS:,} explicit and "
@@ -109,21 +111,21 @@ def _evaluate(
     return CLOSED_FORMS[name](lam[None, :], s[:, None], sigma1, weight_decay)
 
 
-def _integrate(name: str, lam: Array, times: Array, **settings: Any) -> Array:
+def _integrate(flow: Flow, lam: Array, times: Array, settings: dict[str, Any]) -> Array:
     """Solves with the explicit solver, then the implicit one if it does not finish."""
-    early, reached, last = _integrate_explicitly(name, lam, times, settings)
+    early, reached, last = _integrate_explicitly(flow, lam, times, settings)
     if not isinstance(reached, jax.core.Tracer) and reached == times[-1]:
         return early
-    return _integrate_implicitly(name, early, reached, last, times, settings)
+    return _integrate_implicitly(flow, early, reached, last, times, settings)
 
 
-@partial(jax.jit, static_argnames="name")
+@jax.jit
 def _integrate_explicitly(
-    name: str, lam: Array, times: Array, settings: dict[str, Any]
+    flow: Flow, lam: Array, times: Array, settings: dict[str, Any]
 ) -> tuple[Array, Array, Array]:
     """Returns the solution, the last time reached and log(lam) at that time."""
     solution = _diffeqsolve(
-        name,
+        flow,
         settings,
         diffrax.Dopri8(),
         # Between its steps the solver interpolates with an error of 100 tolerances.
@@ -143,9 +145,9 @@ def _integrate_explicitly(
     return jnp.exp(log_lam), reached, last
 
 
-@partial(jax.jit, static_argnames="name")
+@jax.jit
 def _integrate_implicitly(
-    name: str,
+    flow: Flow,
     early: Array,
     reached: Array,
     last: Array,
@@ -154,7 +156,7 @@ def _integrate_implicitly(
 ) -> Array:
     """Continues a solution from time `reached`, in zero steps if it is complete."""
     solution = _diffeqsolve(
-        name,
+        flow,
         settings,
         diffrax.Kvaerno5(),
         tolerance=1e-8,
@@ -171,7 +173,7 @@ def _integrate_implicitly(
 
 
 def _diffeqsolve(
-    name: str,
+    flow: Flow,
     settings: dict[str, Any],
     solver: diffrax.AbstractSolver,
     *,
@@ -189,16 +191,17 @@ def _diffeqsolve(
     # float32 resolves. Its speed is then limited; it is too weak to affect the others.
     resolution = jnp.finfo(dtype).eps / _LARGEST_CHANGE
 
-    def velocity(t: Any, log_lam: Array, settings: dict[str, Any]) -> Array:
+    def velocity(t: Any, log_lam: Array, args: tuple[Flow, dict[str, Any]]) -> Array:
+        flow, settings = args
         log_lam = jnp.clip(log_lam, -largest, largest / 8)
-        growth = log_flow(name, log_lam, **settings)
+        growth = log_flow(flow, log_lam, **settings)
         return growth * jax.lax.rsqrt(1 + jnp.square(growth * t * resolution))
 
     tolerance = tolerance if dtype == jnp.float64 else 1e-5
     return diffrax.diffeqsolve(
         diffrax.ODETerm(velocity),
         solver,
-        args=settings,
+        args=(flow, settings),
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
         throw=False,
         **options,

@@ -11,6 +11,7 @@ JAX's default precision.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -29,6 +30,8 @@ VIEW_NOISE = (0.0, 0.1)
 SAMPLES = 5_000
 STEPS = 1_500
 TWO_NEURON_RATE = 0.01
+# Number of times of portraits and of convergence times, which then share a program.
+_TIMES = 2_000
 
 
 class Curves(NamedTuple):
@@ -200,10 +203,10 @@ def eigenvalue_portrait(
     """
     x = jnp.linspace(largest / points, largest, points)
     grid = jnp.stack(jnp.meshgrid(x, x), axis=-1).reshape(-1, 2)
-    field = jax.jit(jax.vmap(lambda lam: eigenvalue_flow(name, lam)))(grid)
+    field = jax.vmap(lambda lam: eigenvalue_flow(name, lam))(grid)
     field = field.reshape(points, points, 2)
     with jax.enable_x64(True):
-        times = jnp.linspace(0, time, 200)
+        times = jnp.linspace(0, time, _TIMES)
         # One by one, as `vmap` would compile the implicit solver too.
         solutions = [
             solve_eigenvalues(name, start, times)
@@ -329,7 +332,7 @@ def convergence_times(
       >>> print(convergence_times("iso_euclidean", initial, longest=10.0).round(1))
       [2.2 1.1]
     """
-    times = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-2, longest, 2_000)])
+    times = jnp.concatenate([jnp.zeros(1), jnp.geomspace(1e-2, longest, _TIMES - 1)])
 
     def time(weak: Array) -> Array:
         lam = solve_eigenvalues(name, jnp.stack([weak, jnp.ones_like(weak)]), times)
@@ -352,8 +355,9 @@ def _curves(
     """Computes the curves of all losses in `rates` from one random start."""
     weights_key, samples_key = jax.random.split(key)
     weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, shape, jnp.float32)
-    curves = {}
-    for name, rate in rates.items():
+
+    def compute(name: str) -> tuple[Array, Array | None]:
+        rate = rates[name]
         simulation = simulate_network(
             name,
             weights,
@@ -364,12 +368,21 @@ def _curves(
             samples=samples,
             key=samples_key,
         ).eigenvalues[::steps_per_row]
-        times = rate * jnp.arange(steps, dtype=float)
-        theory = None
-        if activation == "linear":
-            with jax.enable_x64(True):
-                start = simulation[0].astype(float)
-                theory = solve_eigenvalues(name, start, times, view_noise=VIEW_NOISE)
-                theory = theory.astype(times.dtype)
-        curves[name] = Curves(times, simulation, theory)
+        if activation != "linear":
+            return simulation, None
+        with jax.enable_x64(True):
+            times = rate * jnp.arange(steps, dtype=float)
+            start = simulation[0].astype(float)
+            return simulation, solve_eigenvalues(
+                name, start, times, view_noise=VIEW_NOISE
+            )
+
+    # Most of the time is spent in compilation, which runs in parallel in threads.
+    with ThreadPoolExecutor() as pool:
+        computed = zip(rates, pool.map(compute, rates), strict=True)
+        curves = {}
+        for name, (simulation, theory) in computed:
+            times = rates[name] * jnp.arange(steps, dtype=float)
+            theory = None if theory is None else theory.astype(times.dtype)
+            curves[name] = Curves(times, simulation, theory)
     return curves

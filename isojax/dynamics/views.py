@@ -44,27 +44,35 @@ def draw_samples(
 
 
 def draw_factor(
-    key: Array, *, inputs: int, samples: int | None, dtype: DTypeLike
+    key: Array, diagonal: Array, *, inputs: int, samples: int
 ) -> tuple[Array, Array]:
     """Draws a factor of the samples' second moment, as one chunk.
 
     Args:
       key: PRNG key.
+      diagonal: result of `wishart.sample_diagonal` with the same key for 2 N
+        dimensions.
       inputs: dimension N of the inputs.
-      samples: number n of samples, or None for the expected second moment.
-      dtype: dtype of the result.
+      samples: number n of samples.
 
     Returns:
-      Columns, shape (1, 2, N, k) with k <= 2 N, and their shares, ones, shape (1, k).
+      Columns, shape (1, 2, N, k) with k <= 2 N, and their shares, ones, shape (1, k),
+      in the dtype of `diagonal`.
     """
-    if samples is None:
-        factor = jnp.eye(2 * inputs, dtype=dtype)
-    else:
-        factor = sample_second_moment_factor(
-            key, dim=2 * inputs, samples=samples, dtype=dtype
-        )
-    columns = factor.reshape(1, 2, inputs, -1)
-    return columns, jnp.ones((1, columns.shape[-1]), dtype)
+    return _as_columns(
+        sample_second_moment_factor(key, diagonal, dim=2 * inputs, samples=samples)
+    )
+
+
+def expected_factor(*, inputs: int, dtype: DTypeLike) -> tuple[Array, Array]:
+    """Returns a factor of the expected second moment, in the form of `draw_factor`."""
+    return _as_columns(jnp.eye(2 * inputs, dtype=dtype))
+
+
+def _as_columns(factor: Array) -> tuple[Array, Array]:
+    dim, columns = factor.shape
+    shares = jnp.ones((1, columns), factor.dtype)
+    return factor.reshape(1, 2, dim // 2, columns), shares
 
 
 def mix_views(columns: Array, view_noise: Array) -> tuple[Array, Array]:

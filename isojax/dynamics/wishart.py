@@ -20,8 +20,43 @@ from jax.typing import DTypeLike
 from isojax.dynamics.arguments import check_count
 
 
-def sample_second_moment_factor(
+def sample_diagonal(
     key: Array, *, dim: int, samples: int, dtype: DTypeLike = jnp.float32
+) -> Array:
+    """Draws the diagonal of a factor of the second moment.
+
+    This is most of the work of compiling a factor, so programs that differ in what
+    they do with factors can share it.
+
+    Args:
+      key: PRNG key, the one given to `sample_second_moment_factor`.
+      dim: dimension of the vectors.
+      samples: number n of vectors, which does not affect the cost.
+      dtype: float32 or float64.
+
+    Returns:
+      The diagonal, shape (min(dim, samples),).
+
+    Raises:
+      ValueError: if `dim` or `samples` is not a positive integer.
+
+    Example:
+      >>> sample_diagonal(jax.random.key(0), dim=3, samples=2).shape
+      (2,)
+
+    Source: Bartlett's decomposition, including samples < dim. The square of entry
+    i >= 0, times samples, is chi-squared with samples - i degrees of freedom.
+    """
+    check_count("dim", dim)
+    check_count("samples", samples)
+    _, chi_key = jax.random.split(key)
+    degrees = jnp.asarray(samples - jnp.arange(min(dim, samples)), dtype)
+    squares = jax.random.chisquare(chi_key, degrees, dtype=dtype)
+    return jnp.sqrt(squares) / math.sqrt(samples)
+
+
+def sample_second_moment_factor(
+    key: Array, diagonal: Array, *, dim: int, samples: int
 ) -> Array:
     """Draws a factor F of the second moment F F^T of standard normal vectors.
 
@@ -30,32 +65,25 @@ def sample_second_moment_factor(
 
     Args:
       key: PRNG key.
+      diagonal: result of `sample_diagonal` with the same key and sizes.
       dim: dimension of the vectors.
       samples: number n of vectors, which does not affect the cost.
-      dtype: float32 or float64.
 
     Returns:
-      F, lower trapezoidal, shape (dim, min(dim, samples)).
-
-    Raises:
-      ValueError: if `dim` or `samples` is not a positive integer.
+      F, lower trapezoidal, shape (dim, min(dim, samples)), in the dtype of `diagonal`.
 
     Example:
-      >>> factor = sample_second_moment_factor(jax.random.key(0), dim=3, samples=100)
+      >>> key, sizes = jax.random.key(0), {"dim": 3, "samples": 100}
+      >>> diagonal = sample_diagonal(key, **sizes)
+      >>> factor = sample_second_moment_factor(key, diagonal, **sizes)
       >>> factor.shape, bool(jnp.all(factor == jnp.tril(factor)))
       ((3, 3), True)
 
-    Source: Bartlett's decomposition, including samples < dim. Before the division by
-    sqrt(samples), the entries are independent, those below the diagonal are normal, and
-    the square of entry i >= 0 on the diagonal is chi-squared with samples - i degrees
-    of freedom.
+    Source: Bartlett's decomposition. Before the division by sqrt(samples), the entries
+    below the diagonal are standard normal and independent.
     """
-    check_count("dim", dim)
-    check_count("samples", samples)
-    columns = min(dim, samples)
-    normal_key, chi_key = jax.random.split(key)
-    below = jnp.tril(jax.random.normal(normal_key, (dim, columns), dtype), -1)
-    degrees = jnp.asarray(samples - jnp.arange(columns), dtype)
-    diagonal = jnp.sqrt(jax.random.chisquare(chi_key, degrees, dtype=dtype))
-    factor = below + jnp.eye(dim, columns, dtype=dtype) * diagonal[None, :]
-    return factor / math.sqrt(samples)
+    normal_key, _ = jax.random.split(key)
+    shape = (dim, diagonal.size)
+    below = jnp.tril(jax.random.normal(normal_key, shape, diagonal.dtype), -1)
+    on_diagonal = jnp.eye(*shape, dtype=diagonal.dtype) * diagonal[None, :]
+    return below / math.sqrt(samples) + on_diagonal

@@ -32,7 +32,7 @@ def make_covariance():
 
 def velocity(name, weights, covariance, **settings):
     defaults = {"alpha": 1.0, "rate": 1.0, "view_noise": NOISE, "weight_decay": 0.0}
-    return network_velocity(name, weights, covariance, **(defaults | settings))
+    return network_velocity(FLOWS[name], weights, covariance, **(defaults | settings))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,3 @@
-import functools
 import itertools
 import re
 
@@ -25,7 +24,7 @@ SETTINGS = [
 ]
 
 
-compiled_flow = functools.cache(lambda name: jax.jit(functools.partial(log_flow, name)))
+compiled_log_flow = jax.jit(log_flow)
 
 
 def integrate(name, start, times, *, method="DOP853", **settings):
@@ -34,7 +33,9 @@ def integrate(name, start, times, *, method="DOP853", **settings):
     # As arrays, with which one compiled flow serves all settings.
     numbers = jax.tree.map(lambda value: jnp.asarray(value, float), defaults | settings)
     solution = solve_ivp(
-        lambda _, y: np.asarray(compiled_flow(name)(jnp.asarray(y), **numbers)),
+        lambda _, y: np.asarray(
+            compiled_log_flow(FLOWS[name], jnp.asarray(y), **numbers)
+        ),
         (times[0], times[-1]),
         np.log(start),
         method=method,

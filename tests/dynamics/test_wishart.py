@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from isojax.dynamics.wishart import sample_second_moment_factor
+from isojax.dynamics.wishart import sample_diagonal, sample_second_moment_factor
 
 DRAWS = 20_000
 # More samples than dimensions, as many, and fewer.
@@ -14,9 +14,14 @@ SIZES = [(3, 50_000), (3, 7), (3, 3), (5, 2), (4, 1)]
 all_sizes = pytest.mark.parametrize(("dim", "samples"), SIZES)
 
 
+def draw_factor(key, dim, samples, dtype=jnp.float32):
+    diagonal = sample_diagonal(key, dim=dim, samples=samples, dtype=dtype)
+    return sample_second_moment_factor(key, diagonal, dim=dim, samples=samples)
+
+
 @functools.cache
 def drawn_factors(dim, samples):
-    draw = functools.partial(sample_second_moment_factor, dim=dim, samples=samples)
+    draw = functools.partial(draw_factor, dim=dim, samples=samples)
     return np.asarray(
         jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), DRAWS))
     )
@@ -85,7 +90,7 @@ def test_factors_of_a_singular_covariance_are_singular():
 def test_dtype_and_key_are_those_given(x64):
     key = jax.random.key(3)
     draw = jax.jit(
-        functools.partial(sample_second_moment_factor, dim=3, samples=9),
+        functools.partial(draw_factor, dim=3, samples=9),
         static_argnames="dtype",
     )
     assert draw(key).dtype == jnp.float32
@@ -106,4 +111,4 @@ def test_dtype_and_key_are_those_given(x64):
 )
 def test_sizes_that_are_not_counts_are_refused(sizes):
     with pytest.raises(ValueError, match="not a positive integer"):
-        sample_second_moment_factor(jax.random.key(0), **sizes)
+        sample_diagonal(jax.random.key(0), **sizes)
