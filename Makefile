@@ -109,6 +109,7 @@ results: setup
 	cp results/runs/runs.csv results/digits.csv
 	cp results/runs/table.md results/digits.md
 	cp results/runs/diagnostics.md results/digits_diagnostics.md
+	$(BIN)/python -m benchmarks.theory_agreement --workdir=results/runs > results/digits_theory.md
 
 results-fashion: setup
 	$(BIN)/python -m isojax.sweep $(FASHION) \
