@@ -26,7 +26,7 @@ help:
 	@echo "make cluster          train under Slurm and Open MPI on this machine (12 minutes)"
 	@echo "make accelerators     compile the training steps for TPUs and GPUs (an hour)"
 	@echo "make lint             check style and types"
-	@echo "make results          reproduce the README's table (an hour; can be resumed)"
+	@echo "make results          reproduce the README's table (45 minutes; can be resumed)"
 	@echo "make results-fashion  reproduce the results on Fashion-MNIST (an hour; can be resumed)"
 	@echo "make bench            run the benchmarks, with PyTorch for comparison (half an hour)"
 	@echo "make figures          draw the toy experiments (minutes)"

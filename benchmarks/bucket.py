@@ -3,9 +3,9 @@
     python -m benchmarks.bucket [--json=FILE]
 
 Needs requirements-buckets.txt. The runs alternate, eight epochs each with a save at
-every fourth. An epoch is the mean from the end of the first to the end of the last, and
-the start is the time from the command to the end of the first; the first run in either
-place compiles its programs, the others read them from the cache. The emulator, which
+every fourth. The time of an epoch is the mean over all epochs but the first. The start
+is the time from the command to the end of the first epoch. The first run in each
+location compiles its programs; the others read them from the cache. The emulator, which
 tests/reliability starts, runs on the same machine and takes a part of its processors.
 """
 

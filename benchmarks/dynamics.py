@@ -3,7 +3,8 @@
     python -m benchmarks.dynamics
 
 Times are medians over repetitions on the default device, without compilation. First
-calls are timed once and include compilation. The networks use float32, the flow
+calls are timed once and include compilation, except for losses that share the program
+of an earlier one. The networks use float32, the flow
 float64. If PyTorch is installed, the same step of the networks, with new samples and
 automatic differentiation, is timed in PyTorch too.
 """

@@ -5,9 +5,9 @@
 
 Prints Markdown tables. The features are synthetic: classes are clusters in 512
 dimensions whose spectrum follows a power law, mixed by a rotation and clipped at zero
-as by a ReLU. The clusters overlap so much that 60 to 90% of 10,000 test images can be
-classified. A repetition is a complete call of `fit_linear_readout`: selecting one of
-five penalties on a fifth of the images, and training on all.
+as by a ReLU. The clusters overlap, so that 60 to 90% of the 10,000 test images are
+classified correctly. A repetition is a complete call of `fit_linear_readout`: selecting
+one of six penalties on a fifth of the images, and training on all.
 
 If scikit-learn is installed, its LogisticRegression does the same, with the same split,
 penalties and scaled features, alternating with the repetitions of isojax. scikit-learn

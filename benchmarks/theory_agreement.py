@@ -15,8 +15,8 @@ eigenvectors:
   no flow  the same if every eigenvalue kept its first value
   sorted   the error of the sorted eigenvalues, which may exchange their modes
 
-Modes below 1e-6 of the largest eigenvalue, where the spectrum is rounding error, are
-left out of the correlations.
+Modes below 2e-6 of the largest eigenvalue in the first or the last epoch compared,
+where the spectrum is rounding error, are left out of the correlations.
 """
 
 import argparse

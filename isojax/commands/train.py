@@ -102,7 +102,8 @@ def run() -> None:
         notes={
             "presets": f"{', '.join(PRESETS)}. The suffixes _ema and _noema select the "
             "target: a moving average, or the online network itself. The prefix "
-            "official_ selects the recipe of the authors' code, except for digits.",
+            "official_ selects the recipe of the authors' code, except for "
+            "digits and fashion_mnist.",
             "config fields": "--config.FIELD=VALUE sets a field, such as "
             "--config.epochs=20 or --config.method.alpha=1. docs/configs.md lists the "
             "fields.",

@@ -7,7 +7,8 @@ online network itself. Without a suffix simsiam uses the online network and the 
 presets use a moving average.
 
 For the data sets of the paper, the prefix `official_` selects the recipe of the
-authors' code instead of the paper's; `official` alone means official_isoloss. The
+authors' code instead of the paper's; `official` alone means official_isoloss. The same
+prefix of imagenet and imagenet100 is described in `isojax/configs/imagenet.py`. The
 recipe differs in
 
   batch          256 instead of 512
@@ -97,7 +98,7 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
 
     config.checkpoint = ConfigDict()
     config.checkpoint.keep_last = 2  # number of newest checkpoints to keep
-    # Checkpoints of every this many epochs are kept permanently; 0 for none.
+    # Keep a checkpoint permanently every this many epochs; 0 for none.
     config.checkpoint.keep_every_epochs = 0
 
     # Metric writers in addition to metrics.jsonl and spectrum.npz, which are described
@@ -136,10 +137,11 @@ def get_config(preset: str = DEFAULT_PRESET) -> ConfigDict:
     config.optimizer.learning_rate = 0.1  # maximum, at the end of the warmup
     # Fraction of the old update kept at a step; with AdamW beta1.
     config.optimizer.momentum = 0.9
-    # With SGD on all parameters, as in PyTorch; otherwise not on biases and norms.
+    # SGD decays all parameters, as PyTorch does; LARS and AdamW exclude the biases and
+    # the parameters of normalisation layers.
     config.optimizer.weight_decay = 4e-4
-    config.optimizer.trust_coefficient = 0.02  # LARS: step relative to the weights
-    config.optimizer.clip_trust_ratio = True  # LARS: step at most the learning rate
+    config.optimizer.trust_coefficient = 0.02  # LARS: trust coefficient eta
+    config.optimizer.clip_trust_ratio = True  # LARS: local rate <= learning_rate
     config.optimizer.warmup_epochs = 10.0  # epochs of warmup, whole or fractional
     config.optimizer.warmup_start = 0.0  # learning rate at the first step
 
@@ -195,7 +197,7 @@ def refuse_official(config: ConfigDict, data_set: str) -> None:
     if is_official(config):
         raise UsageError(
             f"there is no preset {config.preset!r} for {data_set}; the official recipe "
-            "exists for cifar10, cifar100, stl10 and tinyimagenet"
+            "exists for cifar10, cifar100, stl10, tinyimagenet, imagenet, imagenet100"
         )
 
 
@@ -269,7 +271,7 @@ def _method(preset: str) -> ConfigDict:
 
 
 def set_narrow_recipe(config: ConfigDict) -> None:
-    """Sets the method, the network and the learning rate for minutes on a CPU.
+    """Sets a method, network and learning rate that train in minutes on a CPU.
 
     A run of a few thousand steps needs a target that changes faster than the paper's.
 

@@ -51,7 +51,7 @@ def _known_number(value: Any) -> float | None:
 
 
 def as_array(label: str, value: Any) -> Array:
-    """Returns the value as an array; raises ValueError if it is none of numbers."""
+    """Returns the value as an array; raises ValueError unless it holds numbers."""
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError) as error:
@@ -131,7 +131,7 @@ def check_finite(
 
 
 def check_weights(value: Any) -> Array:
-    """Returns the value as an array; raises ValueError if no finite real matrix."""
+    """Returns the value as an array; ValueError unless it is a finite real matrix."""
     weights = as_array("weights", value)
     if weights.ndim != 2 or weights.size == 0:
         raise ValueError(

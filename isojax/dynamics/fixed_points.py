@@ -1,8 +1,8 @@
 """Where the population flow of the eigenvalues ends, and whether this is stable.
 
 The Euclidean losses have closed forms. With c = 1 + sigma_1^2 and weight decay kappa,
-the growth rate of lam is a polynomial, and the end is its largest root below which the
-mode does not start:
+the growth rate of lam is the polynomial below. A mode ends at its largest root, or
+vanishes if it starts below the lower root or if there is none:
 
   iso_euclidean               1 - kappa - c lam
   euclidean                   -(c lam^2 - lam + kappa)

@@ -16,16 +16,16 @@ described by the eigenvalues lam of W_P. Mode m has the variance v_m = lam_m^{1/
                                 sum_k lam_k (lam_k - lam_m)
   cosine_no_stop_gradient     cosine - 2 alpha rate lam_m sum_k ((lam_k - lam_m) R_mk
                                 - lam_m lam_k (lam_k v_k - lam_m v_m) T_mk)
-  cosine_no_predictor         that of iso_cosine with lam = 1 on the right-hand side
-                                except for the leading factor
+  cosine_no_predictor         iso_cosine with lam = 1 everywhere on the right-hand side
+                                except in the leading factor lam_m
 
 Q, R and T are averages of the views, see `isojax.dynamics.quadrature`. T is zero
 without view noise. Weight decay kappa adds -2 alpha rate kappa lam. The cosine losses
 conserve sum_m v_m, with and without stop-gradient and predictor; the iso-cosine loss
 conserves sum_m lam_m v_m. View noise preserves these sums.
 
-`cosine_near_uniform` is not the gradient of a loss, but the velocity of that name with
-dW/dt = E[dz/dt x^T].
+`cosine_near_uniform` is not a gradient flow: it is dW/dt = E[dz/dt x^T] with
+`velocities.cosine_near_uniform` for dz/dt.
 """
 
 from collections.abc import Callable
