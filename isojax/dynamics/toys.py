@@ -10,6 +10,7 @@ steps. Networks are trained in float32. The flow is solved in float64 and return
 JAX's default precision.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -378,7 +379,7 @@ def _curves(
             )
 
     # Most of the time is spent in compilation, which runs in parallel in threads.
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         computed = zip(rates, pool.map(compute, rates), strict=True)
         curves = {}
         for name, (simulation, theory) in computed:
