@@ -181,9 +181,11 @@ def simulate_network(
 def _draw_diagonals(
     key: Array, *, steps: int, dim: int, samples: int, dtype: DTypeLike
 ) -> Array:
-    keys = _fold_in_all(key, jnp.arange(steps))
-    return jax.vmap(partial(sample_diagonal, dim=dim, samples=samples, dtype=dtype))(
-        keys
+    # In blocks, because drawing takes much more memory than the result.
+    return jax.lax.map(
+        partial(sample_diagonal, dim=dim, samples=samples, dtype=dtype),
+        _fold_in_all(key, jnp.arange(steps)),
+        batch_size=_BLOCK,
     )
 
 

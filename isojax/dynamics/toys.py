@@ -10,9 +10,7 @@ steps. Networks are trained in float32. The flow is solved in float64 and return
 JAX's default precision.
 """
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -378,12 +376,10 @@ def _curves(
                 name, start, times, view_noise=VIEW_NOISE
             )
 
-    # Most of the time is spent in compilation, which runs in parallel in threads.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        computed = zip(rates, pool.map(compute, rates), strict=True)
-        curves = {}
-        for name, (simulation, theory) in computed:
-            times = rates[name] * jnp.arange(steps, dtype=float)
-            theory = None if theory is None else theory.astype(times.dtype)
-            curves[name] = Curves(times, simulation, theory)
+    curves = {}
+    for name, rate in rates.items():
+        simulation, theory = compute(name)
+        times = rate * jnp.arange(steps, dtype=float)
+        theory = None if theory is None else theory.astype(times.dtype)
+        curves[name] = Curves(times, simulation, theory)
     return curves
