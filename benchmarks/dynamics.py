@@ -4,9 +4,9 @@
 
 Times are medians over repetitions on the default device, without compilation. First
 calls are timed once and include compilation, except for losses that share the program
-of an earlier one. The networks use float32, the flow
-float64. If PyTorch is installed, the same step of the networks, with new samples and
-automatic differentiation, is timed in PyTorch too.
+of an earlier one. The networks use float32, the flow float64. If PyTorch is installed,
+the same step of the networks, with new samples and automatic differentiation, is timed
+in PyTorch too.
 """
 
 import importlib.util

@@ -196,8 +196,9 @@ def refuse_official(config: ConfigDict, data_set: str) -> None:
     """
     if is_official(config):
         raise UsageError(
-            f"there is no preset {config.preset!r} for {data_set}; the official recipe "
-            "exists for cifar10, cifar100, stl10, tinyimagenet, imagenet, imagenet100"
+            f"there is no preset {config.preset!r} for {data_set}; the official "
+            "recipe exists for cifar10, cifar100, stl10, tinyimagenet, imagenet and "
+            "imagenet100"
         )
 
 

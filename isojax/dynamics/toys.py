@@ -354,9 +354,8 @@ def _curves(
     """Computes the curves of all losses in `rates` from one random start."""
     weights_key, samples_key = jax.random.split(key)
     weights = WEIGHT_DEVIATION * jax.random.normal(weights_key, shape, jnp.float32)
-
-    def compute(name: str) -> tuple[Array, Array | None]:
-        rate = rates[name]
+    curves = {}
+    for name, rate in rates.items():
         simulation = simulate_network(
             name,
             weights,
@@ -367,19 +366,12 @@ def _curves(
             samples=samples,
             key=samples_key,
         ).eigenvalues[::steps_per_row]
-        if activation != "linear":
-            return simulation, None
-        with jax.enable_x64(True):
-            times = rate * jnp.arange(steps, dtype=float)
-            start = simulation[0].astype(float)
-            return simulation, solve_eigenvalues(
-                name, start, times, view_noise=VIEW_NOISE
-            )
-
-    curves = {}
-    for name, rate in rates.items():
-        simulation, theory = compute(name)
         times = rate * jnp.arange(steps, dtype=float)
-        theory = None if theory is None else theory.astype(times.dtype)
+        theory = None
+        if activation == "linear":
+            with jax.enable_x64(True):
+                start = simulation[0].astype(float)
+                theory = solve_eigenvalues(name, start, times, view_noise=VIEW_NOISE)
+                theory = theory.astype(times.dtype)
         curves[name] = Curves(times, simulation, theory)
     return curves
