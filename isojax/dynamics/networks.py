@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -264,8 +263,8 @@ def _check_finite(
 ) -> None:
     if isinstance(trajectory.weights, jax.core.Tracer):
         return
-    is_finite = np.isfinite(trajectory.eigenvalues).all(axis=1)
-    is_finite &= np.isfinite(trajectory.weights).all(axis=(1, 2))
+    is_finite = jnp.isfinite(trajectory.eigenvalues).all(axis=1)
+    is_finite &= jnp.isfinite(trajectory.weights).all(axis=(1, 2))
     if not is_finite.all():
         raise FloatingPointError(
             f"{name} diverges: eigenvalues or weights are not finite at step "
